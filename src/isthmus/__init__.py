@@ -1,0 +1,1 @@
+"""Isthmus: a service-mesh control plane for Envoy that joins Kubernetes clusters into one mesh."""

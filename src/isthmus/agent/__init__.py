@@ -1,0 +1,1 @@
+"""In the pod: bootstrap and the life of Envoy."""

@@ -1,0 +1,1 @@
+"""One composition root a process: the only place where rooms are wired together."""

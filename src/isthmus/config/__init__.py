@@ -1,0 +1,1 @@
+"""Istio's configuration kinds: decode, validate, merge."""

@@ -1,0 +1,1 @@
+"""The debug endpoints: what the control plane knows, read-only."""

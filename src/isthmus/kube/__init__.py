@@ -1,0 +1,1 @@
+"""Kubernetes client, list-and-watch, kubeconfig. Knows the API, not the mesh."""

@@ -1,0 +1,62 @@
+"""The joined view: what all clusters together say, and the feed of what changed in it."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from isthmus.model.service import ClusterId, Network, Service, ServiceKey
+from isthmus.model.workload import Endpoint, InboundPort, Locality, Workload, WorkloadKey
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What one event changed, by name only: readers ask the view for the new state.
+
+    `services`: shape changed (added, removed, ports, addresses). `endpoints`: only who stands behind it.
+    `workloads`: a pod's own facts (labels, addresses, account) or the services that select it.
+    A service in `services` need not be in `endpoints` to have its endpoints read anew.
+    """
+
+    services: frozenset[ServiceKey] = frozenset()
+    endpoints: frozenset[ServiceKey] = frozenset()
+    workloads: frozenset[WorkloadKey] = frozenset()
+
+
+class MeshView(Protocol):
+    """The joined view over all clusters. Every answer is derived from the clusters' stores at the call."""
+
+    def services(self) -> Collection[ServiceKey]:
+        """All services that at least one cluster has."""
+        ...
+
+    def service(self, key: ServiceKey) -> Service | None:
+        """The merged service, or None where no cluster has it."""
+        ...
+
+    def endpoints(self, key: ServiceKey) -> Mapping[int, Sequence[Endpoint]]:
+        """Endpoints by service port number, over all clusters, sorted by (cluster, address, port)."""
+        ...
+
+    def workload(self, key: WorkloadKey) -> Workload | None:
+        """The pod of that name, or None."""
+        ...
+
+    def workload_at(self, cluster: ClusterId, address: str) -> Workload | None:
+        """The pod with that address in that cluster, or None."""
+        ...
+
+    def inbound_ports(self, workload: Workload) -> Sequence[InboundPort]:
+        """Ports of the services in its own cluster and namespace that select this workload.
+
+        Sorted by (target port, service, service port).
+        """
+        ...
+
+    def placement(self, cluster: ClusterId) -> tuple[Network, Locality]:
+        """The network of a cluster, and the locality of a pod there whose node is not known."""
+        ...
+
+    def subscribe(self, listener: Callable[[Changes], None]) -> AbstractContextManager[None]:
+        """Call `listener` at once, on the event loop, for each change until the block ends."""
+        ...

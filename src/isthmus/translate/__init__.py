@@ -1,0 +1,1 @@
+"""Pure translation: (joined view, config, proxy) to Envoy resources. No I/O."""

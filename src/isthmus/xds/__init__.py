@@ -1,0 +1,1 @@
+"""ADS streams: subscriptions, nonces, pushes. Knows bytes and names, not what they mean."""
