@@ -1,6 +1,6 @@
 """An event loop whose time is virtual: when nothing can run, it jumps to the next timer.
 
-Real sockets still work (they are polled without waiting while timers are due), but a test in virtual time should
+Real sockets still work (polled without waiting), but a test in virtual time should
 need none.
 """
 
