@@ -1,0 +1,65 @@
+# `make demo` shows the mesh, `make test` runs everything that CI runs. Both install what they need.
+.ONESHELL:
+.SHELLFLAGS := -euc
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+BIN := .venv/bin
+# Runs a command and shows what it printed only when it failed.
+QUIET := tools/quiet
+
+.PHONY: help demo test soak check fix bench system clean
+
+help: ## Say what each target does
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
+
+demo: ## Two clusters, one mesh, on this machine (needs root)
+	@if [ "$$(id -u)" -ne 0 ]; then
+	  echo "The demo makes network namespaces, mounts and iptables rules, which only root may: run 'sudo make demo'." >&2
+	  exit 1
+	fi
+	$(MAKE) --no-print-directory system .venv/lab.stamp
+	exec $(BIN)/isthmus lab demo
+
+test: .venv/dev.stamp ## Everything that CI runs
+	@$(MAKE) --no-print-directory system check
+	$(BIN)/pytest -m "e2e and not soak"
+
+check: .venv/dev.stamp ## Style, types, import rules and the fast tests
+	@$(QUIET) $(BIN)/ruff check .
+	$(QUIET) $(BIN)/ruff format --check .
+	$(QUIET) $(BIN)/pyright
+	$(QUIET) $(BIN)/lint-imports
+	$(BIN)/pytest -m "not e2e and not soak" -n 2
+
+soak: .venv/dev.stamp ## The long forms of the tests
+	@$(MAKE) --no-print-directory system
+	$(BIN)/pytest -m soak
+
+fix: .venv/dev.stamp ## Mend what the linter can mend
+	@$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/dev.stamp ## Measure ours against its floor; prints JSON
+	@$(BIN)/python -m bench
+
+system: # the two system packages that the lab needs; only root can install them
+	@if [ "$$(id -u)" -eq 0 ] && ! { command -v ip && command -v iptables; } >/dev/null; then
+	  echo "Installing iproute2 and iptables."
+	  export DEBIAN_FRONTEND=noninteractive
+	  $(QUIET) apt-get update
+	  $(QUIET) apt-get install -y --no-install-recommends iproute2 iptables
+	fi
+
+.venv/lab.stamp: pyproject.toml constraints.txt tools/make_venv
+	@tools/make_venv $(PYTHON) lab
+	touch $@
+
+.venv/dev.stamp: pyproject.toml constraints.txt tools/make_venv tools/make_stubs.py
+	@tools/make_venv $(PYTHON) lab,dev
+	$(BIN)/python tools/make_stubs.py
+	touch $@ .venv/lab.stamp
+
+clean: ## Remove what was installed and made here
+	@rm -rf .venv typings build src/isthmus.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
