@@ -1,0 +1,72 @@
+"""The command `isthmus`: finds the subcommand, runs it, and turns errors into a sentence and an exit code.
+
+Only the subcommand that is named is loaded: the agent beside every Envoy must not pay for the lab.
+Exit codes: 0 done, 1 failed, 2 wrong usage.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Annotated, NoReturn
+
+import typer
+
+from isthmus import __version__
+from isthmus.lib.errors import UserError
+
+COMMANDS = {
+    "pilot": ("isthmus.cli.pilot:pilot", "Run the control plane."),
+    "inject": ("isthmus.cli.inject:inject", "Add the sidecar to the workloads of a YAML file."),
+    "lab": ("isthmus.cli.lab:app", "Whole clusters on this machine."),
+    "agent": ("isthmus.cli.agent:agent", "Run Envoy in a pod (what istio-proxy runs)."),
+    "init": ("isthmus.cli.init:init", "Redirect a pod's traffic to Envoy (what istio-init runs)."),
+}
+"""Name → (module:object, help). The object is a Typer application or the function of one command."""
+ALIASES = {"kube-inject": "inject"}
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"isthmus {__version__}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and end.", callback=_print_version, is_eager=True),
+    ] = False,
+) -> None:
+    """A service-mesh control plane for Envoy that joins Kubernetes clusters into one mesh."""
+
+
+def build(arguments: Sequence[str]) -> typer.Typer:
+    """The application for these arguments: with the one subcommand they name, else with all of them."""
+    app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+    app.callback()(_options)
+    named = arguments[0] if arguments else ""
+    wanted = (
+        {named: COMMANDS[ALIASES.get(named, named)]} if ALIASES.get(named, named) in COMMANDS else COMMANDS
+    )
+    for name, (place, text) in wanted.items():
+        module, _, attribute = place.partition(":")
+        found: typer.Typer | Callable[..., None] = getattr(import_module(module), attribute)
+        if isinstance(found, typer.Typer):
+            app.add_typer(found, name=name, help=text)
+        else:
+            app.command(name, help=found.__doc__ or text, short_help=text)(found)
+    return app
+
+
+def main() -> NoReturn:
+    """Run the command line; every way out sets an exit code."""
+    try:
+        build(sys.argv[1:])()
+    except UserError as error:
+        typer.echo(f"isthmus: {error}", err=True)
+        sys.exit(error.exit_code)
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()
