@@ -1,0 +1,26 @@
+"""What can go wrong beside Envoy."""
+
+import signal
+
+
+class AdminUnreachableError(Exception):
+    """Envoy's admin did not answer, or not with 200: it starts, ends, or is stuck. Try again, or give up."""
+
+
+class EnvoyEndedError(Exception):
+    """Envoy ended though nobody asked it to. `exit_code` is what the agent should exit with."""
+
+    def __init__(self, returncode: int) -> None:
+        self.exit_code = 128 - returncode if returncode < 0 else returncode or 1
+        super().__init__(describe_ending(returncode))
+
+
+def describe_ending(returncode: int) -> str:
+    """`Envoy ended with code 1`, or the signal's name when one killed it (a negative return code)."""
+    if returncode >= 0:
+        return f"Envoy ended with code {returncode}"
+    try:
+        name = signal.Signals(-returncode).name
+    except ValueError:
+        name = f"signal {-returncode}"
+    return f"Envoy was killed by {name}"

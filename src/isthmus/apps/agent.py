@@ -1,0 +1,92 @@
+"""The agent's composition root: what runs beside Envoy in istio-proxy, and in which order it starts and ends.
+
+`python -m isthmus.apps.agent` is the process itself; `isthmus agent` becomes it. Imported are only parts that
+every pod of the mesh can afford.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import NoReturn
+
+import msgspec
+import structlog
+
+from isthmus.agent.admin import AdminClient
+from isthmus.agent.bootstrap import make_bootstrap
+from isthmus.agent.drain import drain
+from isthmus.agent.envoy import envoy_arguments, running_envoy
+from isthmus.agent.errors import EnvoyEndedError
+from isthmus.agent.readiness import Readiness, serving_health
+from isthmus.agent.reaper import burying_orphans
+from isthmus.agent.settings import AgentSettings, read_settings
+from isthmus.lib.binaries import find_envoy
+from isthmus.lib.errors import UserError
+from isthmus.lib.lifecycle import task_scope
+from isthmus.lib.log import configure_logging
+
+logger = structlog.get_logger()
+
+_LABELS = Path("/etc/istio/pod/labels")
+
+
+async def run_agent(settings: AgentSettings, envoy: Path) -> None:
+    """Run Envoy until SIGTERM or SIGINT, then drain it. EnvoyEndedError when it ended by itself."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    bootstrap = write_bootstrap(settings)
+    admin = AdminClient(settings.proxy.proxy_admin_port)
+    readiness = Readiness(admin)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(serving_health(settings.proxy.status_port, readiness.why_unready))
+        process = await stack.enter_async_context(running_envoy(envoy, envoy_arguments(settings, bootstrap)))
+        if os.getpid() == 1:
+            await stack.enter_async_context(burying_orphans(process.pid))
+        logger.info("Envoy is started", node=settings.node_id, discovery=settings.proxy.discovery_address)
+        async with task_scope() as tasks:
+            ended = tasks.spawn(process.wait(), name="envoy")
+            stopped = tasks.spawn(stop.wait(), name="stop")
+            await asyncio.wait((ended, stopped), return_when=asyncio.FIRST_COMPLETED)
+            if ended.done():
+                raise EnvoyEndedError(ended.result())
+            readiness.drain()
+            logger.info("draining", seconds=settings.drain_seconds)
+            drained = tasks.spawn(drain(admin, settings.drain_seconds), name="drain")
+            await asyncio.wait((ended, drained), return_when=asyncio.FIRST_COMPLETED)
+
+
+def write_bootstrap(settings: AgentSettings) -> Path:
+    """Write Envoy's bootstrap where it will read it; gives the file."""
+    file = Path(settings.proxy.config_path) / "envoy-rev.json"
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(msgspec.json.format(msgspec.json.encode(make_bootstrap(settings))))
+    except OSError as error:
+        raise UserError(
+            f"Envoy's bootstrap cannot be written to {file}: {error.strerror}; "
+            "mount an emptyDir there, writable for user 1337."
+        ) from error
+    return file
+
+
+def main() -> NoReturn:
+    """Run the agent of this container; the exit code is 0 after SIGTERM, Envoy's own when Envoy ended."""
+    configure_logging()
+    try:
+        labels = _LABELS.read_text() if _LABELS.is_file() else ""
+        asyncio.run(run_agent(read_settings(os.environ, labels), find_envoy()))
+    except EnvoyEndedError as error:
+        logger.error("Envoy ended unexpectedly", reason=str(error))
+        sys.exit(error.exit_code)
+    except UserError as error:
+        print(f"isthmus: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()
