@@ -1,0 +1,83 @@
+"""The control plane in its own cluster: rights, Deployment, Service and mesh configuration."""
+
+from isthmus.lab.manifests import (
+    MESH_RULES,
+    SYSTEM,
+    Object,
+    bind_cluster_role,
+    cluster_role,
+    deployment,
+    make,
+    namespace,
+    service_account,
+)
+
+NAME = "istio-pilot"
+_ACCOUNT = "istio-pilot-service-account"
+_ROLE = "istio-pilot"
+PORTS = {"grpc-xds": 15010, "http-monitoring": 15014, "http-debug": 8080}
+
+
+def control_plane(cluster: str) -> list[Object]:
+    """Everything that the control plane of cluster `cluster` needs, in the order to create it."""
+    labels = {"istio": "pilot", "app": "istio-pilot"}
+    ports = [{"name": name, "port": number, "targetPort": number} for name, number in PORTS.items()]
+    return [
+        namespace(SYSTEM),
+        service_account(_ACCOUNT, SYSTEM),
+        cluster_role(_ROLE, MESH_RULES),
+        bind_cluster_role(_ROLE, _ACCOUNT, SYSTEM),
+        make(
+            "rbac.authorization.k8s.io/v1",
+            "Role",
+            _ROLE,
+            SYSTEM,
+            rules=[
+                {
+                    "apiGroups": [""],
+                    "resources": ["secrets", "configmaps"],
+                    "verbs": ["get", "list", "watch"],
+                },
+                {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]},
+            ],
+        ),
+        make(
+            "rbac.authorization.k8s.io/v1",
+            "RoleBinding",
+            _ROLE,
+            SYSTEM,
+            roleRef={"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": _ROLE},
+            subjects=[{"kind": "ServiceAccount", "name": _ACCOUNT, "namespace": SYSTEM}],
+        ),
+        make(
+            "v1", "ConfigMap", "istio", SYSTEM, data={"mesh": "outboundTrafficPolicy:\n  mode: ALLOW_ANY\n"}
+        ),
+        make(
+            "v1",
+            "Service",
+            NAME,
+            SYSTEM,
+            metadata={"labels": labels},
+            spec={"selector": labels, "ports": ports},
+        ),
+        deployment(NAME, SYSTEM, labels, _pod(cluster)),
+    ]
+
+
+def _pod(cluster: str) -> Object:
+    return {
+        "serviceAccountName": _ACCOUNT,
+        "terminationGracePeriodSeconds": 5,
+        "containers": [
+            {
+                "name": "discovery",
+                "image": "isthmus/pilot",
+                "command": ["isthmus", "pilot"],
+                "env": [{"name": "CLUSTER_ID", "value": cluster}],
+                "ports": [{"name": name, "containerPort": number} for name, number in PORTS.items()],
+                "readinessProbe": {"httpGet": {"path": "/ready", "port": 8080}, "periodSeconds": 1},
+                "volumeMounts": [{"name": "mesh", "mountPath": "/etc/istio/config", "readOnly": True}],
+            }
+        ],
+        "volumes": [{"name": "mesh", "configMap": {"name": "istio"}}],
+    }

@@ -1,0 +1,135 @@
+"""`isthmus lab up`: make clusters, all at once, or leave nothing behind."""
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import socket
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+
+from isthmus.lab.network import clusters_up, make_cluster, make_hub, unmake_all
+from isthmus.lab.pki import make_cluster_pki
+from isthmus.lab.plan import HOST_INTERFACE, MOST_CLUSTERS, STATE, ClusterPlan, plan_clusters
+from isthmus.lab.processes import API_SERVER, CONTROLLERS, NAMES, NODE, LabProcess
+from isthmus.lib.errors import UserError
+
+DEFAULT_CLUSTERS = ("west", "east")
+Say = Callable[[str], None]
+"""Takes one line of progress."""
+_NAME = re.compile(r"[a-z]([-a-z0-9]{0,18}[a-z0-9])?")
+_PROGRAMS = {"ip": "iproute2", "iptables": "iptables", "nsenter": "util-linux"}
+
+
+def check_names(names: Sequence[str]) -> None:
+    """UserError (wrong usage) unless these can be the clusters of one lab."""
+    for name in names:
+        if not _NAME.fullmatch(name):
+            raise UserError(
+                f"Cluster name {name!r} is no short DNS label; use up to 20 of a-z, 0-9 and '-', a letter first.",
+                exit_code=2,
+            )
+    if len(set(names)) != len(names):
+        raise UserError("A cluster is named twice; names must differ.", exit_code=2)
+    if not 1 <= len(names) <= MOST_CLUSTERS:
+        raise UserError(f"A lab has 1 to {MOST_CLUSTERS} clusters, not {len(names)}.", exit_code=2)
+
+
+def require_root(verb: str) -> None:
+    """UserError unless run by root."""
+    if os.geteuid() != 0:
+        command = "make demo" if verb == "demo" else f"isthmus lab {verb}"
+        raise UserError(
+            "The lab needs root, because it makes network namespaces and iptables rules of its own;"
+            f" run `sudo {command}`. Nothing was changed."
+        )
+
+
+def check_machine(verb: str) -> None:
+    """UserError where the lab cannot run here: not root, or a program is missing."""
+    require_root(verb)
+    missing = {package for program, package in _PROGRAMS.items() if shutil.which(program) is None}
+    if missing:
+        raise UserError(f"The lab needs {', '.join(sorted(missing))}: `apt-get install {' '.join(missing)}`.")
+
+
+@contextmanager
+def only_one() -> Generator[None]:
+    """Keep a second `up` or `down` out while one is at work. The name is freed with the process."""
+    with socket.socket(socket.AF_UNIX) as guard:
+        try:
+            guard.bind("\0isthmus-lab")
+        except OSError:
+            raise UserError("Another `isthmus lab up` or `down` is at work; wait for it to end.") from None
+        yield
+
+
+def running_lab() -> list[ClusterPlan]:
+    """The clusters of the lab on this machine, in their own order; none when no lab is up."""
+    for name in clusters_up():
+        try:
+            names = json.loads((STATE / name / "plan.json").read_bytes())["clusters"]
+        except (OSError, ValueError):
+            continue
+        return plan_clusters(names)
+    return []
+
+
+def is_whole(plans: Sequence[ClusterPlan]) -> bool:
+    """Whether everything of these clusters is up and ready."""
+    return {plan.name for plan in plans} == set(clusters_up()) and all(
+        LabProcess(plan, name).is_ready() for plan in plans for name in NAMES
+    )
+
+
+def bring_up(names: Sequence[str], say: Say) -> list[ClusterPlan]:
+    """Make the clusters, or find them already made; a lab that is only half there is made anew.
+
+    UserError where another lab is up. Whatever fails, nothing is left behind.
+    """
+    check_names(names)
+    check_machine("up")
+    plans = plan_clusters(list(names))
+    with only_one():
+        there = running_lab()
+        if there and {plan.name for plan in there} != set(names):
+            others = ", ".join(plan.name for plan in there)
+            raise UserError(f"A lab with {others} is up, and a machine holds one; `isthmus lab down` first.")
+        if there and is_whole(there):
+            say(f"The lab is up already: {', '.join(plan.name for plan in there)}.")
+            return there
+        if there or clusters_up() or STATE.exists() or HOST_INTERFACE in _links():
+            say("A lab is half there; taking it down first.")
+            unmake_all()
+        try:
+            asyncio.run(_make(plans, say))
+        except BaseException:
+            unmake_all()
+            raise
+    return plans
+
+
+def _links() -> list[str]:
+    return [name for _, name in socket.if_nameindex()]
+
+
+async def _make(plans: Sequence[ClusterPlan], say: Say) -> None:
+    make_hub()
+    try:
+        async with asyncio.TaskGroup() as group:
+            for plan in plans:
+                group.create_task(_make_one(plan, [each.name for each in plans], say))
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+
+
+async def _make_one(plan: ClusterPlan, names: Sequence[str], say: Say) -> None:
+    plan.directory.mkdir(parents=True, mode=0o755)
+    make_cluster(plan)
+    make_cluster_pki(plan)
+    content = {"name": plan.name, "index": plan.index, "clusters": list(names)}
+    (plan.directory / "plan.json").write_text(json.dumps(content))
+    await LabProcess(plan, API_SERVER).start()
+    await asyncio.gather(LabProcess(plan, CONTROLLERS).start(), LabProcess(plan, NODE).start())
+    say(f"Cluster {plan.name} is up: {plan.api_url}, pods in {plan.pod_cidr}.")
