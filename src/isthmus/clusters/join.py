@@ -1,0 +1,134 @@
+"""Derives what the mesh sees from what its clusters say. Pure; it keeps nothing and looks nothing up."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol as Interface
+
+from isthmus.clusters.parts import Backend, ServicePart, ServicePort, SlicePart
+from isthmus.clusters.protocols import undeclared_protocol
+from isthmus.model.service import (
+    ClusterId,
+    Kind,
+    Network,
+    Port,
+    PortConflict,
+    Protocol,
+    Service,
+    ServiceKey,
+)
+from isthmus.model.workload import Endpoint, Health, Locality, Workload
+
+
+class Surroundings(Interface):
+    """What a backend's own cluster knows around it."""
+
+    cluster: ClusterId
+
+    @property
+    def network(self) -> Network:
+        """Where its pods are that do not say otherwise."""
+        ...
+
+    def pod(self, namespace: str, name: str) -> Workload | None:
+        """The pod of that name."""
+        ...
+
+    def locality(self, node: str) -> Locality:
+        """Where that node stands, as far as it is known."""
+        ...
+
+
+def merge_service(key: ServiceKey, parts: Mapping[ClusterId, ServicePart]) -> Service:
+    """One service out of its parts, at least one. Clusters count in the order of their names.
+
+    The first cluster decides the kind. Ports are united by number: the first cluster that has one names it,
+    the first that declares a protocol decides it, and those that declare another are reported.
+    """
+    ordered = sorted(parts.items())
+    first = ordered[0][1]
+    by_number: dict[int, list[tuple[ClusterId, ServicePort]]] = {}
+    for cluster, part in ordered:
+        for port in part.ports:
+            by_number.setdefault(port.number, []).append((cluster, port))
+    ports: list[Port] = []
+    conflicts: list[PortConflict] = []
+    for number, declarations in sorted(by_number.items()):
+        declared = {c: p.protocol for c, p in declarations if p.protocol is not Protocol.SNIFFED}
+        chosen = next(iter(declared.values()), undeclared_protocol(number))
+        ports.append(Port(number, declarations[0][1].name, chosen))
+        if len(set(declared.values())) > 1:
+            conflicts.append(PortConflict(number, chosen, declared))
+    return Service(
+        key=key,
+        kind=first.kind,
+        ports=tuple(ports),
+        addresses={cluster: part.addresses for cluster, part in ordered if part.addresses},
+        clusters=frozenset(parts),
+        external_name=first.external_name,
+        conflicts=tuple(conflicts),
+    )
+
+
+_PREFERENCE = {Health.READY: 0, Health.DRAINING: 1, Health.UNREADY: 2}
+
+
+def derive_endpoints(
+    part: ServicePart, slices: Iterable[SlicePart], around: Surroundings
+) -> dict[int, tuple[Endpoint, ...]]:
+    """One cluster's endpoints of one service, by service port number, sorted by (address, port).
+
+    A slice's ports are matched by name with those of this cluster's own Service. An address that stands in
+    several slices is taken once, where it is healthiest (Kubernetes: EndpointSlice, "Duplicate endpoints").
+    """
+    if part.kind is Kind.EXTERNAL_NAME:
+        return {}
+    numbers = {port.name: port.number for port in part.ports}
+    found: dict[int, dict[tuple[str, int], Endpoint]] = {}
+    for piece in slices:
+        for subset in piece.subsets:
+            targets = [(numbers[name], target) for name, target in subset.ports if name in numbers]
+            for backend in subset.backends if targets else ():
+                make = _endpoint_maker(backend, part, around)
+                for number, target in targets:
+                    at = found.setdefault(number, {})
+                    endpoint = make(target)
+                    known = at.get((backend.address, target))
+                    if known is None or _better(endpoint, known):
+                        at[(backend.address, target)] = endpoint
+    return {number: tuple(at[where] for where in sorted(at)) for number, at in sorted(found.items())}
+
+
+def _endpoint_maker(backend: Backend, part: ServicePart, around: Surroundings) -> Callable[[int], Endpoint]:
+    workload = around.pod(part.key.namespace, backend.pod) if backend.pod else None
+    if workload is not None:
+        network, locality = workload.network, workload.locality
+    else:
+        network, locality = around.network, around.locality(backend.node)
+    if not any(locality) and backend.zone:
+        locality = Locality(zone=backend.zone)
+    ready = part.publish_not_ready and backend.health is Health.UNREADY
+    health = Health.READY if ready else backend.health
+    return lambda port: Endpoint(
+        backend.address, port, health, around.cluster, network, locality, workload, backend.hostname
+    )
+
+
+def _better(new: Endpoint, old: Endpoint) -> bool:
+    """A total order, so that the slices' own order does not matter."""
+    return _rank(new) < _rank(old)
+
+
+def _rank(endpoint: Endpoint) -> tuple[int, bool, Locality, str, str]:
+    pod = "" if endpoint.workload is None else endpoint.workload.key.name
+    return _PREFERENCE[endpoint.health], not pod, endpoint.locality, pod, endpoint.hostname
+
+
+def union(parts: Iterable[Mapping[int, tuple[Endpoint, ...]]]) -> dict[int, tuple[Endpoint, ...]]:
+    """All clusters' endpoints of one service; `parts` come in the order of the clusters' names."""
+    together: dict[int, list[tuple[Endpoint, ...]]] = {}
+    for part in parts:
+        for number, endpoints in part.items():
+            together.setdefault(number, []).append(endpoints)
+    return {
+        number: pieces[0] if len(pieces) == 1 else tuple(e for piece in pieces for e in piece)
+        for number, pieces in sorted(together.items())
+    }

@@ -1,0 +1,307 @@
+"""One cluster's state, fed part by part; each change answers which names it touched.
+
+Cost follows the change: whom a pod, node or service concerns is read from indexes, never searched for.
+It knows nothing of other clusters, of Kubernetes objects, or of time.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from isthmus.clusters.index import Index
+from isthmus.clusters.join import derive_endpoints
+from isthmus.clusters.parts import PodPart, ServicePart, SlicePart
+from isthmus.clusters.selection import Selection
+from isthmus.kube.decoding import Ref
+from isthmus.model.service import ClusterId, Kind, Network, ServiceKey
+from isthmus.model.view import Changes
+from isthmus.model.workload import Endpoint, InboundPort, Locality, Workload, WorkloadKey
+
+_NOTHING = Changes()
+_NOWHERE = Locality()
+NETWORK_LABEL = "topology.istio.io/network"
+
+
+@dataclass(slots=True)
+class Derivations:
+    """How often something was derived anew: an endpoint change costs one of each of the latter two."""
+
+    services: int = 0
+    endpoints: int = 0
+    cluster_endpoints: int = 0
+
+
+class ClusterStore:
+    """Services, their backends, pods, nodes and the network of one cluster.
+
+    `put_…` and `drop_…` answer with what they changed, `Changes()` where nothing that the mesh uses did.
+    `network` is the one that holds while the cluster itself names none.
+    """
+
+    def __init__(self, cluster: ClusterId, network: Network, derivations: Derivations) -> None:
+        self.cluster = cluster
+        self.identity = ""
+        """The UID of its namespace `kube-system`: which cluster it is under any name; "" if not known."""
+        self._derivations = derivations
+        self._default_network = network
+        self._network = network
+        self._services: dict[ServiceKey, ServicePart] = {}
+        self._slices: dict[Ref, SlicePart] = {}
+        self._pods: dict[Ref, PodPart] = {}
+        self._nodes: dict[str, Locality] = {}
+        self._slices_of_service: Index[ServiceKey, Ref] = Index()
+        self._slices_of_pod: Index[Ref, Ref] = Index()
+        self._slices_on_node: Index[str, Ref] = Index()
+        self._pods_on_node: Index[str, Ref] = Index()
+        self._pods_at: Index[str, Ref] = Index()
+        self._selection = Selection()
+        self._endpoints: dict[ServiceKey, Mapping[int, tuple[Endpoint, ...]]] = {}
+
+    # What is known
+
+    @property
+    def network(self) -> Network:
+        """Where its pods are that carry no network label of their own."""
+        return self._network
+
+    @property
+    def services(self) -> Mapping[ServiceKey, ServicePart]:
+        """Its Services."""
+        return self._services
+
+    @property
+    def slices(self) -> Mapping[Ref, SlicePart]:
+        """Its EndpointSlices (or Endpoints) that belong to a service name."""
+        return self._slices
+
+    @property
+    def pods(self) -> Mapping[Ref, PodPart]:
+        """Its living Pods."""
+        return self._pods
+
+    @property
+    def nodes(self) -> Mapping[str, Locality]:
+        """Its Nodes."""
+        return self._nodes
+
+    def pod(self, namespace: str, name: str) -> Workload | None:
+        """The pod of that name, or None."""
+        part = self._pods.get(Ref(namespace, name))
+        return None if part is None else part.workload
+
+    def pod_at(self, address: str) -> Workload | None:
+        """The pod with that address, or None. Should several claim it, the first by name."""
+        at = self._pods_at[address]
+        return self._pods[min(at)].workload if at else None
+
+    def locality(self, node: str) -> Locality:
+        """Where a node stands, as far as it is known."""
+        return self._nodes.get(node, _NOWHERE)
+
+    def endpoints(self, key: ServiceKey) -> Mapping[int, tuple[Endpoint, ...]]:
+        """The cluster's endpoints of a service by service port, remembered until one of them changes."""
+        known = self._endpoints.get(key)
+        if known is None:
+            part = self._services.get(key)
+            if part is None:
+                return {}
+            slices = [self._slices[name] for name in self._slices_of_service[key]]
+            known = self._endpoints[key] = derive_endpoints(part, slices, self)
+            self._derivations.cluster_endpoints += 1
+        return known
+
+    def inbound_ports(self, workload: Workload) -> list[InboundPort]:
+        """The service ports that end at a pod of this cluster, by (target port, service, service port)."""
+        pod = self._pods.get(Ref(workload.key.namespace, workload.key.name))
+        named = dict(pod.ports) if pod is not None else {}
+        ports = [
+            InboundPort(key, port.number, target, port.name, port.protocol)
+            for key in self._selection.services(workload.key.namespace, workload.labels)
+            for port in self._services[key].ports
+            if (target := named.get(port.target) if isinstance(port.target, str) else port.target)
+        ]
+        return sorted(ports, key=lambda port: (port.target_port, port.service, port.service_port))
+
+    # Services
+
+    def put_service(self, part: ServicePart) -> Changes:
+        """A Service was added or changed."""
+        old = self._services.get(part.key)
+        if part == old:
+            return _NOTHING
+        self._services[part.key] = part
+        return self._service_changed(part.key, old, part)
+
+    def drop_service(self, key: ServiceKey) -> Changes:
+        """A Service is gone. Its slices may outlive it, and serve again if it returns."""
+        old = self._services.pop(key, None)
+        return _NOTHING if old is None else self._service_changed(key, old, None)
+
+    def _service_changed(self, key: ServiceKey, old: ServicePart | None, new: ServicePart | None) -> Changes:
+        if new is None:
+            self._selection.drop_service(key)
+        else:
+            self._selection.put_service(key, new.selector)
+        selected: set[Ref] = set()
+        if _inbound(old) != _inbound(new):
+            for part in (old, new):
+                selected.update(self._selection.pods(key.namespace, part.selector) if part else ())
+        changes = Changes(
+            services=frozenset({key} if _shape(old) != _shape(new) else ()),
+            endpoints=frozenset({key} if _matching(old) != _matching(new) else ()),
+            workloads=self._keys(selected),
+        )
+        self._forget(changes.endpoints)
+        return changes
+
+    # Who stands behind them
+
+    def put_slice(self, name: Ref, part: SlicePart) -> Changes:
+        """An EndpointSlice or Endpoints was added or changed."""
+        old = self._slices.get(name)
+        if part == old:
+            return _NOTHING
+        if old is not None:
+            self._unindex_slice(name, old)
+        self._slices[name] = part
+        self._slices_of_service.add(part.service, name)
+        for pod, node in _places(part):
+            if pod:
+                self._slices_of_pod.add(Ref(name.namespace, pod), name)
+            if node:
+                self._slices_on_node.add(node, name)
+        return self._endpoints_changed({part.service} if old is None else {old.service, part.service})
+
+    def drop_slice(self, name: Ref) -> Changes:
+        """An EndpointSlice or Endpoints is gone."""
+        old = self._slices.pop(name, None)
+        if old is None:
+            return _NOTHING
+        self._unindex_slice(name, old)
+        return self._endpoints_changed({old.service})
+
+    def _unindex_slice(self, name: Ref, old: SlicePart) -> None:
+        self._slices_of_service.discard(old.service, name)
+        for pod, node in _places(old):
+            self._slices_of_pod.discard(Ref(name.namespace, pod), name)
+            self._slices_on_node.discard(node, name)
+
+    # Pods, nodes, network
+
+    def put_pod(self, part: PodPart) -> Changes:
+        """A Pod was added or changed."""
+        name = _name_of(part)
+        part = self._placed(part)
+        old = self._pods.get(name)
+        if part == old:
+            return _NOTHING
+        if old is not None:
+            self._unindex_pod(name, old)
+        self._pods[name] = part
+        self._selection.add_pod(name, part.workload.labels)
+        self._pods_on_node.add(part.node, name)
+        for address in part.workload.addresses if part.own_address else ():
+            self._pods_at.add(address, name)
+        return self._pods_changed({name})
+
+    def drop_pod(self, name: Ref) -> Changes:
+        """A Pod is gone, or has run to its end."""
+        old = self._pods.pop(name, None)
+        if old is None:
+            return _NOTHING
+        self._unindex_pod(name, old)
+        return self._pods_changed({name})
+
+    def _unindex_pod(self, name: Ref, old: PodPart) -> None:
+        self._selection.discard_pod(name, old.workload.labels)
+        self._pods_on_node.discard(old.node, name)
+        for address in old.workload.addresses:
+            self._pods_at.discard(address, name)
+
+    def put_node(self, name: str, locality: Locality) -> Changes:
+        """A Node was added or its place changed."""
+        old = self.locality(name)
+        self._nodes[name] = locality
+        return _NOTHING if locality == old else self._node_changed(name)
+
+    def drop_node(self, name: str) -> Changes:
+        """A Node is gone."""
+        old = self._nodes.pop(name, _NOWHERE)
+        return _NOTHING if old == _NOWHERE else self._node_changed(name)
+
+    def _node_changed(self, name: str) -> Changes:
+        moved = self._replace_pods(self._pods_on_node[name])
+        return self._pods_changed(moved, slices=self._slices_on_node[name])
+
+    def put_network(self, network: Network | None) -> Changes:
+        """The cluster's network label was set or, with None, is gone: every pod without its own follows."""
+        network = self._default_network if network is None else network
+        if network == self._network:
+            return _NOTHING
+        self._network = network
+        return self._pods_changed(self._replace_pods(self._pods), slices=self._slices)
+
+    def _placed(self, part: PodPart) -> PodPart:
+        network = part.workload.labels.get(NETWORK_LABEL)
+        locality = self._nodes.get(part.node, Locality())
+        own = self._network if network is None else Network(network)
+        return replace(part, workload=replace(part.workload, network=own, locality=locality))
+
+    def _replace_pods(self, names: Iterable[Ref]) -> set[Ref]:
+        """Place these pods anew; answers those that moved."""
+        moved: set[Ref] = set()
+        for name in names:
+            old = self._pods[name]
+            new = self._placed(old)
+            if new != old:
+                self._pods[name] = new
+                moved.add(name)
+        return moved
+
+    # What a change touches
+
+    def _keys(self, pods: Iterable[Ref]) -> frozenset[WorkloadKey]:
+        return frozenset(WorkloadKey(self.cluster, *pod) for pod in pods)
+
+    def _pods_changed(self, pods: set[Ref], slices: Iterable[Ref] = ()) -> Changes:
+        touched = {name for pod in pods for name in self._slices_of_pod[pod]}.union(slices)
+        services = {self._slices[name].service for name in touched}
+        return replace(self._endpoints_changed(services), workloads=self._keys(pods))
+
+    def _endpoints_changed(self, services: Iterable[ServiceKey]) -> Changes:
+        """Slices of a service that this cluster does not have change nothing."""
+        known = frozenset(key for key in services if key in self._services)
+        self._forget(known)
+        return Changes(endpoints=known)
+
+    def _forget(self, services: Iterable[ServiceKey]) -> None:
+        for key in services:
+            self._endpoints.pop(key, None)
+
+
+def _shape(part: ServicePart | None) -> object:
+    """What of a Service shows in the merged one."""
+    if part is None:
+        return None
+    ports = [(port.number, port.name, port.protocol) for port in part.ports]
+    return part.kind, ports, part.addresses, part.external_name
+
+
+def _matching(part: ServicePart | None) -> object:
+    """What of a Service decides which of its slices' addresses become endpoints."""
+    if part is None:
+        return None
+    ports = [(port.number, port.name) for port in part.ports]
+    return part.kind is Kind.EXTERNAL_NAME, ports, part.publish_not_ready
+
+
+def _inbound(part: ServicePart | None) -> object:
+    """What of a Service the pods see that it selects."""
+    return part and (part.selector, part.ports)
+
+
+def _name_of(part: PodPart) -> Ref:
+    return Ref(part.workload.key.namespace, part.workload.key.name)
+
+
+def _places(part: SlicePart) -> set[tuple[str, str]]:
+    return {(backend.pod, backend.node) for subset in part.subsets for backend in subset.backends}

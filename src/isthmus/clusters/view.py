@@ -1,0 +1,178 @@
+"""The joined view over all clusters: remembers what it derived until exactly that changes.
+
+A cluster is in the view as a whole or not at all: `join` brings in a store that is already full, or puts it
+in the place of the cluster's former one, and says once what differs. It does no I/O and starts nothing.
+"""
+
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from contextlib import contextmanager
+
+import structlog
+
+from isthmus.clusters.difference import difference
+from isthmus.clusters.join import merge_service, union
+from isthmus.clusters.store import ClusterStore, Derivations
+from isthmus.model.service import ClusterId, Network, PortConflict, Service, ServiceKey
+from isthmus.model.view import Changes
+from isthmus.model.workload import Endpoint, InboundPort, Locality, Workload, WorkloadKey
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+class JoinedView:
+    """`model.view.MeshView` over the clusters that have joined; `networks` are the mesh config's."""
+
+    def __init__(self, networks: Mapping[ClusterId, Network]) -> None:
+        self.derivations = Derivations()
+        self._networks = networks
+        self._stores: dict[ClusterId, ClusterStore] = {}
+        self._clusters_of: dict[ServiceKey, set[ClusterId]] = {}
+        self._services: dict[ServiceKey, Service] = {}
+        self._endpoints: dict[ServiceKey, Mapping[int, Sequence[Endpoint]]] = {}
+        self._conflicts: dict[ServiceKey, tuple[PortConflict, ...]] = {}
+        self._listeners: list[Callable[[Changes], None]] = []
+
+    # Feeding it
+
+    def new_store(self, cluster: ClusterId) -> ClusterStore:
+        """An empty store for that cluster, not yet part of the view."""
+        return ClusterStore(cluster, self._networks.get(cluster, Network("")), self.derivations)
+
+    def holds(self, store: ClusterStore) -> bool:
+        """Whether this very store stands for its cluster now."""
+        return self._stores.get(store.cluster) is store
+
+    def join(self, store: ClusterStore) -> None:
+        """A cluster is in the view from now on, or its new store takes over from its former one."""
+        self._replace([(store.cluster, store)])
+
+    def leave(self, cluster: ClusterId) -> None:
+        """Everything of that cluster is gone, at once."""
+        self._replace([(cluster, None)])
+
+    def exchange(self, leaving: ClusterId, joining: ClusterStore) -> None:
+        """One cluster takes over from another (the same one under two names), seen as one change."""
+        self._replace([(leaving, None), (joining.cluster, joining)])
+
+    def _replace(self, steps: Sequence[tuple[ClusterId, ClusterStore | None]]) -> None:
+        total = Changes()
+        for cluster, new in steps:
+            old = self._stores.pop(cluster, None)
+            if new is not None:
+                self._stores[cluster] = new
+            changes = difference(old, new)
+            for key in changes.services:
+                self._count(cluster, key)
+            total = Changes(
+                total.services | changes.services,
+                total.endpoints | changes.endpoints,
+                total.workloads | changes.workloads,
+            )
+        self._publish(total)
+
+    def changed(self, store: ClusterStore, changes: Changes) -> None:
+        """A store has changed. One that is not in the view is still being filled: nobody is told."""
+        if not self.holds(store):
+            return
+        for key in changes.services:
+            self._count(store.cluster, key)
+        self._publish(changes)
+
+    def _count(self, cluster: ClusterId, key: ServiceKey) -> None:
+        """Note whether the cluster has that service now."""
+        store = self._stores.get(cluster)
+        clusters = self._clusters_of.setdefault(key, set())
+        if store is not None and key in store.services:
+            clusters.add(cluster)
+        else:
+            clusters.discard(cluster)
+        if not clusters:
+            del self._clusters_of[key]
+            self._conflicts.pop(key, None)
+
+    def _publish(self, changes: Changes) -> None:
+        if changes == Changes():
+            return
+        for key in changes.services:
+            self._services.pop(key, None)
+            self._endpoints.pop(key, None)
+        for key in changes.endpoints:
+            self._endpoints.pop(key, None)
+        for listener in tuple(self._listeners):
+            listener(changes)
+
+    # Asking it: model.view.MeshView
+
+    def services(self) -> Collection[ServiceKey]:
+        """All services that at least one cluster has; live, so copy it before you wait."""
+        return self._clusters_of.keys()
+
+    def service(self, key: ServiceKey) -> Service | None:
+        """The merged service, or None where no cluster has it."""
+        known = self._services.get(key)
+        if known is None:
+            clusters = self._clusters_of.get(key)
+            if clusters is None:
+                return None
+            parts = {cluster: self._stores[cluster].services[key] for cluster in clusters}
+            known = self._services[key] = merge_service(key, parts)
+            self.derivations.services += 1
+            self._report_conflicts(known)
+        return known
+
+    def _report_conflicts(self, service: Service) -> None:
+        known = self._conflicts.get(service.key, ())
+        for conflict in [conflict for conflict in service.conflicts if conflict not in known]:
+            _log.warning(
+                "clusters disagree on a port's protocol",
+                service=service.key.hostname(),
+                port=conflict.number,
+                chosen=conflict.chosen.value,
+                declared={cluster: protocol.value for cluster, protocol in conflict.declared.items()},
+            )
+        self._conflicts[service.key] = service.conflicts
+
+    def endpoints(self, key: ServiceKey) -> Mapping[int, Sequence[Endpoint]]:
+        """Endpoints by service port number, over all clusters, sorted by (cluster, address, port)."""
+        known = self._endpoints.get(key)
+        if known is None:
+            clusters = self._clusters_of.get(key)
+            if clusters is None:
+                return {}
+            known = union(self._stores[cluster].endpoints(key) for cluster in sorted(clusters))
+            self._endpoints[key] = known
+            self.derivations.endpoints += 1
+        return known
+
+    def workload(self, key: WorkloadKey) -> Workload | None:
+        """The pod of that name, or None."""
+        store = self._stores.get(key.cluster)
+        return None if store is None else store.pod(key.namespace, key.name)
+
+    def workload_at(self, cluster: ClusterId, address: str) -> Workload | None:
+        """The pod with that address in that cluster, or None."""
+        store = self._stores.get(cluster)
+        return None if store is None else store.pod_at(address)
+
+    def inbound_ports(self, workload: Workload) -> Sequence[InboundPort]:
+        """Ports of the services in its own cluster and namespace that select this workload.
+
+        A port's protocol is what that cluster's own Service declares, as its pods know best what they speak.
+        """
+        store = self._stores.get(workload.key.cluster)
+        return () if store is None else store.inbound_ports(workload)
+
+    def placement(self, cluster: ClusterId) -> tuple[Network, Locality]:
+        """The network of a cluster, and the locality of a pod there whose node is not known."""
+        store = self._stores.get(cluster)
+        network = self._networks.get(cluster, Network("")) if store is None else store.network
+        return network, Locality()
+
+    @contextmanager
+    def subscribe(self, listener: Callable[[Changes], None]) -> Generator[None]:
+        """Call `listener` at once, on the event loop, for each change until the block ends."""
+        self._listeners.append(listener)
+        try:
+            yield
+        finally:
+            self._listeners.remove(listener)
