@@ -27,7 +27,7 @@ def check_names(names: Sequence[str]) -> None:
     for name in names:
         if not _NAME.fullmatch(name):
             raise UserError(
-                f"Cluster name {name!r} is no short DNS label; use up to 20 of a-z, 0-9 and '-', a letter first.",
+                f"Cluster name {name!r} is no short DNS label; use up to 20 of a-z, 0-9, '-', a letter first.",
                 exit_code=2,
             )
     if len(set(names)) != len(names):

@@ -1,6 +1,6 @@
 """What a Deployment says of itself: its status, as derived from its ReplicaSets. Pure."""
 
-from isthmus.lab.controllers.objects import Object, merge_conditions
+from isthmus.lab.controllers.objects import Object, entries, merge_conditions, section
 from isthmus.lab.controllers.rollout import Bounds, read_bounds
 
 
@@ -34,22 +34,22 @@ def derive_status(deployment: Object, new: Object | None, old: list[Object]) -> 
         "readyReplicas": sum(count_of(each, "readyReplicas") for each in sets),
         "availableReplicas": available,
         "unavailableReplicas": max(0, max(total, desired) - available),
-        "conditions": merge_conditions((deployment.get("status") or {}).get("conditions") or [], conditions),
+        "conditions": merge_conditions(entries(deployment, "status", "conditions"), conditions),
     }
 
 
 def recreates(deployment: Object) -> bool:
     """Whether all old pods must be gone before a new one starts."""
-    return (deployment["spec"].get("strategy") or {}).get("type") == "Recreate"
+    return section(deployment, "spec", "strategy").get("type") == "Recreate"
 
 
 def bounds_of(deployment: Object) -> Bounds:
     """The limits of its rolling update; apps/v1 defaults both to 25%."""
-    rolling = (deployment["spec"].get("strategy") or {}).get("rollingUpdate") or {}
+    rolling = section(deployment, "spec", "strategy", "rollingUpdate")
     desired = int(deployment["spec"].get("replicas", 1))
     return read_bounds(desired, rolling.get("maxSurge", "25%"), rolling.get("maxUnavailable", "25%"))
 
 
 def count_of(replica_set: Object, field: str) -> int:
     """A number out of a ReplicaSet's status; 0 while it has not said."""
-    return int((replica_set.get("status") or {}).get(field, 0))
+    return int(section(replica_set, "status").get(field, 0))

@@ -9,12 +9,14 @@ from isthmus.lab.controllers.objects import (
     Object,
     controller_of,
     digest,
+    entries,
     is_controlled_by,
     is_terminating,
     key_of,
     labels_of,
     matches,
     owner_reference,
+    section,
     uid_of,
 )
 from isthmus.lab.controllers.queue import WorkQueue
@@ -89,7 +91,7 @@ class Deployments:
                 owned.append(each)
             elif controller_of(each) is None and matches(deployment["spec"]["selector"], labels_of(each)):
                 reference = owner_reference(deployment, "apps/v1", "Deployment")
-                others = each["metadata"].get("ownerReferences") or []
+                others = entries(each, "metadata", "ownerReferences")
                 body = {"metadata": {"uid": uid_of(each), "ownerReferences": [*others, reference]}}
                 await self._client.patch(self._sets.kind, key_of(each).name, body, key.namespace)
                 owned.append(each)
@@ -98,8 +100,8 @@ class Deployments:
     async def _create(self, deployment: Object, label: str, revision: int) -> Object:
         """A ReplicaSet of no pods yet; its name follows from the template, so a second one cannot appear."""
         key, spec = key_of(deployment), deployment["spec"]
-        template, metadata = spec["template"], spec["template"].get("metadata") or {}
-        labels = {**(metadata.get("labels") or {}), HASH_LABEL: label}
+        template, metadata = spec["template"], section(spec, "template", "metadata")
+        labels = {**section(metadata, "labels"), HASH_LABEL: label}
         selector = spec["selector"]
         body: Object = {
             "apiVersion": "apps/v1",
@@ -116,7 +118,7 @@ class Deployments:
                 "minReadySeconds": spec.get("minReadySeconds", 0),
                 "selector": {
                     **selector,
-                    "matchLabels": {**(selector.get("matchLabels") or {}), HASH_LABEL: label},
+                    "matchLabels": {**section(selector, "matchLabels"), HASH_LABEL: label},
                 },
                 "template": {**template, "metadata": {**metadata, "labels": labels}},
             },
@@ -132,7 +134,7 @@ class Deployments:
 
     async def _annotate(self, deployment: Object, new: Object | None) -> None:
         key, revision = key_of(deployment), str(_revision(new)) if new is not None else ""
-        if new is not None and (deployment["metadata"].get("annotations") or {}).get(_REVISION) != revision:
+        if new is not None and section(deployment, "metadata", "annotations").get(_REVISION) != revision:
             body = {"metadata": {"annotations": {_REVISION: revision}}}
             await self._client.patch(self._deployments.kind, key.name, body, key.namespace)
 
@@ -178,7 +180,7 @@ class Deployments:
     async def _report(self, deployment: Object, new: Object | None, old: list[Object]) -> None:
         key = key_of(deployment)
         status = derive_status(deployment, new, old)
-        before = deployment.get("status") or {}
+        before = section(deployment, "status")
         if any(before.get(field) != value for field, value in status.items()):
             body = {"status": status}
             await self._client.patch(
@@ -187,7 +189,7 @@ class Deployments:
 
 
 def _revision(replica_set: Object) -> int:
-    return int((replica_set["metadata"].get("annotations") or {}).get(_REVISION, "0"))
+    return int(section(replica_set, "metadata", "annotations").get(_REVISION, "0"))
 
 
 def _generation(replica_set: Object) -> Generation:

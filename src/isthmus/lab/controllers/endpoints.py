@@ -4,7 +4,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from isthmus.lab.controllers.objects import Object, is_finished, is_ready, is_terminating, key_of, uid_of
+from isthmus.lab.controllers.objects import (
+    Object,
+    entries,
+    is_finished,
+    is_ready,
+    is_terminating,
+    key_of,
+    section,
+    uid_of,
+)
 
 ZONE_LABEL = "topology.kubernetes.io/zone"
 
@@ -79,10 +88,10 @@ def derive_members(service: Object, pods: Iterable[Object], zone_of: Callable[[s
     publish = bool(spec.get("publishNotReadyAddresses"))
     members: list[Member] = []
     for pod in sorted(pods, key=key_of):
-        if not (pod.get("status") or {}).get("podIP") or is_finished(pod):
+        if not section(pod, "status").get("podIP") or is_finished(pod):
             continue
         serving, terminating = is_ready(pod), is_terminating(pod)
-        ports = tuple(resolved for port in spec.get("ports") or [] for resolved in _resolve(port, pod))
+        ports = tuple(resolved for port in entries(spec, "ports") for resolved in _resolve(port, pod))
         members.append(
             Member(
                 pod,
@@ -102,7 +111,7 @@ def _resolve(port: Object, pod: Object) -> Sequence[EndpointPort]:
     found: int | None = target if isinstance(target, int) else None
     if isinstance(target, str):
         for container in [*pod["spec"].get("containers", []), *pod["spec"].get("initContainers", [])]:
-            for declared in container.get("ports") or []:
+            for declared in entries(container, "ports"):
                 if declared.get("name") == target and declared.get("protocol", "TCP") == protocol:
                     found = int(declared["containerPort"])
                     break

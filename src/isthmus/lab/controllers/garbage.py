@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from isthmus.kube.client import Client
 from isthmus.kube.errors import ApiError
 from isthmus.lab.controllers.cache import Cache, Caches
-from isthmus.lab.controllers.objects import Key, Object, is_terminating, key_of, uid_of
+from isthmus.lab.controllers.objects import Key, Object, entries, is_terminating, key_of, uid_of
 from isthmus.lab.controllers.queue import WorkQueue
 
 _FOREGROUND, _ORPHAN = "foregroundDeletion", "orphan"
@@ -55,7 +55,7 @@ class Garbage:
                 self._ask(dependent)
             return
         cache, item = found
-        finalizers = item["metadata"].get("finalizers") or []
+        finalizers: list[str] = section(item, "metadata").get("finalizers", [])
         if is_terminating(item):
             if _ORPHAN in finalizers:
                 await self._orphan_dependents(key.name)
@@ -67,7 +67,7 @@ class Garbage:
 
     async def _has_owner(self, item: Object) -> bool:
         """Whether any owner exists. One that no cache knows is asked for: the owner's watch may be behind."""
-        for reference in item["metadata"].get("ownerReferences") or []:
+        for reference in entries(item, "metadata", "ownerReferences"):
             if reference["uid"] in self._objects:
                 return True
             cache = self._caches.of_reference(reference)
@@ -126,4 +126,4 @@ class Garbage:
 
 
 def _owner_uids(item: Object) -> Iterator[str]:
-    return (reference["uid"] for reference in item["metadata"].get("ownerReferences") or [])
+    return (reference["uid"] for reference in entries(item, "metadata", "ownerReferences"))

@@ -3,7 +3,16 @@
 from isthmus.kube.client import Client
 from isthmus.lab.controllers.cache import Caches
 from isthmus.lab.controllers.endpoints import EndpointPort, Ports
-from isthmus.lab.controllers.objects import Key, Object, is_terminating, key_of, labels_of, owner_reference
+from isthmus.lab.controllers.objects import (
+    Key,
+    Object,
+    entries,
+    is_terminating,
+    key_of,
+    labels_of,
+    owner_reference,
+    section,
+)
 from isthmus.lab.controllers.queue import WorkQueue
 from isthmus.lab.controllers.slices import MANAGED_BY, SERVICE_LABEL, SliceOwner, reconcile_slices
 
@@ -47,7 +56,7 @@ class Mirroring:
 
 
 def _is_mirrored(service: Object, endpoints: Object) -> bool:
-    annotations = endpoints["metadata"].get("annotations") or {}
+    annotations = section(endpoints, "metadata", "annotations")
     skipped = labels_of(endpoints).get(_SKIP) == "true" or _LEADER in annotations
     return not skipped and not service["spec"].get("selector")
 
@@ -55,16 +64,16 @@ def _is_mirrored(service: Object, endpoints: Object) -> bool:
 def derive_mirror(endpoints: Object) -> dict[Ports, list[Object]]:
     """The slice endpoints of each subset, by its ports."""
     wanted: dict[Ports, list[Object]] = {}
-    for subset in endpoints.get("subsets") or []:
+    for subset in entries(endpoints, "subsets"):
         ports = tuple(
             EndpointPort(
                 port.get("name") or "", port.get("port"), port.get("protocol", "TCP"), port.get("appProtocol")
             )
-            for port in subset.get("ports") or []
+            for port in entries(subset, "ports")
         )
         group = wanted.setdefault(ports, [])
-        group.extend(_endpoint(address, ready=True) for address in subset.get("addresses") or [])
-        group.extend(_endpoint(address, ready=False) for address in subset.get("notReadyAddresses") or [])
+        group.extend(_endpoint(address, ready=True) for address in entries(subset, "addresses"))
+        group.extend(_endpoint(address, ready=False) for address in entries(subset, "notReadyAddresses"))
     return wanted
 
 

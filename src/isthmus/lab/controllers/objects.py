@@ -10,6 +10,9 @@ Object = dict[str, Any]
 """One object, decoded; never changed in place once it is in a cache."""
 
 
+_NOTHING: Object = {}
+
+
 class Key(NamedTuple):
     """An object's place within its kind; `namespace` is "" for cluster-wide kinds."""
 
@@ -28,9 +31,21 @@ def uid_of(item: Object) -> str:
     return item["metadata"].get("uid", "")
 
 
+def section(item: Object, *path: str) -> Object:
+    """The object at a path of field names; empty where there is none, or null."""
+    for name in path:
+        item = item.get(name) or _NOTHING
+    return item
+
+
+def entries(item: Object, *path: str) -> list[Object]:
+    """The list at a path of field names; empty where there is none, or null."""
+    return section(item, *path[:-1]).get(path[-1]) or []
+
+
 def labels_of(item: Object) -> Mapping[str, str]:
     """Its labels, never None."""
-    return item["metadata"].get("labels") or {}
+    return section(item, "metadata", "labels")
 
 
 def is_terminating(item: Object) -> bool:
@@ -43,13 +58,13 @@ def matches(selector: Object, labels: Mapping[str, str]) -> bool:
 
     The empty selector selects everything (LabelSelector, meta/v1).
     """
-    if any(labels.get(name) != value for name, value in (selector.get("matchLabels") or {}).items()):
+    if any(labels.get(name) != value for name, value in section(selector, "matchLabels").items()):
         return False
-    return all(_meets(each, labels) for each in selector.get("matchExpressions") or [])
+    return all(_meets(each, labels) for each in entries(selector, "matchExpressions"))
 
 
 def _meets(requirement: Object, labels: Mapping[str, str]) -> bool:
-    present, values = requirement["key"] in labels, requirement.get("values") or []
+    present, values = requirement["key"] in labels, requirement.get("values", ())
     value = labels.get(requirement["key"])
     match requirement["operator"]:
         case "In":
@@ -64,7 +79,7 @@ def _meets(requirement: Object, labels: Mapping[str, str]) -> bool:
 
 def controller_of(item: Object) -> Object | None:
     """The one owner reference with `controller: true`, or None."""
-    for reference in item["metadata"].get("ownerReferences") or []:
+    for reference in entries(item, "metadata", "ownerReferences"):
         if reference.get("controller"):
             return reference
     return None
@@ -90,7 +105,7 @@ def owner_reference(owner: Object, api_version: str, kind: str) -> Object:
 
 def condition_of(item: Object, kind: str) -> Object | None:
     """The status condition of that type, or None."""
-    for condition in (item.get("status") or {}).get("conditions") or []:
+    for condition in entries(item, "status", "conditions"):
         if condition["type"] == kind:
             return condition
     return None
@@ -104,7 +119,7 @@ def is_ready(pod: Object) -> bool:
 
 def is_finished(pod: Object) -> bool:
     """Whether the Pod ran to its end and holds no address any more."""
-    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+    return section(pod, "status").get("phase") in ("Succeeded", "Failed")
 
 
 def digest(value: Any) -> str:

@@ -11,6 +11,7 @@ from isthmus.lab.controllers.objects import (
     age,
     condition_of,
     controller_of,
+    entries,
     is_controlled_by,
     is_finished,
     is_ready,
@@ -19,6 +20,7 @@ from isthmus.lab.controllers.objects import (
     labels_of,
     matches,
     owner_reference,
+    section,
     uid_of,
 )
 from isthmus.lab.controllers.queue import WorkQueue
@@ -85,7 +87,7 @@ class ReplicaSets:
         return owned
 
     async def _set_owner(self, pod: Object, owner: Object | None) -> None:
-        others = [ref for ref in pod["metadata"].get("ownerReferences") or [] if not ref.get("controller")]
+        others = [ref for ref in entries(pod, "metadata", "ownerReferences") if not ref.get("controller")]
         metadata = {
             "uid": uid_of(pod),
             "resourceVersion": pod["metadata"]["resourceVersion"],
@@ -141,7 +143,7 @@ class ReplicaSets:
             "availableReplicas": len(ready) - len(pending),
             "observedGeneration": replica_set["metadata"].get("generation", 0),
         }
-        before = replica_set.get("status") or {}
+        before = section(replica_set, "status")
         if any(before.get(field) != value for field, value in status.items()):
             body = {"status": status}
             await self._client.patch(self._sets.kind, key.name, body, key.namespace, subresource="status")
@@ -157,8 +159,8 @@ def usefulness(pod: Object) -> tuple[bool, int, bool, int, str]:
 
     The order is ReplicaSet's own ("How a ReplicaSet scales down"); times are inverted to sort descending.
     """
-    status = pod.get("status") or {}
-    cost = (pod["metadata"].get("annotations") or {}).get("controller.kubernetes.io/pod-deletion-cost", "0")
+    status = section(pod, "status")
+    cost = section(pod, "metadata", "annotations").get("controller.kubernetes.io/pod-deletion-cost", "0")
     born = pod["metadata"].get("creationTimestamp", "")
     youngest_first = "".join(chr(255 - ord(letter)) for letter in born)
     phase = status.get("phase", "Pending")

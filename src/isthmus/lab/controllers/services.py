@@ -4,7 +4,15 @@ from isthmus.kube.client import Client
 from isthmus.kube.errors import ApiError
 from isthmus.lab.controllers.cache import Caches
 from isthmus.lab.controllers.endpoints import ZONE_LABEL, Member, Ports, derive_members, derive_subsets
-from isthmus.lab.controllers.objects import Key, Object, is_terminating, key_of, labels_of, owner_reference
+from isthmus.lab.controllers.objects import (
+    Key,
+    Object,
+    entries,
+    is_terminating,
+    key_of,
+    labels_of,
+    owner_reference,
+)
 from isthmus.lab.controllers.queue import WorkQueue
 from isthmus.lab.controllers.slices import MANAGED_BY, SERVICE_LABEL, SliceOwner, reconcile_slices
 
@@ -90,7 +98,7 @@ class Services:
             metadata: Object = {"name": key.name, "namespace": key.namespace, "labels": labels}
             body = {"apiVersion": "v1", "kind": "Endpoints", "metadata": metadata, "subsets": subsets}
             await self._client.create(self._endpoints.kind, body, key.namespace)
-        elif (existing.get("subsets") or []) != subsets or labels_of(existing) != labels:
+        elif entries(existing, "subsets") != subsets or labels_of(existing) != labels:
             metadata = {**existing["metadata"], "labels": labels}
             body = {**existing, "metadata": metadata, "subsets": subsets}
             await self._client.replace(self._endpoints.kind, key.name, body, key.namespace)

@@ -7,7 +7,7 @@ from isthmus.kube.client import Client
 from isthmus.kube.errors import ApiError
 from isthmus.lab.controllers.cache import Cache
 from isthmus.lab.controllers.endpoints import EndpointPort, Ports
-from isthmus.lab.controllers.objects import Object, key_of, labels_of, uid_of
+from isthmus.lab.controllers.objects import Object, entries, key_of, labels_of, section, uid_of
 
 SERVICE_LABEL = "kubernetes.io/service-name"
 MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
@@ -32,7 +32,7 @@ def pack(wanted: Sequence[Object], existing: Sequence[Object], *, largest: int =
     left = {identity(endpoint): endpoint for endpoint in wanted}
     contents: list[list[Object]] = []
     for each in existing:
-        names = [identity(endpoint) for endpoint in each.get("endpoints") or []]
+        names = [identity(endpoint) for endpoint in entries(each, "endpoints")]
         contents.append([left.pop(name) for name in names if name in left])
     rest = list(left.values())
     for content in contents:
@@ -42,7 +42,7 @@ def pack(wanted: Sequence[Object], existing: Sequence[Object], *, largest: int =
             rest = rest[room:]
     pairs = list(zip(existing, contents, strict=True))
     return Packing(
-        changed=[(each, now) for each, now in pairs if now and now != (each.get("endpoints") or [])],
+        changed=[(each, now) for each, now in pairs if now and now != entries(each, "endpoints")],
         created=[rest[start : start + largest] for start in range(0, len(rest), largest)],
         emptied=[each for each, now in pairs if not now],
     )
@@ -50,7 +50,7 @@ def pack(wanted: Sequence[Object], existing: Sequence[Object], *, largest: int =
 
 def identity(endpoint: Object) -> str:
     """What makes it the same endpoint: its target's uid where it has one, else its address."""
-    return str((endpoint.get("targetRef") or {}).get("uid", "")) + "|" + endpoint["addresses"][0]
+    return str(section(endpoint, "targetRef").get("uid", "")) + "|" + endpoint["addresses"][0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,5 +121,5 @@ def _ports_of(item: Object) -> Ports:
         EndpointPort(
             port.get("name") or "", port.get("port"), port.get("protocol", "TCP"), port.get("appProtocol")
         )
-        for port in item.get("ports") or []
+        for port in entries(item, "ports")
     )

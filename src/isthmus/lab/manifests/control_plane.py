@@ -2,6 +2,7 @@
 
 from isthmus.lab.manifests import (
     MESH_RULES,
+    READ,
     SYSTEM,
     Object,
     bind_cluster_role,
@@ -36,7 +37,7 @@ def control_plane(cluster: str) -> list[Object]:
                 {
                     "apiGroups": [""],
                     "resources": ["secrets", "configmaps"],
-                    "verbs": ["get", "list", "watch"],
+                    "verbs": READ,
                 },
                 {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]},
             ],
