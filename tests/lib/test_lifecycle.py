@@ -1,4 +1,5 @@
 import asyncio
+import inspect
 
 import pytest
 
@@ -30,6 +31,16 @@ async def test_an_eternal_task_that_returns_fails_its_component() -> None:
         async with task_scope() as scope:
             scope.serve(work(), name="watcher")
             await asyncio.sleep(3600)
+
+
+async def test_work_that_never_came_to_start_is_closed() -> None:
+    async def work() -> None:
+        await asyncio.sleep(3600)
+
+    unstarted = work()
+    async with task_scope() as scope:
+        scope.serve(unstarted, name="work")
+    assert inspect.getcoroutinestate(unstarted) == inspect.CORO_CLOSED
 
 
 async def test_an_error_in_a_task_is_raised_as_itself() -> None:

@@ -32,7 +32,10 @@ class TaskScope:
 
     def serve(self, work: Coroutine[Any, Any, Any], *, name: str) -> "asyncio.Task[None]":
         """Start work that never ends by itself: should it return, the component fails."""
-        return self.spawn(_eternal(work, name), name=name)
+        task = self.spawn(_eternal(work, name), name=name)
+        # Cancelled before its first step, the task never came to await the work.
+        task.add_done_callback(lambda _: work.close())
+        return task
 
     def cancel(self) -> None:
         """Ask every task of this scope to end."""
