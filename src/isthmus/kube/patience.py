@@ -1,0 +1,95 @@
+"""When to try again, and when to doubt a silent watch: decisions only, no clock and no I/O."""
+
+from dataclasses import dataclass, field
+
+from isthmus.kube.errors import ApiError
+from isthmus.lib.backoff import Backoff
+
+_LONGEST_WISH = 300.0
+_RELIST_EVERY = 5
+"""After so many failures in a row it is time to begin with a list again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What comes next: after `delay` seconds a watch that resumes, or a new list first."""
+
+    relist: bool
+    delay: float
+
+
+@dataclass(slots=True)
+class Recovery:
+    """How to go on after each end of a watch or failure of a list. It never gives up."""
+
+    backoff: Backoff = field(default_factory=Backoff)
+    _failures: int = 0
+
+    def went_well(self) -> None:
+        """A watch delivered, or lasted."""
+        self._failures = 0
+        self.backoff.reset()
+
+    def after_end(self, *, lasted: bool) -> Step:
+        """The server ended a watch in good order: go on at once, unless it does so all the time."""
+        if lasted:
+            return Step(relist=False, delay=0.0)
+        return self._after_failure()
+
+    def after_outdated(self) -> Step:
+        """What we have is too old to resume (410) or from another history: list, the first time at once."""
+        first = self._failures == 0
+        step = self._after_failure()
+        return Step(relist=True, delay=0.0 if first else step.delay)
+
+    def after_error(self, error: Exception) -> Step:
+        """Anything else went wrong. A server's Retry-After is honoured, up to five minutes."""
+        if isinstance(error, ApiError):
+            if error.status == 410:
+                return self.after_outdated()
+            step = self._after_failure()
+            wish = min(error.retry_after or 0.0, _LONGEST_WISH)
+            return Step(step.relist, max(step.delay, wish))
+        return self._after_failure()
+
+    def _after_failure(self) -> Step:
+        self._failures += 1
+        return Step(relist=self._failures % _RELIST_EVERY == 0, delay=self.backoff.next_delay())
+
+
+@dataclass(slots=True)
+class Silence:
+    """How long a watch may be silent before it is probed, in seconds.
+
+    API servers send a bookmark about every minute, so silence for longer is suspect. Where none come, each
+    probe or reopening that found nothing missed doubles the patience; a bookmark, or a change that only a
+    reopened watch delivered, ends it.
+    """
+
+    first: float = 75.0
+    cap: float = 600.0
+    patience: float = field(init=False)
+    _suspected: bool = False
+
+    def __post_init__(self) -> None:
+        self.patience = self.first
+
+    def bookmark_came(self) -> None:
+        """This server sends bookmarks."""
+        self.patience = self.first
+        self._suspected = False
+
+    def probe_found_nothing(self) -> None:
+        """The silence was honest."""
+        self.patience = min(self.cap, self.patience * 2)
+
+    def reopened_on_suspicion(self) -> None:
+        """The watch was closed because a probe showed newer state that it did not deliver."""
+        self.patience = min(self.cap, self.patience * 2)
+        self._suspected = True
+
+    def change_came(self, *, soon: bool) -> None:
+        """A change arrived; `soon` after the watch was opened it had been kept from us."""
+        if self._suspected and soon:
+            self.patience = self.first
+        self._suspected = False

@@ -1,0 +1,57 @@
+"""TLS towards an API server out of PEM in memory; verified unless a person's file says otherwise."""
+
+import os
+import ssl
+import tempfile
+from pathlib import Path
+from typing import Literal
+
+from isthmus.kube.access import Access
+
+
+def make_context(access: Access) -> ssl.SSLContext | None:
+    """The TLS side of an access, None for plain http. Raises ssl.SSLError (a ValueError for bad PEM text)."""
+    if access.server.startswith("http://"):
+        return None
+    context = ssl.create_default_context()
+    if access.ca_pem is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(cadata=access.ca_pem.decode("ascii"))
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # Python 3.13 asks more of certificates than Kubernetes' own clients do, and than many clusters' have.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    if access.insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if access.client_cert_pem and access.client_key_pem:
+        load_client_certificate(context, access.client_cert_pem, access.client_key_pem)
+    return context
+
+
+def load_client_certificate(context: ssl.SSLContext, cert_pem: bytes, key_pem: bytes) -> None:
+    """Have new connections present this certificate. Raises ssl.SSLError.
+
+    OpenSSL's Python binding reads files only: both stand in a private folder for that moment.
+    """
+    with tempfile.TemporaryDirectory(prefix="isthmus-") as folder:
+        path = Path(folder) / "pair.pem"
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(cert_pem.rstrip() + b"\n" + key_pem)
+        context.load_cert_chain(path, password=_no_password)
+
+
+def _no_password() -> str:
+    raise ssl.SSLError("the private key is encrypted")
+
+
+def check_material(access: Access) -> tuple[Literal["ca", "client"], str] | None:
+    """Which certificate of an access cannot be used and why, before any connection is tried."""
+    try:
+        make_context(Access(access.server, ca_pem=access.ca_pem))
+    except (ssl.SSLError, ValueError):
+        return "ca", "holds no certificate that can be read"
+    try:
+        make_context(access)
+    except (ssl.SSLError, ValueError):
+        return "client", "and client-key-data are no certificate and unencrypted key that belong together"
+    return None
