@@ -1,7 +1,7 @@
 """A small API server in this process: lists, watches and writes whole JSON objects over plain HTTP.
 
-It keeps a history like a real one, so that a watch resumes at any version since `compact()`, and it can be made
-to misbehave: `intercept` sees every request first, `sever_watches` ends open watches in mid-air.
+It keeps a history like a real one, so that a watch resumes at any version since `compact()`, and it can
+misbehave: `intercept` sees every request first, `sever_watches` ends open watches in mid-air.
 """
 
 import asyncio
@@ -63,13 +63,16 @@ class FakeApi:
         self._objects: dict[tuple[str, str, str], Json] = {}
         self._history: list[_Change] = []
         self._watchers: set[_Watcher] = set()
+        self._watches_changed = asyncio.Event()
         self._compacted = 0
         self._uid = 0
 
-    @property
-    def watches(self) -> int:
-        """How many watches are open."""
-        return len(self._watchers)
+    async def watched(self, count: int) -> None:
+        """Wait until exactly so many watches are open."""
+        async with asyncio.timeout(5):
+            while len(self._watchers) != count:
+                self._watches_changed.clear()
+                await self._watches_changed.wait()
 
     def put(self, kind: Kind[Any], body: Json) -> Json:
         """Create or replace an object, as a controller in the cluster would."""
@@ -181,6 +184,7 @@ class FakeApi:
             if event.version > since and event.collection == watcher.collection:
                 watcher.queue.put_nowait(event)
         self._watchers.add(watcher)
+        self._watches_changed.set()
         try:
             async with asyncio.timeout(float(request.query.get("timeoutSeconds", "300"))):
                 while (event := await watcher.queue.get()) is not None:
@@ -193,6 +197,7 @@ class FakeApi:
             pass
         finally:
             self._watchers.discard(watcher)
+            self._watches_changed.set()
         return answer
 
     async def _create(self, request: web.Request, kind: Kind[Any], namespace: str) -> web.Response:

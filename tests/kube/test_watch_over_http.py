@@ -58,8 +58,7 @@ async def watching(kind: Kind[Any]) -> AsyncGenerator[tuple[FakeApi, Client, Hea
         api.put(kind, named("b"))
         scope.serve(watch_kind(client, kind, heard.deliver, report=heard.report), name="watch")
         await heard.until("+a", "+b", "synced")
-        while not api.watches:
-            await asyncio.sleep(0.001)
+        await api.watched(1)
         yield api, client, heard
 
 
@@ -90,8 +89,7 @@ async def test_a_compacted_history_leads_to_a_list_that_tells_only_differences()
     async with watching(SERVICE) as (api, _, heard):
         heard.events.clear()
         api.sever_watches()
-        while api.watches:
-            await asyncio.sleep(0.001)
+        await api.watched(0)
         api.put(SERVICE, named("c"))
         api.remove(SERVICE, "a", "default")
         api.compact()
