@@ -1,0 +1,106 @@
+"""The containers and volumes of the sidecar, as Kubernetes reads them. Pure; it knows no workload.
+
+Users, capabilities, resources, probe and names are those of Istio's injection template.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from isthmus.config.redirection import Redirection
+
+INIT = "istio-init"
+PROXY = "istio-proxy"
+PROXY_USER = 1337
+_RESOURCES = {
+    "requests": {"cpu": "100m", "memory": "128Mi"},
+    "limits": {"cpu": "2", "memory": "1Gi"},
+}
+
+
+def init_container(image: str, redirection: Redirection) -> dict[str, Any]:
+    """istio-init: root, for as long as writing the rules takes, with the two capabilities that needs."""
+    return {
+        "name": INIT,
+        "image": image,
+        "command": ["isthmus", "init"],
+        "args": redirection.arguments(),
+        "resources": _RESOURCES,
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"add": ["NET_ADMIN", "NET_RAW"], "drop": ["ALL"]},
+            "privileged": False,
+            "readOnlyRootFilesystem": False,
+            "runAsGroup": 0,
+            "runAsNonRoot": False,
+            "runAsUser": 0,
+        },
+    }
+
+
+def proxy_container(
+    image: str,
+    *,
+    proxy_config: Mapping[str, Any],
+    metadata: Mapping[str, str],
+) -> dict[str, Any]:
+    """istio-proxy: agent and Envoy. `metadata` is node metadata, which becomes `ISTIO_META_…` variables."""
+    return {
+        "name": PROXY,
+        "image": image,
+        "command": ["isthmus", "agent"],
+        "ports": [{"name": "http-envoy-prom", "containerPort": 15090, "protocol": "TCP"}],
+        "env": [
+            _from_field("POD_NAME", "metadata.name"),
+            _from_field("POD_NAMESPACE", "metadata.namespace"),
+            _from_field("INSTANCE_IP", "status.podIP"),
+            _from_field("SERVICE_ACCOUNT", "spec.serviceAccountName"),
+            _from_field("HOST_IP", "status.hostIP"),
+            _from_field("ISTIO_META_NODE_NAME", "spec.nodeName"),
+            *({"name": f"ISTIO_META_{name}", "value": value} for name, value in metadata.items() if value),
+            {"name": "PROXY_CONFIG", "value": msgspec.json.encode(proxy_config, order="sorted").decode()},
+            *(
+                {"name": name, "value": value}
+                for name, value in sorted(proxy_config.get("proxyMetadata", {}).items())
+            ),
+        ],
+        "readinessProbe": {
+            "httpGet": {"path": "/healthz/ready", "port": 15021},
+            "periodSeconds": 2,
+            "timeoutSeconds": 3,
+            "failureThreshold": 4,
+        },
+        "resources": _RESOURCES,
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "privileged": False,
+            "readOnlyRootFilesystem": True,
+            "runAsGroup": PROXY_USER,
+            "runAsNonRoot": True,
+            "runAsUser": PROXY_USER,
+        },
+        "volumeMounts": [
+            {"name": "istio-envoy", "mountPath": "/etc/istio/proxy"},
+            {"name": "istio-podinfo", "mountPath": "/etc/istio/pod"},
+        ],
+    }
+
+
+def sidecar_volumes() -> list[dict[str, Any]]:
+    """Where the bootstrap is written, and the pod's labels for the agent to read."""
+    labels = {"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}
+    return [
+        {"name": "istio-envoy", "emptyDir": {"medium": "Memory"}},
+        {"name": "istio-podinfo", "downwardAPI": {"items": [labels]}},
+    ]
+
+
+def names_of(items: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The names of containers or volumes, in order."""
+    return [str(item["name"]) for item in items]
+
+
+def _from_field(name: str, path: str) -> dict[str, Any]:
+    return {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}}

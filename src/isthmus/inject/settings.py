@@ -1,0 +1,57 @@
+"""What one injection run is told: options of the command and the mesh's defaults for its proxies."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import yaml
+
+from isthmus.config.proxy import parse_proxy_config
+from isthmus.lib.errors import UserError
+
+IMAGE = "isthmus/proxyv2"
+CLUSTER_ID = "Kubernetes"
+
+
+@dataclass(frozen=True, slots=True)
+class InjectionSettings:
+    """The same for every workload of a run. `proxy_config` is Istio's ProxyConfig as written, camel case.
+
+    `network` "" leaves the pod's network to the control plane.
+    """
+
+    image: str = IMAGE
+    cluster_id: str = CLUSTER_ID
+    network: str = ""
+    proxy_config: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+def default_proxy_config(mesh_config: str, source: str) -> dict[str, Any]:
+    """The field `defaultConfig` of a mesh config in YAML; UserError names `source` and the field."""
+    try:
+        mesh = yaml.safe_load(mesh_config)
+    except yaml.YAMLError as error:
+        raise UserError(f"{source} is no YAML: {' '.join(str(error).split())}") from error
+    if mesh is None:
+        return {}
+    if not isinstance(mesh, dict):
+        raise UserError(f"{source} is no mesh config: it must be a mapping of fields such as defaultConfig.")
+    return as_proxy_config(cast("dict[str, Any]", mesh).get("defaultConfig"), f"{source}: defaultConfig")
+
+
+def as_proxy_config(raw: object, source: str) -> dict[str, Any]:
+    """`raw` if it is a valid ProxyConfig (None is an empty one); UserError names `source` and the field."""
+    if raw is None:
+        return {}
+    if not isinstance(raw, dict):
+        raise UserError(f"{source} must be a mapping of fields such as discoveryAddress.")
+    config = cast("dict[str, Any]", raw)
+    parse_proxy_config(config, source)
+    return config
+
+
+def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """`above` over `below`, field by field; `proxyMetadata` is united, as Istio does."""
+    merged = {**below, **above}
+    metadata = {**below.get("proxyMetadata", {}), **above.get("proxyMetadata", {})}
+    return {**merged, "proxyMetadata": metadata} if metadata else merged
