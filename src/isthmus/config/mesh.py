@@ -1,0 +1,175 @@
+"""Mesh-wide configuration: the part of Istio's MeshConfig that has an effect here, in Istio's own YAML.
+
+A field that has none is named in one warning and otherwise ignored, so that an operator's file for Istio
+loads as it is; a field of the wrong type or with an unknown value is refused, by its path.
+"""
+
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from typing import Any, cast
+
+import msgspec
+import structlog
+import yaml
+
+from isthmus.config.durations import Duration, parse_duration
+from isthmus.lib.errors import UserError
+from isthmus.model.service import ClusterId, Network
+
+_log = structlog.get_logger(__name__)
+
+
+class OutboundMode(Enum):
+    """What happens to traffic for destinations that no service names."""
+
+    ALLOW_ANY = "ALLOW_ANY"
+    REGISTRY_ONLY = "REGISTRY_ONLY"
+
+
+class _Part(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """A mapping of the file: snake_case here is camelCase there."""
+
+
+class OutboundTrafficPolicy(_Part, frozen=True):
+    """ALLOW_ANY lets unknown destinations pass; REGISTRY_ONLY answers them with 502, or closes."""
+
+    mode: OutboundMode = OutboundMode.ALLOW_ANY
+
+
+class NetworkEndpoints(_Part, frozen=True):
+    """One source of a network's endpoints: a cluster, by its name in the registry."""
+
+    from_registry: str
+
+
+class MeshNetwork(_Part, frozen=True):
+    """One network: a set of clusters whose pods reach each other's addresses directly."""
+
+    endpoints: tuple[NetworkEndpoints, ...] = ()
+
+
+class ProxyConfig(_Part, frozen=True):
+    """What every sidecar starts with. `concurrency` is Envoy's worker threads; 0 means one a core."""
+
+    discovery_address: str = "istio-pilot.istio-system.svc:15010"
+    drain_duration: Duration = Duration(seconds=45)
+    termination_drain_duration: Duration = Duration(seconds=5)
+    concurrency: int = 2
+
+
+class MeshConfig(_Part, frozen=True):
+    """Mesh-wide settings, with Istio's defaults (istio.mesh.v1alpha1.MeshConfig).
+
+    `access_log_file` is "" for none. A `protocol_detection_timeout` of 0 waits for ever, as a sniffed port
+    must where a client may be slow to speak.
+    """
+
+    trust_domain: str = "cluster.local"
+    trust_domain_aliases: tuple[str, ...] = ()
+    root_namespace: str = "istio-system"
+    outbound_traffic_policy: OutboundTrafficPolicy = OutboundTrafficPolicy()
+    connect_timeout: Duration = Duration(seconds=10)
+    protocol_detection_timeout: Duration = Duration()
+    access_log_file: str = ""
+    mesh_networks: dict[str, MeshNetwork] = {}
+    default_config: ProxyConfig = ProxyConfig()
+
+    @property
+    def networks(self) -> Mapping[ClusterId, Network]:
+        """The network of each cluster that the operator placed in one."""
+        return {
+            ClusterId(source.from_registry): Network(name)
+            for name, network in self.mesh_networks.items()
+            for source in network.endpoints
+        }
+
+
+def read_mesh_config(text: str) -> MeshConfig:
+    """Read MeshConfig's YAML; empty text gives the defaults.
+
+    Raises UserError naming the field that is refused, or the line that is not YAML.
+    """
+    try:
+        found: object = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        where = _line_of(error)
+        raise UserError(f"Mesh config is not YAML{where}; correct it there.") from error
+    if found is None:
+        return MeshConfig()
+    if not isinstance(found, dict):
+        raise UserError("Mesh config must be a mapping of field names to values; write `name: value` lines.")
+    try:
+        config = msgspec.convert(found, MeshConfig, dec_hook=_decode)
+    except msgspec.ValidationError as error:
+        raise UserError(f"Mesh config is refused: {_by_path(str(error))}; correct that field.") from error
+    _check(config)
+    for field in _unknown(cast("dict[object, object]", found), MeshConfig, ""):
+        _log.warning("mesh config field has no effect", field=field)
+    return config
+
+
+def _decode(wanted: type, value: Any) -> Any:
+    if wanted is not Duration:
+        raise NotImplementedError(wanted)
+    if not isinstance(value, str):
+        raise ValueError(f"`{value}` is not a duration such as `10s`, `1m30s` or `250ms`")
+    return parse_duration(value)
+
+
+def _check(config: MeshConfig) -> None:
+    """Rules that types cannot say."""
+    for path, refused in (
+        ("connectTimeout: must be longer than 0s", not config.connect_timeout),
+        ("trustDomain: must not be empty", not config.trust_domain),
+        ("rootNamespace: must not be empty", not config.root_namespace),
+        ("defaultConfig.concurrency: must not be negative", config.default_config.concurrency < 0),
+    ):
+        if refused:
+            raise UserError(f"Mesh config is refused: {path}; correct that field.")
+    placed: dict[str, str] = {}
+    for name, network in config.mesh_networks.items():
+        for source in network.endpoints:
+            other = placed.setdefault(source.from_registry, name)
+            if other != name:
+                raise UserError(
+                    f"Mesh config is refused: meshNetworks.{name}: cluster {source.from_registry} is in "
+                    f"network {other} too; leave it in one of them."
+                )
+
+
+def _unknown(found: dict[object, object], known: type[msgspec.Struct], path: str) -> Iterator[str]:
+    """Paths in `found` that no field of `known` reads, in the file's order."""
+    fields = {field.encode_name: field.type for field in msgspec.structs.fields(known)}
+    for name, value in found.items():
+        here = f"{path}.{name}" if path else str(name)
+        if name not in fields:
+            yield here
+        else:
+            yield from _unknown_within(value, fields[str(name)], here)
+
+
+def _unknown_within(value: object, wanted: Any, path: str) -> Iterator[str]:
+    inner = getattr(wanted, "__args__", ())
+    if isinstance(value, dict):
+        entries = cast("dict[object, object]", value)
+        if isinstance(wanted, type) and issubclass(wanted, msgspec.Struct):
+            yield from _unknown(entries, wanted, path)
+        elif inner:
+            for name, item in entries.items():
+                yield from _unknown_within(item, inner[-1], f"{path}.{name}")
+    elif isinstance(value, list) and inner:
+        for index, item in enumerate(cast("list[object]", value)):
+            yield from _unknown_within(item, inner[0], f"{path}[{index}]")
+
+
+def _by_path(message: str) -> str:
+    """msgspec's `Expected … - at `$.a.b`` the other way round: `a.b: expected …`."""
+    reason, _, path = message.rpartition(" - at `$.")
+    if not reason:
+        return message
+    return f"{path.rstrip('`')}: {reason[0].lower()}{reason[1:]}"
+
+
+def _line_of(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    return f" (line {mark.line + 1})" if mark is not None else ""

@@ -1,0 +1,201 @@
+"""Envoy clusters: one for each port of each service, one for each of the pod's own ports, and the fixed ones.
+
+Clusters say how to connect; who is behind them comes by EDS (`endpoints.py`). Transport sockets, when there
+is more than plain text, belong to `_outbound`.
+"""
+
+from dataclasses import dataclass
+
+from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2
+from envoy.config.core.v3 import address_pb2, protocol_pb2
+from envoy.config.core.v3.protocol_pb2 import HttpProtocolOptions
+from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
+from envoy.extensions.clusters.common.dns.v3 import dns_pb2
+from envoy.extensions.clusters.dns.v3 import dns_cluster_pb2
+from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions as _HttpOptions
+from envoy.type.v3 import percent_pb2
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.wrappers_pb2 import UInt32Value
+
+from isthmus.config.mesh import MeshConfig
+from isthmus.model.service import Kind, Protocol, Service
+from isthmus.translate import names
+from isthmus.translate.wire import duration, from_ads, pack, socket_address
+
+_UNLIMITED = UInt32Value(value=2**32 - 1)
+_LOOP_GUARD_ADDRESS = "127.0.0.6"
+"""Connections from here are the sidecar's own to its application: the pod's iptables rules let them pass."""
+_FOR_EVER = 9_223_372_036
+"""Seconds; the longest that Envoy takes."""
+_PASSTHROUGH_IDLE = Duration(seconds=300)
+_HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_TYPE = cluster_pb2.Cluster.DiscoveryType
+_POLICY = cluster_pb2.Cluster.LbPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSpec:
+    """All that an outbound cluster depends on beside the mesh config."""
+
+    name: str
+    kind: Kind
+    port: int
+    protocol: Protocol
+    external_name: str
+
+
+def cluster_specs(service: Service) -> dict[str, ClusterSpec]:
+    """The outbound clusters of a service, by name: one a port. UDP ports have none."""
+    specs = (
+        ClusterSpec(
+            names.outbound_cluster(service.key, port.number),
+            service.kind,
+            port.number,
+            port.protocol,
+            service.external_name,
+        )
+        for port in service.ports
+        if port.protocol is not Protocol.UDP
+        and (service.kind is not Kind.EXTERNAL_NAME or service.external_name)
+    )
+    return {spec.name: spec for spec in specs}
+
+
+def outbound_cluster(spec: ClusterSpec, mesh: MeshConfig) -> cluster_pb2.Cluster:
+    """The cluster of one service port.
+
+    EDS for services with a virtual address, DNS for external names, and the connection's own destination for
+    headless services, whose clients have chosen an endpoint themselves (Istio: Resolution Passthrough).
+    """
+    cluster = _cluster(spec.name, mesh, _http_options(spec.protocol))
+    match spec.kind:
+        case Kind.CLUSTER_IP:
+            cluster.type = _TYPE.Value("EDS")
+            cluster.eds_cluster_config.eds_config.CopyFrom(from_ads())
+            cluster.eds_cluster_config.service_name = spec.name
+            cluster.lb_policy = _POLICY.Value("LEAST_REQUEST")
+            # No panic: an endpoint that drains gets nothing new, however few are left.
+            cluster.common_lb_config.healthy_panic_threshold.CopyFrom(percent_pb2.Percent(value=0))
+        case Kind.HEADLESS:
+            cluster.type = _TYPE.Value("ORIGINAL_DST")
+            cluster.lb_policy = _POLICY.Value("CLUSTER_PROVIDED")
+        case Kind.EXTERNAL_NAME:
+            cluster.cluster_type.CopyFrom(_dns_cluster_type())
+            cluster.lb_policy = _POLICY.Value("LEAST_REQUEST")
+            cluster.load_assignment.CopyFrom(_one_endpoint(spec))
+    return cluster
+
+
+def passthrough_cluster(mesh: MeshConfig) -> cluster_pb2.Cluster:
+    """Where traffic for unknown destinations goes when it is let through: to where it was going."""
+    options = _downstream_protocol(HttpProtocolOptions(idle_timeout=_PASSTHROUGH_IDLE))
+    cluster = _cluster(names.PASSTHROUGH_CLUSTER, mesh, options)
+    cluster.type = _TYPE.Value("ORIGINAL_DST")
+    cluster.lb_policy = _POLICY.Value("CLUSTER_PROVIDED")
+    return cluster
+
+
+def inbound_passthrough_cluster(mesh: MeshConfig) -> cluster_pb2.Cluster:
+    """Where traffic goes that reached the pod on a port that no service names."""
+    cluster = passthrough_cluster(mesh)
+    cluster.name = names.INBOUND_PASSTHROUGH_CLUSTER
+    cluster.upstream_bind_config.CopyFrom(_own_side())
+    return cluster
+
+
+def black_hole_cluster(mesh: MeshConfig) -> cluster_pb2.Cluster:
+    """A cluster without endpoints: connections to it are closed."""
+    return cluster_pb2.Cluster(
+        name=names.BLACK_HOLE_CLUSTER,
+        type=_TYPE.Value("STATIC"),
+        connect_timeout=duration(mesh.connect_timeout),
+    )
+
+
+def inbound_cluster(port: int, protocol: Protocol, mesh: MeshConfig) -> cluster_pb2.Cluster:
+    """One of the pod's own ports, reached at the address that the client meant (Istio since 1.10)."""
+    cluster = _cluster(names.inbound_cluster(port), mesh, _http_options(protocol))
+    cluster.type = _TYPE.Value("ORIGINAL_DST")
+    cluster.lb_policy = _POLICY.Value("CLUSTER_PROVIDED")
+    cluster.cleanup_interval.seconds = _FOR_EVER  # the pod's own address never becomes stale
+    cluster.upstream_bind_config.CopyFrom(_own_side())
+    return cluster
+
+
+def _cluster(name: str, mesh: MeshConfig, options: _HttpOptions | None) -> cluster_pb2.Cluster:
+    """What all clusters that take traffic share.
+
+    Envoy's own limits (1,024 requests, 3 retries) are those of one edge proxy, and would refuse requests
+    while pods are replaced; only an operator sets lower ones.
+    """
+    return cluster_pb2.Cluster(
+        name=name,
+        typed_extension_protocol_options={} if options is None else {_HTTP_OPTIONS: pack(options)},
+        connect_timeout=duration(mesh.connect_timeout),
+        circuit_breakers=circuit_breaker_pb2.CircuitBreakers(
+            thresholds=[
+                circuit_breaker_pb2.CircuitBreakers.Thresholds(
+                    max_connections=_UNLIMITED,
+                    max_pending_requests=_UNLIMITED,
+                    max_requests=_UNLIMITED,
+                    max_retries=_UNLIMITED,
+                    track_remaining=True,
+                )
+            ]
+        ),
+    )
+
+
+def _http_options(protocol: Protocol) -> _HttpOptions | None:
+    """How HTTP is spoken to the other side; None is HTTP/1.1, and means nothing where no HTTP is read."""
+    match protocol:
+        case Protocol.HTTP2 | Protocol.GRPC:
+            options = _HttpOptions()
+            options.explicit_http_config.http2_protocol_options.CopyFrom(protocol_pb2.Http2ProtocolOptions())
+            return options
+        case Protocol.SNIFFED:
+            return _downstream_protocol()
+        case _:
+            return None
+
+
+def _downstream_protocol(common: HttpProtocolOptions | None = None) -> _HttpOptions:
+    """HTTP in the version that the client spoke."""
+    options = _HttpOptions(common_http_protocol_options=common)
+    options.use_downstream_protocol_config.http_protocol_options.CopyFrom(protocol_pb2.Http1ProtocolOptions())
+    options.use_downstream_protocol_config.http2_protocol_options.CopyFrom(
+        protocol_pb2.Http2ProtocolOptions()
+    )
+    return options
+
+
+def _dns_cluster_type() -> cluster_pb2.Cluster.CustomClusterType:
+    """Every address that the name resolves to (what the type STRICT_DNS was), refreshed as its TTL says."""
+    return cluster_pb2.Cluster.CustomClusterType(
+        name="envoy.cluster.dns",
+        typed_config=pack(
+            dns_cluster_pb2.DnsCluster(
+                respect_dns_ttl=True,
+                dns_lookup_family=dns_pb2.DnsLookupFamily.Value("V4_PREFERRED"),
+                dns_failure_refresh_rate=dns_cluster_pb2.DnsCluster.RefreshRate(
+                    base_interval=Duration(seconds=5), max_interval=Duration(seconds=60)
+                ),
+            )
+        ),
+    )
+
+
+def _one_endpoint(spec: ClusterSpec) -> endpoint_pb2.ClusterLoadAssignment:
+    endpoint = endpoint_components_pb2.LbEndpoint(
+        endpoint=endpoint_components_pb2.Endpoint(address=socket_address(spec.external_name, spec.port))
+    )
+    return endpoint_pb2.ClusterLoadAssignment(
+        cluster_name=spec.name,
+        endpoints=[endpoint_components_pb2.LocalityLbEndpoints(lb_endpoints=[endpoint])],
+    )
+
+
+def _own_side() -> address_pb2.BindConfig:
+    return address_pb2.BindConfig(
+        source_address=address_pb2.SocketAddress(address=_LOOP_GUARD_ADDRESS, port_value=0)
+    )

@@ -1,0 +1,58 @@
+"""ClusterLoadAssignments: who stands behind a service's port, by locality.
+
+Written as bytes at once: this is what changes all day. Priorities and gateways of other networks come in
+here when they come; until a network has a gateway its endpoints are dialled directly, as Istio does.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from envoy.config.core.v3 import base_pb2, health_check_pb2
+from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
+from google.protobuf.wrappers_pb2 import UInt32Value
+
+from isthmus.model.workload import Endpoint, Health, Locality
+from isthmus.translate.wire import field, serialise, socket_address
+
+_LOCALITIES = endpoint_pb2.ClusterLoadAssignment.ENDPOINTS_FIELD_NUMBER
+_DRAINING = health_check_pb2.HealthStatus.Value("DRAINING")
+_UNKNOWN = health_check_pb2.HealthStatus.Value("UNKNOWN")
+
+
+def load_assignment(cluster_name: str, endpoints: Sequence[Endpoint]) -> bytes:
+    """The serialised ClusterLoadAssignment of one cluster, localities in order of name.
+
+    Endpoints that are not ready are left out. Draining ones are marked so and get nothing new, unless none is
+    ready: then they serve, as kube-proxy has it (KEP-1669, proxying terminating endpoints).
+    """
+    usable = [endpoint for endpoint in endpoints if endpoint.health is not Health.UNREADY]
+    some_ready = any(endpoint.health is Health.READY for endpoint in usable)
+    localities: dict[Locality, list[Endpoint]] = {}
+    for endpoint in usable:
+        localities.setdefault(endpoint.locality, []).append(endpoint)
+    head = serialise(endpoint_pb2.ClusterLoadAssignment(cluster_name=cluster_name))
+    return head + b"".join(
+        field(_LOCALITIES, _locality(locality, localities[locality], mark_draining=some_ready))
+        for locality in sorted(localities)
+    )
+
+
+def _locality(locality: Locality, endpoints: Iterable[Endpoint], *, mark_draining: bool) -> bytes:
+    members = [
+        endpoint_components_pb2.LbEndpoint(
+            endpoint=endpoint_components_pb2.Endpoint(
+                address=socket_address(endpoint.address, endpoint.port)
+            ),
+            health_status=_DRAINING if mark_draining and endpoint.health is Health.DRAINING else _UNKNOWN,
+            load_balancing_weight=UInt32Value(value=max(endpoint.weight, 1)),
+        )
+        for endpoint in endpoints
+    ]
+    return serialise(
+        endpoint_components_pb2.LocalityLbEndpoints(
+            locality=base_pb2.Locality(region=locality.region, zone=locality.zone, sub_zone=locality.subzone),
+            lb_endpoints=members,
+            load_balancing_weight=UInt32Value(
+                value=sum(member.load_balancing_weight.value for member in members)
+            ),
+        )
+    )

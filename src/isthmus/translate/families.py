@@ -1,0 +1,207 @@
+"""The families of resources that scopes are made of: each joins an index of names to a pure derivation."""
+
+from collections.abc import Collection, Iterator
+
+from isthmus.config.mesh import MeshConfig
+from isthmus.model.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE
+from isthmus.model.service import Kind, ServiceKey
+from isthmus.model.view import MeshView
+from isthmus.translate import clusters, inbound, listeners, names, routes
+from isthmus.translate.claims import Claims
+from isthmus.translate.endpoints import load_assignment
+from isthmus.translate.inbound import OwnPort
+from isthmus.translate.scope import Counters
+from isthmus.translate.vantage import Vantage
+from isthmus.translate.wire import serialise
+
+
+class OutboundClusters:
+    """Clusters of all services, and the fixed ones. The same for every proxy of the mesh."""
+
+    type_url = CLUSTER
+
+    def __init__(self, claims: Claims[clusters.ClusterSpec], mesh: MeshConfig) -> None:
+        self._claims = claims
+        self._mesh = mesh
+        self._fixed = {
+            names.PASSTHROUGH_CLUSTER: clusters.passthrough_cluster,
+            names.BLACK_HOLE_CLUSTER: clusters.black_hole_cluster,
+            names.INBOUND_PASSTHROUGH_CLUSTER: clusters.inbound_passthrough_cluster,
+        }
+
+    def names(self) -> Collection[str]:
+        """One for each port of each service, and the fixed ones."""
+        return self._fixed.keys() | self._claims.names()
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a cluster."""
+        return name in self._fixed or bool(self._claims.on(name))
+
+    def body(self, name: str) -> bytes:
+        """The named cluster."""
+        if name in self._fixed:
+            return serialise(self._fixed[name](self._mesh))
+        [spec] = self._claims.on(name).values()
+        return serialise(clusters.outbound_cluster(spec, self._mesh))
+
+
+class Assignments:
+    """Endpoints of all services that have virtual addresses. The same for every proxy of the mesh."""
+
+    type_url = ENDPOINT
+
+    def __init__(self, claims: Claims[clusters.ClusterSpec], view: MeshView) -> None:
+        self._claims = claims
+        self._view = view
+
+    def names(self) -> Collection[str]:
+        """The clusters that ask for their endpoints by EDS."""
+        return [name for name in self._claims.names() if self.has(name)]
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a cluster, and it asks."""
+        return any(spec.kind is Kind.CLUSTER_IP for spec in self._claims.on(name).values())
+
+    def of_service(self, service: ServiceKey) -> Iterator[str]:
+        """The names that one service has now."""
+        return (name for name, spec in self._claims.by(service).items() if spec.kind is Kind.CLUSTER_IP)
+
+    def serves(self, service: ServiceKey) -> bool:
+        """Whether the service's endpoints are found here and nowhere else."""
+        return any(True for _ in self.of_service(service))
+
+    def body(self, name: str) -> bytes:
+        """Who stands behind the named cluster."""
+        [(service, spec)] = self._claims.on(name).items()
+        return load_assignment(name, self._view.endpoints(service).get(spec.port, ()))
+
+
+class OutboundListeners:
+    """`virtualOutbound` and the listeners behind it, for proxies of one cluster.
+
+    It keeps the vantage alive.
+    """
+
+    type_url = LISTENER
+
+    def __init__(self, vantage: Vantage, mesh: MeshConfig) -> None:
+        self._vantage = vantage
+        self._claims = vantage.listeners
+        self._mesh = mesh
+
+    def names(self) -> Collection[str]:
+        """Every address and port that some service claims."""
+        return {names.VIRTUAL_OUTBOUND, *self._claims.names()}
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a listener."""
+        return name == names.VIRTUAL_OUTBOUND or bool(self._claims.on(name))
+
+    def body(self, name: str) -> bytes:
+        """The named listener; where two services claim an address, the first by name has it."""
+        spec = self._claims.winner(name)
+        if spec is None:
+            return serialise(listeners.virtual_outbound(self._mesh))
+        return serialise(listeners.outbound_listener(spec, self._mesh))
+
+
+class VirtualHosts:
+    """Virtual hosts by service, serialised once for proxies in its namespace and once for all others."""
+
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
+        self._made: dict[ServiceKey, dict[tuple[routes.VirtualHostSpec, bool], bytes]] = {}
+
+    def get(self, spec: routes.VirtualHostSpec, *, same_namespace: bool) -> bytes:
+        """The virtual host as a part of a RouteConfiguration."""
+        made = self._made.setdefault(spec.service, {})
+        key = (spec, same_namespace)
+        if key not in made:
+            made[key] = routes.virtual_host(spec, routes.domains(spec, same_namespace=same_namespace))
+            self._counters.serialisations += 1
+        return made[key]
+
+    def forget(self, service: ServiceKey) -> None:
+        """Its shape changed."""
+        self._made.pop(service, None)
+
+
+class OutboundRoutes:
+    """Route configurations for proxies of one cluster and namespace. It keeps the vantage alive."""
+
+    type_url = ROUTE
+
+    def __init__(self, vantage: Vantage, namespace: str, hosts: VirtualHosts, mesh: MeshConfig) -> None:
+        self._vantage = vantage
+        self._claims = vantage.routes
+        self._namespace = namespace
+        self._hosts = hosts
+        self._mesh = mesh
+
+    def names(self) -> Collection[str]:
+        """Every port number that may carry HTTP, and every sniffed port by its service."""
+        return self._claims.names()
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a configuration."""
+        return bool(self._claims.on(name))
+
+    def body(self, name: str) -> bytes:
+        """The named route configuration."""
+        claims = self._claims.on(name)
+        if not name.isdigit():
+            [spec] = claims.values()
+            return routes.service_routes(name, spec)
+        return routes.port_routes(name, self._virtual_hosts(name), self._mesh)
+
+    def _virtual_hosts(self, name: str) -> Iterator[bytes]:
+        taken: set[str] = set()
+        for service, spec in sorted(self._claims.on(name).items()):
+            free = routes.without_addresses(spec, taken) if not taken.isdisjoint(spec.addresses) else spec
+            taken.update(spec.addresses)
+            yield self._hosts.get(free, same_namespace=service.namespace == self._namespace)
+
+
+class InboundClusters:
+    """The clusters of one set of own ports."""
+
+    type_url = CLUSTER
+
+    def __init__(self, ports: tuple[OwnPort, ...], mesh: MeshConfig) -> None:
+        self._ports = {names.inbound_cluster(port.number): port for port in ports}
+        self._mesh = mesh
+
+    def names(self) -> Collection[str]:
+        """One a port."""
+        return self._ports.keys()
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a cluster."""
+        return name in self._ports
+
+    def body(self, name: str) -> bytes:
+        """The named cluster."""
+        port = self._ports[name]
+        return serialise(clusters.inbound_cluster(port.number, port.protocol, self._mesh))
+
+
+class InboundListener:
+    """`virtualInbound` for one set of own ports."""
+
+    type_url = LISTENER
+
+    def __init__(self, ports: tuple[OwnPort, ...], mesh: MeshConfig) -> None:
+        self._ports = ports
+        self._mesh = mesh
+
+    def names(self) -> Collection[str]:
+        """The one."""
+        return (names.VIRTUAL_INBOUND,)
+
+    def has(self, name: str) -> bool:
+        """Whether it is the one."""
+        return name == names.VIRTUAL_INBOUND
+
+    def body(self, name: str) -> bytes:
+        """`virtualInbound`."""
+        return serialise(inbound.virtual_inbound(self._ports, self._mesh))

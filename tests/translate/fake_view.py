@@ -1,0 +1,111 @@
+"""A joined view in memory that tests fill by hand, and short ways to say what is in it."""
+
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from contextlib import contextmanager
+
+from isthmus.model.proxy import Proxy
+from isthmus.model.service import ClusterId, Kind, Network, Port, Protocol, Service, ServiceKey
+from isthmus.model.view import Changes
+from isthmus.model.workload import Endpoint, Health, InboundPort, Locality, Workload, WorkloadKey
+
+WEST = ClusterId("west")
+EAST = ClusterId("east")
+FLAT = Network("")
+
+
+class FakeView:
+    """`model.view.MeshView` over dictionaries. `reads` counts how often each question was asked."""
+
+    def __init__(self) -> None:
+        self.known: dict[ServiceKey, Service] = {}
+        self.backing: dict[ServiceKey, dict[int, list[Endpoint]]] = {}
+        self.pods: dict[WorkloadKey, Workload] = {}
+        self.selecting: dict[WorkloadKey, list[InboundPort]] = {}
+        self.networks: dict[ClusterId, Network] = {}
+        self.reads = 0
+
+    def put(self, service: Service, *endpoints: Endpoint) -> ServiceKey:
+        """Add a service, or replace it; the endpoints stand behind each of its ports."""
+        self.known[service.key] = service
+        self.backing[service.key] = {port.number: list(endpoints) for port in service.ports}
+        return service.key
+
+    def services(self) -> Collection[ServiceKey]:
+        return self.known.keys()
+
+    def service(self, key: ServiceKey) -> Service | None:
+        self.reads += 1
+        return self.known.get(key)
+
+    def endpoints(self, key: ServiceKey) -> Mapping[int, Sequence[Endpoint]]:
+        self.reads += 1
+        return self.backing.get(key, {})
+
+    def workload(self, key: WorkloadKey) -> Workload | None:
+        return self.pods.get(key)
+
+    def workload_at(self, cluster: ClusterId, address: str) -> Workload | None:
+        for key, pod in self.pods.items():
+            if key.cluster == cluster and address in pod.addresses:
+                return pod
+        return None
+
+    def inbound_ports(self, workload: Workload) -> Sequence[InboundPort]:
+        return self.selecting.get(workload.key, [])
+
+    def placement(self, cluster: ClusterId) -> tuple[Network, Locality]:
+        return self.networks.get(cluster, FLAT), Locality()
+
+    @contextmanager
+    def subscribe(self, listener: Callable[[Changes], None]) -> Generator[None]:
+        yield
+
+
+def service(
+    name: str,
+    *ports: tuple[int, Protocol],
+    namespace: str = "demo",
+    west: str = "",
+    east: str = "",
+    kind: Kind = Kind.CLUSTER_IP,
+    external_name: str = "",
+) -> Service:
+    """A service in both clusters; `west` and `east` are its ClusterIPs there."""
+    addresses = {cluster: (ip,) for cluster, ip in ((WEST, west), (EAST, east)) if ip}
+    return Service(
+        key=ServiceKey(namespace, name),
+        kind=kind,
+        ports=tuple(Port(number, f"port-{number}", protocol) for number, protocol in ports),
+        addresses=addresses,
+        clusters=frozenset({WEST, EAST}),
+        external_name=external_name,
+    )
+
+
+def endpoint(
+    address: str,
+    *,
+    port: int = 8080,
+    cluster: ClusterId = WEST,
+    health: Health = Health.READY,
+    zone: str = "",
+    network: Network = FLAT,
+    weight: int = 1,
+) -> Endpoint:
+    """One endpoint of whatever it is put behind."""
+    locality = Locality("r1", zone) if zone else Locality()
+    return Endpoint(address, port, health, cluster, network, locality, weight=weight)
+
+
+def pod(name: str, address: str, *, cluster: ClusterId = WEST, namespace: str = "demo") -> Workload:
+    """A pod with nothing special about it."""
+    key = WorkloadKey(cluster, namespace, name)
+    return Workload(key, (address,), {}, {}, "default", FLAT, Locality())
+
+
+def proxy(
+    name: str, address: str = "10.0.0.9", *, cluster: ClusterId = WEST, namespace: str = "demo"
+) -> Proxy:
+    """The sidecar of the pod of that name."""
+    node_id = f"sidecar~{address}~{name}.{namespace}~{namespace}.svc.cluster.local"
+    return Proxy(node_id, "sidecar", address, name, namespace, cluster, {})
