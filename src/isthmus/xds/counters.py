@@ -1,0 +1,34 @@
+"""What xds counts: plain integers, for a push to 1,000 streams increments them for each. `xds.metrics` shows
+them.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from isthmus.model.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE
+
+_SHORT = {CLUSTER: "cds", ENDPOINT: "eds", LISTENER: "lds", ROUTE: "rds"}
+
+
+def short_type(type_url: str) -> str:
+    """`cds`, `eds`, `lds`, `rds`, or the message's bare name."""
+    return _SHORT.get(type_url) or type_url.rpartition(".")[2] or "unknown"
+
+
+@dataclass(slots=True)
+class Counters:
+    """Totals since the process began."""
+
+    pushes: int = 0
+    """Calls of `Hub.publish` that concerned somebody."""
+    stale: int = 0
+    sends: Counter[str] = field(default_factory=Counter[str])
+    sent_bytes: Counter[str] = field(default_factory=Counter[str])
+    rejects: Counter[str] = field(default_factory=Counter[str])
+    violations: int = 0
+    stalled: int = 0
+
+    def sent(self, type_url: str, size: int) -> None:
+        """One response was taken."""
+        self.sends[type_url] += 1
+        self.sent_bytes[type_url] += size

@@ -1,0 +1,143 @@
+"""All streams of one process. It opens no socket and starts no task: a transport gives it streams, and is
+woken.
+
+A change costs work for its own resources and for the streams that follow them; no other stream is visited.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from isthmus.model.proxy import Proxy
+from isthmus.model.resources import Resource, ScopeChange
+from isthmus.xds.counters import Counters
+from isthmus.xds.session import Lane, Provider, Session, Shared
+from isthmus.xds.shelf import Form
+from isthmus.xds.subscription import Nack
+from isthmus.xds.transport import Wire
+
+__all__ = ["ClientStatus", "Hub", "Provider", "TypeStatus"]
+
+
+@dataclass(frozen=True, slots=True)
+class TypeStatus:
+    """One type on one stream. Nonces are "" before the first; `synced` is as Istio's SYNCED."""
+
+    type_url: str
+    subscribed: int
+    wildcard: bool
+    sent: str
+    acked: str
+    pending: bool
+    nack: Nack | None
+
+    @property
+    def synced(self) -> bool:
+        """Whether the proxy accepted the latest there is."""
+        return not self.pending and self.sent == self.acked
+
+
+@dataclass(frozen=True, slots=True)
+class ClientStatus:
+    """One stream. `since` is in seconds since the epoch."""
+
+    proxy: Proxy
+    peer: str
+    form: Form
+    since: float
+    types: tuple[TypeStatus, ...]
+
+
+class Hub:
+    """Gives streams what their proxies' scopes hold, and changes of it as they are published.
+
+    `clock` counts seconds, and never goes back.
+    """
+
+    def __init__(self, provider: Provider, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._shared = Shared(provider, clock)
+
+    @property
+    def counters(self) -> Counters:
+        """Totals since the process began."""
+        return self._shared.counters
+
+    @property
+    def responses_built(self) -> int:
+        """Distinct response messages; streams with the same content share one."""
+        return self._shared.responses.built
+
+    def connect(self, form: Form, wire: Wire) -> Session:
+        """A new stream. Its `closed` must be called when it is over."""
+        return Session(self._shared, form, wire)
+
+    def publish(self, changes: Sequence[ScopeChange]) -> None:
+        """Make the named resources due wherever they are followed. Nothing is derived here: that waits until
+        the first stream can take it, which is in this turn of the loop unless all of them are behind.
+        """
+        woken: dict[Session, None] = {}
+        shelves = self._shared.shelves
+        for change in changes:
+            for batch, followers in shelves.changed(change):
+                alone = (batch,)
+                for lane in followers:
+                    lane.due = shelves.merge(lane.due, batch) if lane.due else alone
+                    woken[lane.session] = None
+        if woken:
+            self.counters.pushes += 1
+        for session in woken:
+            session.wire.wake()
+
+    def rescope(self, node_ids: Iterable[str]) -> None:
+        """Ask anew which scopes these proxies have; unknown ones are skipped."""
+        for node_id in node_ids:
+            for session in tuple(self._shared.by_node.get(node_id, ())):
+                session.rescope()
+
+    def sweep(self) -> None:
+        """Wake streams that are owed something, for some may have waited long enough for an answer. Call it
+        every few seconds.
+        """
+        for session in self._shared.sessions:
+            if any(lane.due for lane in session.lanes.values()):
+                session.wire.wake()
+
+    def connected(self) -> dict[Form, int]:
+        """How many streams there are of each form."""
+        return Counter(session.form for session in self._shared.sessions)
+
+    def clients(self) -> list[ClientStatus]:
+        """Every proxy's stream, in the order in which they came."""
+        return [
+            _status(session, one) for session in self._shared.sessions if (one := session.proxy) is not None
+        ]
+
+    def held(self, node_id: str) -> dict[str, dict[str, Resource]]:
+        """What a proxy holds as far as it told: by type and name. Empty for one that is not connected."""
+        for session in self._shared.by_node.get(node_id, ()):
+            return {type_url: session.held(lane) for type_url, lane in session.lanes.items()}
+        return {}
+
+
+def _status(session: Session, proxy: Proxy) -> ClientStatus:
+    return ClientStatus(
+        proxy=proxy,
+        peer=session.wire.peer,
+        form=session.form,
+        since=session.since,
+        types=tuple(_type_status(lane) for lane in session.lanes.values()),
+    )
+
+
+def _type_status(lane: Lane) -> TypeStatus:
+    one = lane.subscription
+    return TypeStatus(
+        type_url=one.type_url,
+        subscribed=len(one.interest.names),
+        wildcard=one.interest.wildcard,
+        sent=one.nonce,
+        acked=one.acked,
+        pending=bool(lane.due),
+        nack=one.nack,
+    )

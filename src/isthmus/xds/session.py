@@ -1,0 +1,371 @@
+"""One stream: its subscriptions, and what it is to be sent next. No I/O.
+
+Order is make before break (xDS protocol, "Eventual consistency considerations"): clusters, then their
+endpoints, then listeners, then routes; but clusters that are gone are taken away only after listeners and
+routes have let go of them. After clusters their endpoints are sent again even if they did not change: Envoy
+warms a changed cluster until it gets them (envoy #13009). For this a ClusterLoadAssignment has the name of
+its cluster.
+
+A type has one response on the way: until it is answered, changes coalesce, so a proxy that falls behind gets
+the latest state and not each state. A proxy that never answers is sent the next after `PATIENCE` seconds all
+the same.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import structlog
+
+from isthmus.model.proxy import Proxy
+from isthmus.model.resources import CLUSTER, ENDPOINT, LISTENER, PUSH_ORDER, ROUTE, Resource, Scope
+from isthmus.xds.counters import Counters
+from isthmus.xds.errors import ProtocolError
+from isthmus.xds.interest import Interest, Interests
+from isthmus.xds.node import read_node
+from isthmus.xds.responses import Response, Responses
+from isthmus.xds.shelf import Batch, Form, Fragment, Settled, Shelf
+from isthmus.xds.shelves import Shelves, locate, merge
+from isthmus.xds.subscription import WHOLE_TYPES, Answer, Due, Sent, Subscription
+from isthmus.xds.transport import Wire
+from isthmus.xds.wire import read_delta_request, read_request
+
+log = structlog.get_logger()
+
+PATIENCE = 10.0
+"""Seconds that a response may go unanswered before the next one of its type is sent."""
+_MOST_TYPES = 32
+_DEPENDENTS = (LISTENER, ROUTE)
+_RANK = {type_url: rank for rank, type_url in enumerate(PUSH_ORDER)}
+
+
+class Provider(Protocol):
+    """Where a proxy's resources come from."""
+
+    def scopes(self, proxy: Proxy) -> Sequence[Scope]:
+        """The scopes whose union is what this proxy is served; no two hold the same type and name."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the sessions of one hub have in common."""
+
+    provider: Provider
+    clock: Callable[[], float]
+    sessions: "dict[Session, None]" = field(default_factory=dict["Session", None])
+    by_node: "dict[str, dict[Session, None]]" = field(default_factory=dict[str, dict["Session", None]])
+    interests: Interests = field(default_factory=Interests)
+    shelves: "Shelves[Lane]" = field(default_factory=Shelves["Lane"])
+    responses: Responses = field(default_factory=Responses)
+    counters: Counters = field(default_factory=Counters)
+
+
+class Lane:
+    """One type of one stream: its subscription, and what is due to it."""
+
+    __slots__ = ("due", "session", "subscription")
+
+    def __init__(self, session: "Session", subscription: Subscription) -> None:
+        self.session = session
+        self.subscription = subscription
+        self.due: tuple[Batch, ...] = ()
+
+    def waits(self, now: float) -> bool:
+        """Whether a response is on the way that may still be answered."""
+        sent = self.subscription.sent
+        return sent is not None and now - sent.at < PATIENCE
+
+
+class Session:
+    """An `xds.transport.Exchange`. `proxy` is None until the first request."""
+
+    def __init__(self, shared: Shared, form: Form, wire: Wire) -> None:
+        self.form = form
+        self.wire = wire
+        self.since = time.time()
+        self.proxy: Proxy | None = None
+        self.lanes: dict[str, Lane] = {}
+        self.scopes: tuple[Scope, ...] = ()
+        self._shared = shared
+        self._warming: tuple[Batch, ...] = ()
+        self._blocks: dict[str, bytes] = {}
+        self._open = True
+        shared.sessions[self] = None
+
+    def receive(self, message: bytes) -> None:
+        """See `Exchange`."""
+        if self.form is Form.WHOLE:
+            request = read_request(message, self._blocks.values())
+            lane = self._lane(request.type_url, request.node)
+            before = lane.subscription.interest
+            answer, due = lane.subscription.ask(request.names, request.nonce, request.error)
+            if lane.subscription.block:
+                self._blocks[request.type_url] = lane.subscription.block
+        else:
+            request = read_delta_request(message)
+            lane = self._lane(request.type_url, request.node)
+            before = lane.subscription.interest
+            answer, due = lane.subscription.ask_delta(request)
+        if answer is not Answer.ACK and answer is not Answer.NONE:
+            self._note(answer, lane)
+        if lane.subscription.interest is not before:
+            self._follow(lane, before)
+        if due.everything or due.names:
+            self._owe(lane, due)
+        if any(lane.due for lane in self.lanes.values()):
+            self.wire.wake()
+
+    def _lane(self, type_url: str, node: bytes) -> Lane:
+        lane = self.lanes.get(type_url)
+        if lane is not None:
+            return lane
+        if not type_url:
+            raise ProtocolError("the request has no type_url")
+        if self.proxy is None:
+            if not node:
+                raise ProtocolError("the stream's first request has no node")
+            self.proxy = read_node(node)
+            self.scopes = tuple(self._shared.provider.scopes(self.proxy))
+            self._shared.by_node.setdefault(self.proxy.node_id, {})[self] = None
+        if len(self.lanes) >= _MOST_TYPES:
+            raise ProtocolError(f"more than {_MOST_TYPES} resource types on one stream")
+        self.lanes[type_url] = Lane(self, Subscription(type_url, self._shared.interests))
+        self.lanes = dict(sorted(self.lanes.items(), key=lambda item: _RANK.get(item[0], len(_RANK))))
+        return self.lanes[type_url]
+
+    def _note(self, answer: Answer, lane: Lane) -> None:
+        counters, subscription = self._shared.counters, lane.subscription
+        if answer is Answer.STALE:
+            counters.stale += 1
+        elif subscription.nack is not None and self.proxy is not None:
+            counters.rejects[subscription.type_url] += 1
+            log.warning(
+                "proxy rejected configuration",
+                proxy=self.proxy.node_id,
+                type=subscription.type_url,
+                nonce=subscription.nack.nonce,
+                reason=subscription.nack.reason,
+            )
+
+    def _shelves(self, type_url: str) -> list[Shelf["Lane"]]:
+        return [self._shared.shelves.of(scope, type_url) for scope in self.scopes]
+
+    def _follow(self, lane: Lane, before: Interest) -> None:
+        """Follow the lane's present interest in place of the one before."""
+        nothing, now = self._shared.interests.nothing, lane.subscription.interest
+        for scope in self.scopes:
+            if now is not nothing:
+                self._shared.shelves.follow(scope, lane.subscription.type_url, now, lane)
+            if before is not nothing:
+                self._shared.shelves.leave(scope, lane.subscription.type_url, before, lane)
+
+    def _owe(self, lane: Lane, due: Due) -> None:
+        """Put what a request asked for on top of what is due."""
+        type_url, known = lane.subscription.type_url, due.known
+        shelves = self._shelves(type_url)
+        if due.everything:
+            batches, missing = [shelf.everything() for shelf in shelves], frozenset[str]()
+            if due.names or known:
+                here = {name for batch in batches for name in batch.held}
+                missing = (due.names | known.keys()) - here
+        else:
+            batches, missing = locate(shelves, due.names)
+        if known:
+            afresh = _names(self._warming) if type_url == ENDPOINT else frozenset[str]()
+            batches = [_without(batch, known, afresh) for batch in batches]
+        if type_url == ENDPOINT:
+            self._warming = ()
+        if (missing and self.form is Form.DELTA) or not batches:
+            batches.append(Batch.removing(dict.fromkeys(sorted(missing))))
+        for batch in batches:
+            lane.due = merge(lane.due, batch)
+
+    def take(self) -> bytes | None:
+        """See `Exchange`."""
+        if not self._open:
+            return None
+        now = self._shared.clock()
+        blocked = False
+        for type_url, lane in self.lanes.items():
+            if not lane.due:
+                continue
+            if lane.waits(now):
+                blocked = blocked or (type_url == CLUSTER and any(one.settle().changed for one in lane.due))
+            elif not (blocked and type_url in _DEPENDENTS):
+                response = self._respond(lane, now)
+                if response is not None:
+                    self._shared.counters.sent(type_url, len(response.data))
+                    return response.data
+        return None
+
+    def _respond(self, lane: Lane, now: float) -> Response | None:
+        """The next response of a lane; None if what is due turns out to be what the proxy holds."""
+        subscription, batches = lane.subscription, lane.due
+        lane.due = ()
+        if subscription.rejected:
+            batches = tuple(_without_rejected(batch, subscription) for batch in batches)
+        changed = any(batch.settle().changed for batch in batches)
+        gone = any(batch.settle().gone for batch in batches)
+        if gone and subscription.type_url == CLUSTER and self._removals_wait(now):
+            batches, gone = self._postpone_removals(lane, batches), False
+        first = not subscription.nonce and subscription.interest.wildcard
+        whole = self.form is Form.WHOLE
+        everything = whole and (subscription.type_url in WHOLE_TYPES or subscription.interest.wildcard)
+        if not (changed or first or (gone and (everything or not whole))):
+            return None
+        content = self._everything(lane) if everything else batches
+        kept = _still_there(lane.due, content) if everything else ()
+        response = self._shared.responses.of(self.form, subscription.type_url, content, kept)
+        subscription.record(Sent(response.nonce, now, batches))
+        if subscription.type_url == CLUSTER and changed:
+            self._warm(batches)
+        return response
+
+    def _removals_wait(self, now: float) -> bool:
+        """Whether listeners or routes may still refer to clusters that are gone."""
+        lanes = (self.lanes.get(type_url) for type_url in _DEPENDENTS)
+        return any(lane is not None and (lane.due or lane.waits(now)) for lane in lanes)
+
+    def _postpone_removals(self, lane: Lane, batches: tuple[Batch, ...]) -> tuple[Batch, ...]:
+        """Leave what is gone due, and return the rest."""
+        for batch in batches:
+            removal = batch.split()[1]
+            if removal.held:
+                lane.due = merge(lane.due, removal)
+        return tuple(batch.split()[0] for batch in batches)
+
+    def _everything(self, lane: Lane) -> tuple[Batch, ...]:
+        shelves = self._shelves(lane.subscription.type_url)
+        if lane.subscription.interest.wildcard:
+            batches = [shelf.everything() for shelf in shelves]
+        else:
+            batches, _ = locate(shelves, lane.subscription.interest.names)
+        return tuple(batch for batch in batches if batch.held)
+
+    def _warm(self, clusters: tuple[Batch, ...]) -> None:
+        """Make the endpoints of clusters that were just sent due again."""
+        lane = self.lanes.get(ENDPOINT)
+        if lane is None:
+            self._warming = clusters
+            return
+        names = lane.subscription.interest.among(_names(clusters))
+        for batch in locate(self._shelves(ENDPOINT), names)[0]:
+            lane.due = merge(lane.due, batch)
+
+    def rescope(self) -> None:
+        """Ask for the proxy's scopes anew; what that changes becomes due."""
+        if self.proxy is None or not self._open:
+            return
+        before, after = self.scopes, tuple(self._shared.provider.scopes(self.proxy))
+        kept = {scope.key for scope in before} & {scope.key for scope in after}
+        if len(kept) == len(before) == len(after):
+            return
+        nothing = self._shared.interests.nothing
+        for type_url, lane in self.lanes.items():
+            interest = lane.subscription.interest
+            if interest is nothing:
+                continue
+            held, unsure = self._abandon(lane, interest, [one for one in before if one.key not in kept])
+            known = {name: one.resource.version for name, one in held.items() if name not in unsure}
+            here: set[str] = set()
+            for scope in after:
+                if scope.key not in kept:
+                    self._shared.shelves.follow(scope, type_url, interest, lane)
+                    shelf = self._shared.shelves.of(scope, type_url)
+                    batch = shelf.everything() if interest.wildcard else shelf.find(interest.names)[0]
+                    here |= batch.held.keys()
+                    lane.due = merge(lane.due, _without(batch, known))
+            gone = {name: held.get(name) for name in sorted(held.keys() | unsure) if name not in here}
+            if gone:
+                lane.due = merge(lane.due, Batch.removing(gone))
+        self.scopes = after
+        self.wire.wake()
+
+    def _abandon(
+        self, lane: Lane, interest: Interest, scopes: Sequence[Scope]
+    ) -> tuple[dict[str, Fragment], set[str]]:
+        """Leave scopes. What the proxy holds of them, and the names of which that is not certain."""
+        type_url = lane.subscription.type_url
+        shelves = [self._shared.shelves.of(scope, type_url) for scope in scopes]
+        held = {name: one for shelf in shelves for name, one in shelf.held(interest).items()}
+        unsure = {name for batch in lane.due if batch.shelf in shelves for name in batch.held}
+        lane.due = tuple(batch for batch in lane.due if batch.shelf not in shelves)
+        for scope in scopes:
+            self._shared.shelves.leave(scope, type_url, interest, lane)
+        return held, unsure
+
+    def held(self, lane: Lane) -> dict[str, Resource]:
+        """What the proxy holds of one type: what was sent and is not refused, by name."""
+        interest = lane.subscription.interest
+        holds: dict[str, Fragment | None] = {}
+        for shelf in self._shelves(lane.subscription.type_url):
+            holds |= shelf.held(interest)
+        for batch in lane.due:
+            holds |= batch.held
+        for name, refused in lane.subscription.rejected.items():
+            holds[name] = refused.held
+        return {name: one.resource for name, one in sorted(holds.items()) if one is not None}
+
+    def closed(self) -> None:
+        """See `Exchange`."""
+        if not self._open:
+            return
+        self._open = False
+        del self._shared.sessions[self]
+        if self.proxy is not None:
+            streams = self._shared.by_node[self.proxy.node_id]
+            del streams[self]
+            if not streams:
+                del self._shared.by_node[self.proxy.node_id]
+        for lane in self.lanes.values():
+            before, lane.subscription.interest = lane.subscription.interest, self._shared.interests.nothing
+            self._follow(lane, before)
+
+
+def _names(batches: tuple[Batch, ...]) -> frozenset[str]:
+    return frozenset(one.resource.name for batch in batches for one in batch.settle().changed)
+
+
+def _without(batch: Batch, known: Mapping[str, str], afresh: frozenset[str] = frozenset()) -> Batch:
+    """The batch without what the proxy holds already in that version, unless it is named in `afresh`."""
+    changed = batch.settle().changed
+    left = tuple(
+        one
+        for one in changed
+        if one.resource.name in afresh or known.get(one.resource.name) != one.resource.version
+    )
+    return (
+        batch
+        if len(left) == len(changed)
+        else Batch(batch.shelf, dict.fromkeys(_named(left)), Settled(left, {}))
+    )
+
+
+def _without_rejected(batch: Batch, subscription: Subscription) -> Batch:
+    """The batch without what the proxy refused in that very version."""
+    now = batch.settle()
+    left = tuple(
+        one
+        for one in now.changed
+        if (refused := subscription.rejected.get(one.resource.name)) is None
+        or refused.version != one.resource.version
+    )
+    if len(left) == len(now.changed):
+        return batch
+    return Batch(batch.shelf, {name: batch.held.get(name) for name in _named(left)}, Settled(left, now.gone))
+
+
+def _named(fragments: Iterable[Fragment]) -> Iterable[str]:
+    return (one.resource.name for one in fragments)
+
+
+def _still_there(due: tuple[Batch, ...], content: tuple[Batch, ...]) -> tuple[Fragment, ...]:
+    """Resources whose removal is due, as they were sent last."""
+    return tuple(
+        one
+        for batch in due
+        for name, one in batch.held.items()
+        if one is not None and not any(name in batch.held for batch in content)
+    )

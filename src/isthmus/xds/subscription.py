@@ -1,0 +1,186 @@
+"""One type on one stream, as the xDS protocol has it: what is asked for, what was sent, what the proxy said
+of it.
+
+A state machine without I/O, for both forms. It knows no resources: a request comes in, and what it makes due
+comes out as names. Rules: xDS protocol, "How the client specifies what resources to return", "Subscribing to
+resources", "ACK/NACK and resource type instance version", "Unsubscribing from resources".
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from isthmus.model.resources import CLUSTER, LISTENER
+from isthmus.xds.interest import WILDCARD, Interest, Interests
+from isthmus.xds.shelf import Batch, Fragment
+from isthmus.xds.wire import DeltaRequest
+
+WHOLE_TYPES = frozenset((CLUSTER, LISTENER))
+"""Types whose state-of-the-world responses carry all that is subscribed, absence meaning removal; and whose
+empty first request asks for everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What a request makes due. `known` are versions that the proxy already holds, by name."""
+
+    everything: bool = False
+    names: frozenset[str] = frozenset()
+    known: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+NOTHING = Due()
+
+
+class Answer(Enum):
+    """What a request says of the responses sent so far."""
+
+    NONE = "none"
+    ACK = "ack"
+    NACK = "nack"
+    STALE = "stale"
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A response that waits for its answer. `at` is when it was taken, on the hub's clock."""
+
+    nonce: str
+    at: float
+    batches: tuple[Batch, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Nack:
+    """The last refusal of a type by a proxy."""
+
+    nonce: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A resource that a proxy refused, by version, and what it held of that name before."""
+
+    version: str
+    held: Fragment | None
+
+
+class Subscription:
+    """See the module. Mutable; its stream owns it."""
+
+    __slots__ = (
+        "_interests",
+        "_named",
+        "acked",
+        "block",
+        "interest",
+        "nack",
+        "nonce",
+        "rejected",
+        "sent",
+        "type_url",
+    )
+
+    def __init__(self, type_url: str, interests: Interests) -> None:
+        self.type_url = type_url
+        self.interest = interests.nothing
+        self.nonce = ""
+        """Of the last response sent; "" before the first."""
+        self.acked = ""
+        self.nack: Nack | None = None
+        self.sent: Sent | None = None
+        self.rejected: dict[str, Rejected] = {}
+        """By name what the proxy refused: not sent again until it changes."""
+        self.block: bytes | None = None
+        self._interests = interests
+        self._named = False
+
+    @property
+    def fresh(self) -> bool:
+        """Whether no request has come yet."""
+        return self.block is None
+
+    def ask(self, names: bytes, nonce: str, error: str | None) -> tuple[Answer, Due]:
+        """A state-of-the-world request. Raises ProtocolError for names that cannot be decoded.
+
+        A request with another nonce than that of the last response is stale and changes nothing: the proxy
+        repeats its names with its next one. Without a nonce it answers nothing, but its names count.
+        """
+        if nonce and self.nonce and nonce != self.nonce:
+            return Answer.STALE, NOTHING
+        answer = self._settle(nonce, error)
+        if names is self.block:
+            return answer, NOTHING
+        self.block = names
+        before, self.interest = self.interest, self._wanted(names)
+        everything = self.interest.wildcard and not before.wildcard
+        added = self.interest.names - before.names
+        return answer, Due(everything, added) if everything or added else NOTHING
+
+    def _wanted(self, names: bytes) -> Interest:
+        if names:
+            self._named = True
+            return self._interests.of_block(names)
+        legacy = self.type_url in WHOLE_TYPES and not self._named
+        return self._interests.everything if legacy else self._interests.nothing
+
+    def ask_delta(self, request: DeltaRequest) -> tuple[Answer, Due]:
+        """An incremental request. Subscriptions count whatever the nonce.
+
+        A name subscribed again is due again; one that is unsubscribed but still covered by the wildcard is
+        due too, for the proxy has forgotten it.
+        """
+        answer = self._settle(request.nonce, request.error)
+        first = self.fresh
+        if not first and not request.subscribe and not request.unsubscribe:
+            return answer, NOTHING
+        self.block = b""
+        plus, minus = request.subscribe - {WILDCARD}, request.unsubscribe - {WILDCARD}
+        before = self.interest
+        wildcard = before.wildcard or WILDCARD in request.subscribe
+        if first and not request.subscribe and self.type_url in WHOLE_TYPES:
+            wildcard = True
+        if WILDCARD in request.unsubscribe:
+            wildcard = False
+        names = (before.names | plus) - minus
+        self.interest = self._interests.of(names, wildcard=wildcard)
+        everything = wildcard and (first or WILDCARD in request.subscribe)
+        due = plus & names
+        if wildcard:
+            due |= minus & before.names
+        for name in self.rejected.keys() & due:
+            del self.rejected[name]
+        if not everything and not due:
+            return answer, NOTHING
+        return answer, Due(everything, due, request.known) if first else Due(everything, due)
+
+    def record(self, sent: Sent) -> None:
+        """A response was taken."""
+        self.nonce = sent.nonce
+        self.sent = sent
+
+    def _settle(self, nonce: str, error: str | None) -> Answer:
+        sent = self.sent
+        if not nonce:
+            return Answer.NONE
+        if sent is None or sent.nonce != nonce:
+            return Answer.NONE if nonce == self.nonce or not self.nonce else Answer.STALE
+        self.sent = None
+        if error is None:
+            self.acked = nonce
+            if self.rejected:
+                for name in _refused(sent):
+                    self.rejected.pop(name, None)
+            return Answer.ACK
+        self.nack = Nack(nonce, error)
+        self.rejected.update(_refused(sent))
+        return Answer.NACK
+
+
+def _refused(sent: Sent) -> dict[str, Rejected]:
+    return {
+        one.resource.name: Rejected(one.resource.version, batch.held.get(one.resource.name))
+        for batch in sent.batches
+        for one in batch.settle().changed
+    }
