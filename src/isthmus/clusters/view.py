@@ -1,6 +1,6 @@
 """The joined view over all clusters: remembers what it derived until exactly that changes.
 
-A cluster is in the view as a whole or not at all: `join` brings in a store that is already full, or puts it
+A cluster is in the view as a whole or not at all: `hold` brings in a store that is already full, or puts it
 in the place of the cluster's former one, and says once what differs. It does no I/O and starts nothing.
 """
 
@@ -38,41 +38,28 @@ class JoinedView:
         """An empty store for that cluster, not yet part of the view."""
         return ClusterStore(cluster, self._networks.get(cluster, Network("")), self.derivations)
 
-    def holds(self, store: ClusterStore) -> bool:
-        """Whether this very store stands for its cluster now."""
-        return self._stores.get(store.cluster) is store
-
-    def join(self, store: ClusterStore) -> None:
-        """A cluster is in the view from now on, or its new store takes over from its former one."""
-        self._replace([(store.cluster, store)])
-
-    def leave(self, cluster: ClusterId) -> None:
-        """Everything of that cluster is gone, at once."""
-        self._replace([(cluster, None)])
-
-    def exchange(self, leaving: ClusterId, joining: ClusterStore) -> None:
-        """One cluster takes over from another (the same one under two names), seen as one change."""
-        self._replace([(leaving, None), (joining.cluster, joining)])
-
-    def _replace(self, steps: Sequence[tuple[ClusterId, ClusterStore | None]]) -> None:
-        total = Changes()
-        for cluster, new in steps:
-            old = self._stores.pop(cluster, None)
-            if new is not None:
-                self._stores[cluster] = new
-            changes = difference(old, new)
+    def hold(self, stores: Mapping[ClusterId, ClusterStore]) -> None:
+        """Exactly these clusters are in the view from now on; all that this changes is told as one change."""
+        before, self._stores = self._stores, dict(stores)
+        parts = [
+            (cluster, difference(before.get(cluster), stores.get(cluster)))
+            for cluster in before.keys() | stores.keys()
+            if before.get(cluster) is not stores.get(cluster)
+        ]
+        for cluster, changes in parts:
             for key in changes.services:
                 self._count(cluster, key)
-            total = Changes(
-                total.services | changes.services,
-                total.endpoints | changes.endpoints,
-                total.workloads | changes.workloads,
+        self._publish(
+            Changes(
+                services=frozenset(key for _, changes in parts for key in changes.services),
+                endpoints=frozenset(key for _, changes in parts for key in changes.endpoints),
+                workloads=frozenset(key for _, changes in parts for key in changes.workloads),
             )
-        self._publish(total)
+        )
 
     def changed(self, store: ClusterStore, changes: Changes) -> None:
         """A store has changed. One that is not in the view is still being filled: nobody is told."""
-        if not self.holds(store):
+        if self._stores.get(store.cluster) is not store:
             return
         for key in changes.services:
             self._count(store.cluster, key)

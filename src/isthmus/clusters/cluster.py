@@ -1,0 +1,155 @@
+"""One cluster's life: the client in force and, during a rotation, the one that is to follow it.
+
+Make before break: a new credential's client reads everything before the old one is let go, and one that
+does not get that far leaves the old one as it is. It never gives up, and waits for no other cluster.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import NoReturn
+
+import structlog
+
+from isthmus.clusters.api import Connect
+from isthmus.clusters.health import Health, State
+from isthmus.clusters.intake import Intake
+from isthmus.clusters.session import Session
+from isthmus.kube.access import Access
+from isthmus.lib.backoff import Backoff
+from isthmus.lib.errors import UserError
+from isthmus.lib.lifecycle import TaskScope
+from isthmus.model.service import ClusterId
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+class _Trial:
+    """One credential and the task that owns all watches made with it."""
+
+    def __init__(self, access: Access) -> None:
+        self.access = access
+        self.session: Session | None = None
+        self.task: asyncio.Task[NoReturn] | None = None
+
+    def end(self) -> None:
+        if self.task is not None:
+            self.task.cancel()
+
+
+class Cluster:
+    """A cluster of the mesh; its tasks run in `scope`.
+
+    `intake` makes an empty store's intake. `completed` is called with each session that has read everything,
+    from when on it is the one in force.
+    """
+
+    def __init__(
+        self,
+        name: ClusterId,
+        scope: TaskScope,
+        *,
+        connect: Connect,
+        intake: Callable[[], Intake],
+        completed: Callable[[Session], None],
+    ) -> None:
+        self.name = name
+        self._scope = scope
+        self._connect = connect
+        self._intake = intake
+        self._completed = completed
+        self._current: Session | None = None
+        self._in_force: _Trial | None = None
+        self._next: _Trial | None = None
+        self._answered = asyncio.Event()
+        self._last = Health(State.SYNCING, time.time())
+
+    def offer(self, access: Access) -> None:
+        """Reach the cluster by this access from now on; one that is in use already changes nothing."""
+        newest = self._next or self._in_force
+        if newest is not None and newest.access == access:
+            return
+        if self._next is not None:
+            self._next.end()
+            self._next = None
+        if self._in_force is not None and self._in_force.access == access:
+            return  # back to the credential that never ceased to work
+        self._next = _Trial(access)
+        self._next.task = self._scope.spawn(self._follow(self._next), name=f"cluster {self.name}")
+
+    def end(self) -> None:
+        """Let go of it: nothing of it is called any more."""
+        for trial in (self._in_force, self._next):
+            if trial is not None:
+                trial.end()
+        self._in_force = self._next = None
+        _log.info("cluster removed", cluster=self.name)
+
+    @property
+    def server(self) -> str:
+        """The URL of its API server, by the credential in force or else the one that is being tried."""
+        trial = self._in_force or self._next
+        return "" if trial is None else trial.access.server
+
+    @property
+    def session(self) -> Session | None:
+        """The session in force, else the one that tries to be; None where there is neither yet."""
+        return self._current or (self._next and self._next.session)
+
+    @property
+    def health(self) -> Health:
+        """How the cluster is, by that session."""
+        return self._last if self.session is None else self.session.health
+
+    @property
+    def rotation(self) -> str:
+        """What keeps the newest credential from coming into force while an older one is; else ""."""
+        if self._in_force is None or self._next is None:
+            return ""
+        reason = self._next.session and self._next.session.health.reason
+        return f"a new credential is being tried, the old one stays in use: {reason or 'still reading'}"
+
+    async def answered(self) -> None:
+        """Wait until the cluster was once read as a whole, or could not be."""
+        await self._answered.wait()
+
+    async def _follow(self, trial: _Trial) -> NoReturn:
+        """Keep a session of this credential running; one that a fault of our own ends is followed by another."""
+        backoff = Backoff()
+        while True:
+            session = trial.session = Session(self._intake(), partial(self._progressed, trial))
+            try:
+                async with self._connect(trial.access) as api:
+                    await session.serve(api)
+            except UserError as error:
+                _log.warning("cluster cannot be reached as told", cluster=self.name, reason=str(error))
+                session.crashed(str(error))
+            except Exception as error:  # noqa: BLE001 - one cluster's fault must not become the others'
+                _log.exception("cluster session failed", cluster=self.name)
+                session.crashed(f"{type(error).__name__}: {error}")
+            await asyncio.sleep(backoff.next_delay())
+
+    def _progressed(self, trial: _Trial, session: Session) -> None:
+        """A watch of that session has reported."""
+        if session is not trial.session or trial not in (self._in_force, self._next):
+            return
+        if session.complete and session is not self._current:
+            self._take_over(trial, session)
+        health = self.health
+        if health.state is not State.SYNCING:
+            self._answered.set()
+        if health.state is not self._last.state:
+            log = _log.info if health.state is State.FRESH else _log.warning
+            log("cluster state", cluster=self.name, state=health.state.value, reason=health.reason)
+        self._last = health
+
+    def _take_over(self, trial: _Trial, session: Session) -> None:
+        """This session is in force from now on; what went before is let go only now."""
+        if trial is self._next:
+            if self._in_force is not None:
+                self._in_force.end()
+                _log.info("cluster credential rotated", cluster=self.name)
+            self._in_force, self._next = trial, None
+        self._current = session
+        self._completed(session)

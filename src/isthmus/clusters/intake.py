@@ -1,0 +1,135 @@
+"""Kubernetes events of one cluster into its store: decides nothing but when the cluster is complete."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import structlog
+
+from isthmus.clusters.reading import read_endpoints, read_locality, read_pod, read_service, read_slice
+from isthmus.clusters.store import NETWORK_LABEL, ClusterStore
+from isthmus.kube import objects
+from isthmus.kube.decoding import Ref, Rejected
+from isthmus.kube.watch import Event, Removed, Synced, Upserted
+from isthmus.model.service import Network, ServiceKey
+from isthmus.model.view import Changes
+
+_log = structlog.stdlib.get_logger(__name__)
+T = TypeVar("T", bound=objects.Object)
+
+
+class Intake:
+    """One method a kind, to be given to its watch.
+
+    `control_namespace` is where that cluster's network label stands. `changed` is called with the store and
+    each change of it, within the event.
+    """
+
+    def __init__(
+        self,
+        store: ClusterStore,
+        *,
+        control_namespace: str,
+        changed: Callable[[ClusterStore, Changes], None],
+    ) -> None:
+        self.store = store
+        self.rejected: dict[Ref, tuple[Rejected, ...]] = {}
+        """What was left out of slices (or Endpoints), by object."""
+        self._control_namespace = control_namespace
+        self._changed = changed
+
+    def _tell(self, changes: Changes) -> None:
+        if changes != Changes():
+            self._changed(self.store, changes)
+
+    def service(self, event: Event[objects.Service]) -> None:
+        """A Service."""
+        match event:
+            case Upserted(service):
+                self._tell(self.store.put_service(read_service(service)))
+            case Removed(service):
+                key = ServiceKey(service.metadata.namespace, service.metadata.name)
+                self._tell(self.store.drop_service(key))
+            case Synced():
+                pass
+
+    def slice(self, event: Event[objects.EndpointSlice]) -> None:
+        """An EndpointSlice."""
+        match event:
+            case Upserted(piece):
+                part, rejected = read_slice(piece)
+                name = self._note(piece.metadata, rejected)
+                self._tell(self.store.drop_slice(name) if part is None else self.store.put_slice(name, part))
+            case Removed(piece):
+                self._tell(self.store.drop_slice(self._note(piece.metadata, ())))
+            case Synced():
+                pass
+
+    def endpoints(self, event: Event[objects.Endpoints]) -> None:
+        """An Endpoints object, where the cluster serves no slices."""
+        match event:
+            case Upserted(endpoints):
+                part, rejected = read_endpoints(endpoints)
+                self._tell(self.store.put_slice(self._note(endpoints.metadata, rejected), part))
+            case Removed(endpoints):
+                self._tell(self.store.drop_slice(self._note(endpoints.metadata, ())))
+            case Synced():
+                pass
+
+    def pod(self, event: Event[objects.Pod]) -> None:
+        """A Pod."""
+        match event:
+            case Upserted(pod):
+                part = read_pod(self.store.cluster, pod)
+                self._tell(self.store.drop_pod(_ref(pod)) if part is None else self.store.put_pod(part))
+            case Removed(pod):
+                self._tell(self.store.drop_pod(_ref(pod)))
+            case Synced():
+                pass
+
+    def node(self, event: Event[objects.Node]) -> None:
+        """A Node."""
+        match event:
+            case Upserted(node):
+                self._tell(self.store.put_node(node.metadata.name, read_locality(node)))
+            case Removed(node):
+                self._tell(self.store.drop_node(node.metadata.name))
+            case Synced():
+                pass
+
+    def namespace(self, event: Event[objects.Namespace]) -> None:
+        """A Namespace: of one we read the network label, of `kube-system` the identity."""
+        match event:
+            case Upserted(namespace):
+                if namespace.metadata.name == "kube-system":
+                    self.store.identity = namespace.metadata.uid
+                if namespace.metadata.name == self._control_namespace:
+                    network = namespace.metadata.labels.get(NETWORK_LABEL)
+                    self._tell(self.store.put_network(None if network is None else Network(network)))
+            case Removed(namespace):
+                if namespace.metadata.name == self._control_namespace:
+                    self._tell(self.store.put_network(None))
+            case Synced():
+                pass
+
+    def _note(self, metadata: objects.Metadata, rejected: tuple[Rejected, ...]) -> Ref:
+        """Remember what of an object was left out, and log it where that is new."""
+        ref = Ref(metadata.namespace, metadata.name)
+        known = self.rejected.get(ref, ())
+        if rejected:
+            self.rejected[ref] = rejected
+        else:
+            self.rejected.pop(ref, None)
+        for each in rejected:
+            if each not in known:
+                _log.warning(
+                    "part of an object rejected",
+                    cluster=self.store.cluster,
+                    kind=each.kind,
+                    object=str(each.ref),
+                    reason=each.reason,
+                )
+        return ref
+
+
+def _ref(item: objects.Object) -> Ref:
+    return Ref(item.metadata.namespace, item.metadata.name)

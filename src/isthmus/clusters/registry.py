@@ -1,0 +1,251 @@
+"""All clusters of the mesh: the control plane's own, and one for each key of the labelled Secrets beside it.
+
+Secrets are followed as they come, change and go, before and after start. No cluster makes another wait.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import NoReturn
+
+import structlog
+
+from isthmus.clusters.api import Connect, connected
+from isthmus.clusters.cluster import Cluster
+from isthmus.clusters.health import State
+from isthmus.clusters.intake import Intake
+from isthmus.clusters.roster import (
+    MULTI_CLUSTER_LABEL,
+    Claim,
+    Rank,
+    Roster,
+    decide,
+    read_claims,
+    same_clusters,
+)
+from isthmus.clusters.session import Session
+from isthmus.clusters.status import ClusterStatus, describe
+from isthmus.clusters.view import JoinedView
+from isthmus.kube.access import Access
+from isthmus.kube.decoding import Ref
+from isthmus.kube.kinds import SECRET
+from isthmus.kube.objects import Secret
+from isthmus.kube.watch import Event, Phase, Removed, Synced, Upserted, WatchState
+from isthmus.lib.lifecycle import TaskScope, task_scope
+from isthmus.model.service import ClusterId, Network
+
+_log = structlog.stdlib.get_logger(__name__)
+_PATIENCE = 5.0
+"""Seconds for which a remote that says nothing may keep the control plane from being ready."""
+
+
+@dataclass(slots=True)
+class _Member:
+    """A cluster that is watched, and the claim by which it is; None for the control plane's own.
+
+    `refusal` says what is wrong with a newer form of the claim, while the older one stays in use.
+    """
+
+    cluster: Cluster
+    rank: Rank
+    claim: Claim | None
+    refusal: str = ""
+
+
+class Clusters:
+    """The mesh's clusters and the view over them; made by `running_clusters` only."""
+
+    def __init__(
+        self,
+        scope: TaskScope,
+        local: Access,
+        *,
+        cluster_id: ClusterId,
+        namespace: str,
+        networks: Mapping[ClusterId, Network],
+        connect: Connect,
+    ) -> None:
+        self.view = JoinedView(networks)
+        self._scope = scope
+        self._connect = connect
+        self._own = cluster_id
+        self._namespace = namespace
+        self._members: dict[ClusterId, _Member] = {}
+        self._complete: dict[ClusterId, Session] = {}
+        self._same: dict[ClusterId, ClusterId] = {}
+        self._claims: dict[Ref, tuple[Claim, ...]] = {}
+        self._roster = Roster({}, ())
+        self._listed = False
+        self._refusals: dict[str, float] = {}
+        self._own_complete = asyncio.Event()
+        self._secrets_answered = asyncio.Event()
+        self._add(cluster_id, Rank("", Ref("", ""), cluster_id), None, local)
+
+    # The clusters, by the Secrets
+
+    async def serve_secrets(self, local: Access) -> NoReturn:
+        """Follow the cluster Secrets of the control plane's namespace."""
+        async with self._connect(local) as api:
+            await api.watch(
+                SECRET,
+                self._secret,
+                report=self._secrets_reported,
+                namespace=self._namespace,
+                label_selector=MULTI_CLUSTER_LABEL,
+            )
+
+    def _secrets_reported(self, watch: WatchState) -> None:
+        if watch.phase is not Phase.LISTING:
+            self._secrets_answered.set()
+
+    def _secret(self, event: Event[Secret]) -> None:
+        match event:
+            case Upserted(secret):
+                self._claims[_ref(secret)] = read_claims(secret)
+            case Removed(secret):
+                self._claims.pop(_ref(secret), None)
+            case Synced():
+                self._listed = True
+        # Half a list would let a younger Secret win for a moment.
+        if self._listed:
+            self._settle_claims()
+
+    def _settle_claims(self) -> None:
+        self._roster = decide((claim for claims in self._claims.values() for claim in claims), self._own)
+        for name, member in tuple(self._members.items()):
+            if member.claim is not None and self._is_over(member.claim, self._roster.winners.get(name)):
+                self._remove(name)
+        for name, claim in self._roster.winners.items():
+            self._take(name, claim)
+        self._arrange()
+        self._report_refusals()
+
+    def _is_over(self, old: Claim, new: Claim | None) -> bool:
+        """Whether the cluster of the old claim is gone, rather than to be reached in another way."""
+        if new is None:
+            return True
+        if new.secret == old.secret or old.access is None:
+            return False
+        return new.access is None or new.access.server != old.access.server
+
+    def _take(self, name: ClusterId, claim: Claim) -> None:
+        """Let this claim decide what the name stands for."""
+        member = self._members.get(name)
+        if claim.access is None:
+            if member is not None:
+                member.refusal = f"{claim.refusal}; the credential before it stays in use"
+        elif member is None:
+            self._add(name, claim.rank, claim, claim.access)
+        else:
+            member.claim, member.rank, member.refusal = claim, claim.rank, ""
+            member.cluster.offer(claim.access)
+
+    def _add(self, name: ClusterId, rank: Rank, claim: Claim | None, access: Access) -> None:
+        cluster = Cluster(
+            name,
+            self._scope,
+            connect=self._connect,
+            intake=lambda: Intake(
+                self.view.new_store(name), control_namespace=self._namespace, changed=self.view.changed
+            ),
+            completed=lambda session: self._completed(name, session),
+        )
+        self._members[name] = _Member(cluster, rank, claim)
+        cluster.offer(access)
+
+    def _remove(self, name: ClusterId) -> None:
+        self._members.pop(name).cluster.end()
+        self._complete.pop(name, None)
+
+    def _completed(self, name: ClusterId, session: Session) -> None:
+        self._complete[name] = session
+        self._arrange()
+        if name == self._own:
+            self._own_complete.set()
+
+    def _arrange(self) -> None:
+        """Put exactly those clusters into the view that are complete and no other's double."""
+        ranks = {name: member.rank for name, member in self._members.items()}
+        identities = {name: session.store.identity for name, session in self._complete.items()}
+        same = same_clusters(identities, ranks)
+        for loser, winner in same.items():
+            if self._same.get(loser) != winner:
+                _log.warning("cluster is known under another name", cluster=loser, same_as=winner)
+        self._same = same
+        self.view.hold({name: session.store for name, session in self._complete.items() if name not in same})
+
+    def _report_refusals(self) -> None:
+        """Log what is refused, once."""
+        before, now = self._refusals, time.time()
+        reasons = [claim.refusal for claim in self._roster.winners.values() if claim.access is None]
+        reasons += [loser.reason for loser in self._roster.losers]
+        self._refusals = {reason: before.get(reason, now) for reason in reasons}
+        for reason in sorted(self._refusals.keys() - before.keys()):
+            _log.warning("cluster refused", reason=reason)
+
+    # What is known of them
+
+    def status(self) -> Sequence[ClusterStatus]:
+        """Every cluster, and every key of a Secret that is refused; by name, the clusters first."""
+        watched = [
+            describe(member.cluster, member.claim, refusal=member.refusal, same_as=self._same.get(name))
+            for name, member in sorted(self._members.items())
+        ]
+        refused = [
+            self._refused(claim, claim.refusal)
+            for name, claim in sorted(self._roster.winners.items())
+            if name not in self._members
+        ]
+        return (
+            *watched,
+            *refused,
+            *(self._refused(loser.claim, loser.reason) for loser in self._roster.losers),
+        )
+
+    def _refused(self, claim: Claim, reason: str) -> ClusterStatus:
+        since = self._refusals[reason]
+        return ClusterStatus(claim.cluster, State.REFUSED, since, reason, secret=str(claim.secret))
+
+    async def settled(self) -> None:
+        """Wait until a proxy can be answered: the own cluster is read, every remote is or had its time."""
+        await self._own_complete.wait()
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await self._secrets_answered.wait()
+                for member in tuple(self._members.values()):
+                    await member.cluster.answered()
+        except TimeoutError:
+            _log.info("ready without clusters that do not answer")
+
+
+def _ref(secret: Secret) -> Ref:
+    return Ref(secret.metadata.namespace, secret.metadata.name)
+
+
+@asynccontextmanager
+async def running_clusters(
+    local: Access,
+    *,
+    cluster_id: ClusterId,
+    namespace: str,
+    networks: Mapping[ClusterId, Network],
+    connect: Connect = connected,
+) -> AsyncGenerator[Clusters]:
+    """Watch the control plane's own cluster (by `local`, named `cluster_id`) and all that its Secrets name.
+
+    `namespace` is the control plane's: there the cluster Secrets are, and in every cluster the namespace
+    with the network label. `networks` are the mesh config's, where a cluster has no such label.
+    """
+    async with task_scope() as scope:
+        clusters = Clusters(
+            scope,
+            local,
+            cluster_id=cluster_id,
+            namespace=namespace,
+            networks=networks,
+            connect=connect,
+        )
+        scope.serve(clusters.serve_secrets(local), name="cluster secrets")
+        yield clusters

@@ -1,0 +1,61 @@
+"""What an operator is told about each cluster, and about each key of a Secret that is none."""
+
+from dataclasses import dataclass
+
+from isthmus.clusters.cluster import Cluster
+from isthmus.clusters.health import Health, State
+from isthmus.clusters.roster import Claim
+from isthmus.kube.decoding import Rejected
+from isthmus.model.service import ClusterId
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterStatus:
+    """One cluster, or one refused key of a Secret.
+
+    `since` is Unix seconds; `reason` says in words why the state is what it is, "" where all is well.
+    `secret` is `namespace/name`, "" for the control plane's own cluster. `served`: its endpoints are in the
+    view. `remarks` are what does not make it worse yet but wants doing. The numbers count its objects.
+    """
+
+    name: ClusterId
+    state: State
+    since: float
+    reason: str = ""
+    secret: str = ""
+    served: bool = False
+    server: str = ""
+    services: int = 0
+    endpoint_slices: int = 0
+    pods: int = 0
+    nodes: int = 0
+    remarks: tuple[str, ...] = ()
+    rejected: tuple[Rejected, ...] = ()
+
+
+def describe(
+    cluster: Cluster, claim: Claim | None, *, refusal: str, same_as: ClusterId | None
+) -> ClusterStatus:
+    """A cluster that is watched. `same_as`: it is one that the mesh has already under that name."""
+    health = cluster.health
+    if same_as is not None:
+        reason = f"is the same cluster as {same_as}, by the UID of kube-system; remove one of the two names"
+        health = Health(State.REFUSED, health.since, reason)
+    session = cluster.session
+    store = None if session is None else session.store
+    remarks = [remark for remark in (refusal, cluster.rotation) if remark]
+    return ClusterStatus(
+        name=cluster.name,
+        state=health.state,
+        since=health.since,
+        reason=health.reason,
+        secret="" if claim is None else str(claim.secret),
+        served=session is not None and session.complete and same_as is None,
+        server=cluster.server,
+        services=0 if store is None else len(store.services),
+        endpoint_slices=0 if store is None else len(store.slices),
+        pods=0 if store is None else len(store.pods),
+        nodes=0 if store is None else len(store.nodes),
+        remarks=(*remarks, *(() if session is None else session.missing)),
+        rejected=() if session is None else session.rejected,
+    )
