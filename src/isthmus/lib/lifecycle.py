@@ -5,6 +5,7 @@ handle, and is unwound when its block ends. There is no other way to start a tas
 """
 
 import asyncio
+import signal
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -65,3 +66,11 @@ async def task_scope() -> AsyncGenerator[TaskScope]:
         if len(errors.exceptions) == 1:
             raise errors.exceptions[0] from None
         raise
+
+
+def stop_signal() -> asyncio.Event:
+    """An event that SIGTERM or SIGINT sets from now on: the way a process is asked to end."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
