@@ -66,39 +66,44 @@ class Client:
         for _ in range(_MOST_RESTARTS):
             items: list[T] = []
             rejected: list[Rejected] = []
-            version = ""
+            continue_ = ""
             try:
-                pages = self.pages(
-                    kind, namespace, label_selector=label_selector, field_selector=field_selector
-                )
-                async for page in pages:
+                while True:
+                    page = await self.page(
+                        kind,
+                        namespace,
+                        continue_=continue_,
+                        label_selector=label_selector,
+                        field_selector=field_selector,
+                    )
                     items += page.items
                     rejected += page.rejected
-                    version = page.resource_version
+                    continue_ = page.continue_
+                    if not continue_:
+                        return Listing(tuple(items), page.resource_version, tuple(rejected))
             except ApiError as error:
-                if error.status != 410:
+                if error.status != 410 or not continue_:
                     raise
-                continue
-            return Listing(tuple(items), version, tuple(rejected))
         raise Unreachable(f"its list of {kind.plural} expired {_MOST_RESTARTS} times before it was read")
 
-    async def pages(
+    async def page(
         self,
         kind: Kind[T],
         namespace: str | None = None,
         *,
+        continue_: str = "",
         label_selector: str = "",
         field_selector: str = "",
         limit: int = PAGE_LIMIT,
-    ) -> AsyncIterator[Page[T]]:
-        """The pages of one list. ApiError 410 means that it expired half-way: begin again."""
+    ) -> Page[T]:
+        """One page of a list. ApiError 410 to a `continue_` means that the list expired: begin it again."""
         params = _selectors(label_selector, field_selector) | {"limit": str(limit)}
-        while True:
-            page = decode_page(kind, await self._transport.send("GET", kind.path(namespace), params=params))
-            yield page
-            if not page.continue_:
-                return
-            params["continue"] = page.continue_
+        if continue_:
+            params["continue"] = continue_
+        page = decode_page(kind, await self._transport.send("GET", kind.path(namespace), params=params))
+        if page.continue_ and page.continue_ == continue_:
+            raise Unreachable(f"its list of {kind.plural} does not advance")
+        return page
 
     def watching(
         self,

@@ -4,14 +4,16 @@ A token never appears in an error or a log.
 """
 
 import asyncio
+import ssl
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from isthmus.kube.access import Access
+from isthmus.kube.access import Access, ExecPlugin
 from isthmus.kube.errors import Unreachable
 from isthmus.kube.exec_credential import ExecCredential, run_plugin
+from isthmus.kube.tls import load_client_certificate
 
 _REREAD_AFTER = 60.0
 """Seconds after which a token file is read again even though it looks the same."""
@@ -81,48 +83,50 @@ class TokenFile:
 
 @dataclass(slots=True)
 class PluginToken:
-    """The token of an exec plugin, run again shortly before it expires and after a refusal.
+    """What an exec plugin gives, run again shortly before it expires and after a refusal.
 
-    Concurrent requests share one run of the plugin.
+    A client certificate goes into `context`, for the connections that follow. Concurrent requests share one
+    run of the plugin.
     """
 
-    access: Access
+    plugin: ExecPlugin
+    context: ssl.SSLContext | None
     _credential: ExecCredential | None = None
-    _running: "asyncio.Future[ExecCredential] | None" = None
-
-    async def credential(self) -> ExecCredential:
-        """A credential that is valid now. Raises Unreachable with the plugin's failure."""
-        while self._credential is None or self._credential.expires - _RENEW_BEFORE <= time.time():
-            if self._running is None:
-                return await self._run()
-            await asyncio.wait([self._running])
-        return self._credential
+    _running: asyncio.Event | None = None
 
     async def token(self) -> str | None:
-        """The credential's token; None where it is a client certificate."""
-        return (await self.credential()).token
+        """The credential's token; None where it is a client certificate. Raises Unreachable."""
+        while (had := self._credential) is None or had.expires - _RENEW_BEFORE <= time.time():
+            if self._running is None:
+                return (await self._run()).token
+            await self._running.wait()
+        return had.token
 
     def refused(self) -> None:
         """Run the plugin again next time."""
         self._credential = None
 
     async def _run(self) -> ExecCredential:
-        assert self.access.exec_plugin is not None
-        self._running = asyncio.get_running_loop().create_future()
+        self._running = asyncio.Event()
         try:
-            self._credential = await run_plugin(self.access.exec_plugin)
-            return self._credential
+            self._credential = given = await run_plugin(self.plugin)
+            if self.context is not None and given.cert_pem and given.key_pem:
+                load_client_certificate(self.context, given.cert_pem, given.key_pem)
+        except (ssl.SSLError, ValueError):
+            raise Unreachable("the credential plugin's certificate and key cannot be read") from None
+        else:
+            return given
         finally:
-            self._running.cancel()
+            self._running.set()
             self._running = None
 
 
-def credentials_of(access: Access) -> Credentials:
+def credentials_of(access: Access, context: ssl.SSLContext | None) -> Credentials:
     """Where the bearer token of an access comes from."""
     if access.token is not None:
         return FixedToken(access.token)
     if access.token_file is not None:
         return TokenFile(access.token_file)
     if access.exec_plugin is not None:
-        return PluginToken(access)
+        return PluginToken(access.exec_plugin, context)
     return FixedToken(None)

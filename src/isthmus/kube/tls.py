@@ -1,6 +1,7 @@
 """TLS towards an API server out of PEM in memory; verified unless a person's file says otherwise."""
 
 import os
+import re
 import ssl
 import tempfile
 from pathlib import Path
@@ -10,14 +11,17 @@ from isthmus.kube.access import Access
 
 
 def make_context(access: Access) -> ssl.SSLContext | None:
-    """The TLS side of an access, None for plain http. Raises ssl.SSLError (a ValueError for bad PEM text)."""
+    """The TLS side of an access, None for plain http. Raises ssl.SSLError, or ValueError for bad text."""
     if access.server.startswith("http://"):
         return None
-    context = ssl.create_default_context()
-    if access.ca_pem is not None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.load_verify_locations(cadata=access.ca_pem.decode("ascii"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if access.ca_pem is None:
+        context.load_default_certs()
+    else:
+        # Bundles may hold comments in any encoding between their certificates.
+        blocks = re.findall(rb"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----", access.ca_pem)
+        context.load_verify_locations(cadata=b"\n".join(blocks).decode("ascii"))
     # Python 3.13 asks more of certificates than Kubernetes' own clients do, and than many clusters' have.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     if access.insecure:

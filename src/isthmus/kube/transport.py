@@ -6,7 +6,7 @@ The only module of the room that knows aiohttp. It retries nothing: who calls kn
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -15,10 +15,10 @@ from yarl import URL
 
 from isthmus import __version__
 from isthmus.kube.access import Access
-from isthmus.kube.credentials import Credentials, PluginToken, credentials_of
+from isthmus.kube.credentials import Credentials, credentials_of
 from isthmus.kube.decoding import status_error
 from isthmus.kube.errors import Unreachable
-from isthmus.kube.tls import load_client_certificate, make_context
+from isthmus.kube.tls import make_context
 
 MOST_BODY = 256 << 20
 """Bytes of one answer, unpacked, beyond which it is given up."""
@@ -79,14 +79,7 @@ class Transport:
                     await self._check(answer)
             except _FAILURES as error:
                 raise self._unreachable(error) from None
-            yield self._chunks(answer)
-
-    async def _chunks(self, answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-        try:
-            async for chunk in answer.content.iter_any():
-                yield chunk
-        except _FAILURES as error:
-            raise self._unreachable(error) from None
+            yield _Chunks(answer.content, self._unreachable)
 
     @asynccontextmanager
     async def _request(
@@ -130,6 +123,23 @@ class Transport:
         return Unreachable(_explain(error))
 
 
+class _Chunks(AsyncIterator[bytes]):
+    """A body's bytes as they arrive."""
+
+    def __init__(self, content: aiohttp.StreamReader, explain: Callable[[Exception], Unreachable]) -> None:
+        self._content = content
+        self._explain = explain
+
+    async def __anext__(self) -> bytes:
+        try:
+            chunk = await self._content.readany()
+        except _FAILURES as error:
+            raise self._explain(error) from None
+        if not chunk:
+            raise StopAsyncIteration
+        return chunk
+
+
 async def _read(answer: aiohttp.ClientResponse, most: int) -> bytes:
     chunks: list[bytes] = []
     size = 0
@@ -171,13 +181,8 @@ async def running_transport(access: Access, *, timeout: float) -> AsyncGenerator
 
     Raises Unreachable where the credentials cannot be set up.
     """
-    credentials = credentials_of(access)
     try:
         context = make_context(access)
-        if isinstance(credentials, PluginToken):
-            given = await credentials.credential()
-            if context is not None and given.cert_pem and given.key_pem:
-                load_client_certificate(context, given.cert_pem, given.key_pem)
     except (ssl.SSLError, ValueError):
         raise Unreachable("its certificate authority or our client certificate cannot be read") from None
     async with aiohttp.ClientSession(
@@ -187,7 +192,7 @@ async def running_transport(access: Access, *, timeout: float) -> AsyncGenerator
         trust_env=False,
         read_bufsize=1 << 18,
     ) as session:
-        yield Transport(access, session, credentials, timeout)
+        yield Transport(access, session, credentials_of(access, context), timeout)
 
 
 def _make_socket(address: tuple[Any, ...]) -> socket.socket:
