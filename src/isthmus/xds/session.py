@@ -184,20 +184,21 @@ class Session:
 
     def take(self) -> bytes | None:
         """See `Exchange`."""
-        if not self._open:
-            return None
         now = self._shared.clock()
-        blocked = False
-        for type_url, lane in self.lanes.items():
-            if not lane.due:
-                continue
-            if lane.waits(now):
-                blocked = blocked or (type_url == CLUSTER and any(one.settle().changed for one in lane.due))
-            elif not (blocked and type_url in _DEPENDENTS):
-                response = self._respond(lane, now)
-                if response is not None:
-                    self._shared.counters.sent(type_url, len(response.data))
-                    return response.data
+        due = self._open and any(lane.due for lane in self.lanes.values())
+        while due:
+            due, blocked = False, False
+            for type_url, lane in self.lanes.items():
+                if not lane.due:
+                    continue
+                if lane.waits(now):
+                    blocked = blocked or (type_url == CLUSTER and _changes(lane.due))
+                elif not (blocked and type_url in _DEPENDENTS):
+                    response = self._respond(lane, now)
+                    if response is not None:
+                        self._shared.counters.sent(type_url, len(response.data))
+                        return response.data
+                    due = due or not lane.due  # It came to nothing, so what waited for it may go.
         return None
 
     def _respond(self, lane: Lane, now: float) -> Response | None:
@@ -206,7 +207,7 @@ class Session:
         lane.due = ()
         if subscription.rejected:
             batches = tuple(_without_rejected(batch, subscription) for batch in batches)
-        changed = any(batch.settle().changed for batch in batches)
+        changed = _changes(batches)
         gone = any(batch.settle().gone for batch in batches)
         if gone and subscription.type_url == CLUSTER and self._removals_wait(now):
             batches, gone = self._postpone_removals(lane, batches), False
@@ -322,6 +323,10 @@ class Session:
         for lane in self.lanes.values():
             before, lane.subscription.interest = lane.subscription.interest, self._shared.interests.nothing
             self._follow(lane, before)
+
+
+def _changes(batches: tuple[Batch, ...]) -> bool:
+    return any(batch.settle().changed for batch in batches)
 
 
 def _names(batches: tuple[Batch, ...]) -> frozenset[str]:
