@@ -62,7 +62,7 @@ class AdminClient:
             body = await (
                 _chunks(reader) if "transfer-encoding: chunked" in head else reader.read(_MOST_BYTES)
             )
-            return int(head.split(" ", 2)[1]), body.decode(errors="replace")
+            return int(head[9:12]), body.decode(errors="replace")
         finally:
             writer.close()
 

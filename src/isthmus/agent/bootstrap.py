@@ -141,11 +141,17 @@ def _xds_cluster(settings: AgentSettings) -> dict[str, Any]:
     limits = {"max_connections": 100000, "max_pending_requests": 100000, "max_requests": 100000}
     return {
         "name": XDS_CLUSTER,
-        "type": "STRICT_DNS",
+        "cluster_type": {
+            "name": "envoy.cluster.strict_dns",
+            "typed_config": {
+                "@type": f"{_TYPE}.clusters.dns.v3.DnsCluster",
+                "dns_refresh_rate": "2s",
+                "dns_failure_refresh_rate": {"base_interval": "0.5s", "max_interval": "2s"},
+                "dns_jitter": "0.2s",
+                "dns_lookup_family": "V6_ONLY" if settings.ipv6 else "V4_ONLY",
+            },
+        },
         "connect_timeout": "2s",
-        "dns_refresh_rate": "2s",
-        "dns_failure_refresh_rate": {"base_interval": "0.5s", "max_interval": "2s"},
-        "dns_lookup_family": "V6_ONLY" if settings.ipv6 else "V4_ONLY",
         "lb_policy": "ROUND_ROBIN",
         "load_assignment": _endpoints(XDS_CLUSTER, host, port),
         "circuit_breakers": {"thresholds": [{"priority": level, **limits} for level in ("DEFAULT", "HIGH")]},

@@ -7,11 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from isthmus.agent.settings import AgentSettings
-from isthmus.config.proxy import duration_seconds
 from isthmus.lib.errors import UserError
-
-_TERM_SECONDS = 5.0
-"""From SIGTERM to SIGKILL: Envoy has been drained before, so it has little left to do."""
 
 
 def envoy_arguments(settings: AgentSettings, bootstrap: Path) -> list[str]:
@@ -20,7 +16,7 @@ def envoy_arguments(settings: AgentSettings, bootstrap: Path) -> list[str]:
     No hot restart (a pod's Envoy is never replaced in place), so there is no shared memory and no base id
     that pods on one machine could collide on. Draining asks clients to leave at once, not gradually.
     """
-    drain = round(duration_seconds(settings.proxy.drain_duration, "drainDuration"))
+    drain = round(settings.proxy.drain_duration.total_seconds())
     workers = settings.proxy.concurrency
     return [
         *("--config-path", str(bootstrap)),
@@ -37,8 +33,13 @@ def envoy_arguments(settings: AgentSettings, bootstrap: Path) -> list[str]:
 
 
 @asynccontextmanager
-async def running_envoy(path: Path, arguments: Sequence[str]) -> AsyncGenerator[Process]:
-    """Envoy until the block ends: then SIGTERM, after a grace SIGKILL, and it is awaited in any case."""
+async def running_envoy(
+    path: Path, arguments: Sequence[str], *, grace: float = 5.0
+) -> AsyncGenerator[Process]:
+    """Envoy until the block ends: then SIGTERM, SIGKILL after `grace` seconds, and it is always awaited.
+
+    The grace is short, since Envoy has been drained before.
+    """
     try:
         process = await asyncio.create_subprocess_exec(path, *arguments)
     except OSError as error:
@@ -46,16 +47,18 @@ async def running_envoy(path: Path, arguments: Sequence[str]) -> AsyncGenerator[
     try:
         yield process
     finally:
-        await _end(process)
+        await _end(process, grace)
 
 
-async def _end(process: Process) -> None:
+async def _end(process: Process, grace: float) -> None:
     if process.returncode is not None:
         return
     process.terminate()
     try:
-        async with asyncio.timeout(_TERM_SECONDS):
+        async with asyncio.timeout(grace):
             await process.wait()
+    except TimeoutError:
+        pass  # it is killed below
     finally:
         if process.returncode is None:
             process.kill()

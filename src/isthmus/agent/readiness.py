@@ -67,7 +67,12 @@ async def serving_health(port: int, why_unready: Callable[[], Awaitable[str | No
         try:
             async with asyncio.timeout(_REQUEST_SECONDS):
                 request = await reader.readuntil(b"\r\n\r\n")
-                writer.write(_response(request, await why_unready()))
+                if not _asks_for_health(request):
+                    writer.write(_response("404 Not Found", "not found"))
+                elif (reason := await why_unready()) is None:
+                    writer.write(_response("200 OK", "ready"))
+                else:
+                    writer.write(_response("503 Service Unavailable", reason))
                 await writer.drain()
         except (OSError, TimeoutError, EOFError, asyncio.LimitOverrunError):
             pass  # whoever asked has gone, or never asked; the next probe is a new connection
@@ -85,14 +90,11 @@ async def serving_health(port: int, why_unready: Callable[[], Awaitable[str | No
         yield server.sockets[0].getsockname()[1]
 
 
-def _response(request: bytes, reason: str | None) -> bytes:
+def _asks_for_health(request: bytes) -> bool:
     words = request.split(b" ", 2)
-    path = words[1].split(b"?")[0] if len(words) == 3 else b""
-    if path != HEALTH_PATH.encode() or words[0] not in (b"GET", b"HEAD"):
-        status, body = "404 Not Found", "not found\n"
-    elif reason is None:
-        status, body = "200 OK", "ready\n"
-    else:
-        status, body = "503 Service Unavailable", f"{reason}\n"
-    head = f"HTTP/1.1 {status}\r\ncontent-type: text/plain\r\ncontent-length: {len(body.encode())}\r\n"
-    return (head + "connection: close\r\n\r\n" + ("" if words[0] == b"HEAD" else body)).encode()
+    return len(words) == 3 and words[0] == b"GET" and words[1].split(b"?")[0] == HEALTH_PATH.encode()
+
+
+def _response(status: str, text: str) -> bytes:
+    head = f"HTTP/1.1 {status}\r\ncontent-type: text/plain\r\ncontent-length: {len(text.encode()) + 1}\r\n"
+    return f"{head}connection: close\r\n\r\n{text}\n".encode()

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from isthmus.config.proxy import ProxyConfig, duration_seconds, parse_proxy_config
+from isthmus.config.proxy import ProxyConfig, parse_proxy_config
 from isthmus.lib.errors import UserError
 
 _METADATA = "ISTIO_META_"
@@ -16,7 +16,7 @@ _OFF = frozenset({"false", "0", "no", "off"})
 
 @dataclass(frozen=True, slots=True)
 class AgentSettings:
-    """One sidecar: who it is, and how its Envoy is run. Durations are seconds.
+    """One sidecar: who it is, and how its Envoy is run.
 
     `metadata` is node metadata from `ISTIO_META_…` variables, prefix removed. `labels` are the pod's.
     `delta` chooses the incremental form of ADS over state of the world.
@@ -49,7 +49,7 @@ class AgentSettings:
     @property
     def drain_seconds(self) -> float:
         """How long Envoy may drain after SIGTERM (`terminationDrainDuration`)."""
-        return duration_seconds(self.proxy.termination_drain_duration, "terminationDrainDuration")
+        return self.proxy.termination_drain_duration.total_seconds()
 
 
 def read_settings(environment: Mapping[str, str], labels: str = "") -> AgentSettings:

@@ -81,7 +81,7 @@ def _load(document: Document, source: str) -> Any:
     except yaml.MarkedYAMLError as error:
         line = document.line + (error.problem_mark.line if error.problem_mark else 0)
         raise UserError(f"{source}:{line}: this is no YAML: {error.problem}; correct that line.") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{source}:{document.line}: this is no YAML that can be read: {reason}.") from error
 
