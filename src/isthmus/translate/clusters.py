@@ -25,8 +25,8 @@ from isthmus.translate.wire import duration, from_ads, pack, socket_address
 _UNLIMITED = UInt32Value(value=2**32 - 1)
 _LOOP_GUARD_ADDRESS = "127.0.0.6"
 """Connections from here are the sidecar's own to its application: the pod's iptables rules let them pass."""
-_FOR_EVER = 9_223_372_036
-"""Seconds; the longest that Envoy takes."""
+_YEAR = 31_536_000
+"""Seconds."""
 _PASSTHROUGH_IDLE = Duration(seconds=300)
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _TYPE = cluster_pb2.Cluster.DiscoveryType
@@ -117,7 +117,7 @@ def inbound_cluster(port: int, protocol: Protocol, mesh: MeshConfig) -> cluster_
     cluster = _cluster(names.inbound_cluster(port), mesh, _http_options(protocol))
     cluster.type = _TYPE.Value("ORIGINAL_DST")
     cluster.lb_policy = _POLICY.Value("CLUSTER_PROVIDED")
-    cluster.cleanup_interval.seconds = _FOR_EVER  # the pod's own address never becomes stale
+    cluster.cleanup_interval.seconds = _YEAR  # the pod's own address never becomes stale
     cluster.upstream_bind_config.CopyFrom(_own_side())
     return cluster
 

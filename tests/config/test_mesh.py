@@ -1,0 +1,95 @@
+from datetime import timedelta
+
+import pytest
+from structlog.testing import capture_logs
+
+from isthmus.config.durations import parse_duration
+from isthmus.config.mesh import MeshConfig, OutboundMode, read_mesh_config
+from isthmus.lib.errors import UserError
+
+
+def test_empty_text_gives_istios_defaults() -> None:
+    assert read_mesh_config("") == read_mesh_config("{}") == MeshConfig()
+    assert MeshConfig().connect_timeout == timedelta(seconds=10)
+    assert MeshConfig().outbound_traffic_policy.mode is OutboundMode.ALLOW_ANY
+
+
+def test_istios_yaml_is_read() -> None:
+    config = read_mesh_config(
+        """
+        trustDomain: mesh.example
+        trustDomainAliases: [old.example]
+        outboundTrafficPolicy: {mode: REGISTRY_ONLY}
+        connectTimeout: 1m30s
+        protocolDetectionTimeout: 250ms
+        accessLogFile: /dev/stdout
+        rootNamespace: mesh
+        meshNetworks:
+          network1: {endpoints: [{fromRegistry: west}]}
+          network2: {endpoints: [{fromRegistry: east}, {fromRegistry: north}]}
+        defaultConfig:
+          discoveryAddress: istio-pilot.mesh.svc:15010
+          drainDuration: 30s
+          terminationDrainDuration: 10s
+          concurrency: 0
+        """
+    )
+    assert config.trust_domain == "mesh.example"
+    assert config.trust_domain_aliases == ("old.example",)
+    assert config.outbound_traffic_policy.mode is OutboundMode.REGISTRY_ONLY
+    assert config.connect_timeout == timedelta(seconds=90)
+    assert config.protocol_detection_timeout == timedelta(milliseconds=250)
+    assert config.networks == {"west": "network1", "east": "network2", "north": "network2"}
+    assert config.default_config.concurrency == 0
+    assert config.default_config.termination_drain_duration == timedelta(seconds=10)
+
+
+def test_a_field_without_effect_is_named_in_one_warning_and_nothing_else() -> None:
+    with capture_logs() as logs:
+        config = read_mesh_config(
+            """
+            enableTracing: true
+            defaultConfig: {tracing: {sampling: 1}}
+            meshNetworks: {n: {endpoints: [{fromRegistry: west, fromCidr: 10.0.0.0/8}], gateways: []}}
+            """
+        )
+    assert config.networks == {"west": "n"}
+    assert [log["field"] for log in logs] == [
+        "enableTracing",
+        "defaultConfig.tracing",
+        "meshNetworks.n.endpoints[0].fromCidr",
+        "meshNetworks.n.gateways",
+    ]
+    assert {log["log_level"] for log in logs} == {"warning"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("trustDomain: 3", "trustDomain: expected `str`, got `int`"),
+        ("trustDomain: ''", "trustDomain: must not be empty"),
+        ("outboundTrafficPolicy: {mode: MAYBE}", "outboundTrafficPolicy.mode: invalid enum value 'MAYBE'"),
+        ("connectTimeout: 10", "connectTimeout: `10` is not a duration"),
+        ("connectTimeout: soon", "connectTimeout: `soon` is not a duration"),
+        ("connectTimeout: 0s", "connectTimeout: must be longer than 0s"),
+        ("defaultConfig: {concurrency: many}", "defaultConfig.concurrency: expected `int`"),
+        ("defaultConfig: {concurrency: -1}", "defaultConfig.concurrency: must not be negative"),
+        ("meshNetworks: {n: {endpoints: [{}]}}", "missing required field `fromRegistry`"),
+        (
+            "meshNetworks: {a: {endpoints: [{fromRegistry: x}]}, b: {endpoints: [{fromRegistry: x}]}}",
+            "meshNetworks.b: cluster x is in network a too",
+        ),
+        ("- a list", "must be a mapping"),
+        ("a: [", "not YAML (line 1)"),
+    ],
+)
+def test_what_is_refused_is_named(text: str, said: str) -> None:
+    with pytest.raises(UserError) as refused:
+        read_mesh_config(text)
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["", "10", "s", "-1s", "1s ", "1 s", "1d", "1.s"])
+def test_no_duration_without_a_unit_or_with_rubbish(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a duration"):
+        parse_duration(text)

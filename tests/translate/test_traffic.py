@@ -1,0 +1,88 @@
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from aiohttp import web
+
+from isthmus.config.mesh import MeshConfig, OutboundMode, OutboundTrafficPolicy
+from isthmus.model.resources import LISTENER, PUSH_ORDER, Resource
+from isthmus.model.service import Protocol
+from isthmus.model.workload import Endpoint, Health
+from isthmus.translate.catalogue import Catalogue
+from tests.translate.fake_view import FakeView, endpoint, proxy, service
+from tests.translate.real_envoy import RealEnvoy, bound, running_envoy
+
+REGISTRY_ONLY = MeshConfig(outbound_traffic_policy=OutboundTrafficPolicy(mode=OutboundMode.REGISTRY_ONLY))
+
+
+@asynccontextmanager
+async def answering(name: str) -> AsyncGenerator[int]:
+    """A server on loopback that answers every request with its name."""
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(text=name)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
+
+
+def configuration(*endpoints: Endpoint) -> list[Resource]:
+    """The service `echo` behind the given endpoints, its listener bound to a port that a test can call."""
+    view = FakeView()
+    view.put(service("echo", (80, Protocol.HTTP), west="10.1.0.1"), *endpoints)
+    scopes = Catalogue(view, REGISTRY_ONLY).scopes(proxy("client"))
+    resources = [r for type_url in PUSH_ORDER for scope in scopes for r in scope.all(type_url)]
+    return [
+        bound(r) if (r.type_url, r.name) == (LISTENER, "0.0.0.0_80") else r
+        for r in resources
+        if r.name != "virtualInbound"
+    ]
+
+
+async def call(envoy: RealEnvoy, host: str, times: int = 1) -> list[tuple[int, str]]:
+    """Statuses and bodies of requests for that host."""
+    address = await envoy.address_of("0.0.0.0_80")
+    answers: list[tuple[int, str]] = []
+    for _ in range(times):
+        async with envoy.session.post(f"http://{address}/", headers={"Host": host}) as response:
+            answers.append((response.status, await response.text()))
+    return answers
+
+
+async def test_every_name_of_a_service_reaches_it_and_no_other_name_does(tmp_path: Path) -> None:
+    async with (
+        answering("a") as port,
+        running_envoy(tmp_path, configuration(endpoint("127.0.0.1", port=port))) as envoy,
+    ):
+        for host in ("echo", "echo.demo", "echo.demo.svc", "echo.demo.svc.cluster.local:80", "10.1.0.1"):
+            assert await call(envoy, host) == [(200, "a")], host
+        assert [status for status, _ in await call(envoy, "elsewhere.example")] == [502]
+
+
+async def test_an_endpoint_that_died_costs_no_request(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        alive = await stack.enter_async_context(answering("alive"))
+        async with answering("dying") as dying:
+            endpoints = [endpoint("127.0.0.1", port=alive), endpoint("127.0.0.1", port=dying)]
+            envoy = await stack.enter_async_context(running_envoy(tmp_path, configuration(*endpoints)))
+            assert {body for _, body in await call(envoy, "echo", 30)} == {"alive", "dying"}
+        assert await call(envoy, "echo", 30) == [(200, "alive")] * 30
+
+
+async def test_a_draining_endpoint_gets_nothing_new_unless_it_is_the_last(tmp_path: Path) -> None:
+    async with answering("ready") as ready, answering("draining") as draining:
+        leaving = endpoint("127.0.0.1", port=draining, health=Health.DRAINING)
+        others = [endpoint("127.0.0.1", port=ready)]
+        async with running_envoy(tmp_path, configuration(leaving, *others)) as envoy:
+            assert {body for _, body in await call(envoy, "echo", 20)} == {"ready"}
+            envoy.ads.put(r for r in configuration(leaving) if "Assignment" in r.type_url)
+            await envoy.settled()
+            assert await call(envoy, "echo", 5) == [(200, "draining")] * 5
