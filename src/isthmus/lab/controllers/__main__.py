@@ -1,7 +1,6 @@
 """`python -m isthmus.lab.controllers CLUSTER_DIR`: the controllers of one cluster, as one process."""
 
 import asyncio
-import signal
 import sys
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from isthmus.lab.controllers.namespaces import Namespaces
 from isthmus.lab.controllers.queue import WorkQueue, serve_queue
 from isthmus.lab.controllers.replicasets import ReplicaSets
 from isthmus.lab.controllers.services import Services
-from isthmus.lib.lifecycle import TaskScope, task_scope
+from isthmus.lib.lifecycle import TaskScope, stop_signal, task_scope
 from isthmus.lib.log import configure_logging
 
 
@@ -36,9 +35,7 @@ def start_controllers(scope: TaskScope, client: Client, caches: Caches, ca_pem: 
 
 async def run(directory: Path) -> None:
     """Run until SIGTERM; `run/controllers.ready` appears once everything has been listed."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = stop_signal()
     access = access_from_file(directory / "controllers.kubeconfig")
     ca_pem = (access.ca_pem or b"").decode()
     async with (

@@ -55,7 +55,7 @@ class Garbage:
                 self._ask(dependent)
             return
         cache, item = found
-        finalizers: list[str] = section(item, "metadata").get("finalizers", [])
+        finalizers: list[str] = item["metadata"].get("finalizers", [])
         if is_terminating(item):
             if _ORPHAN in finalizers:
                 await self._orphan_dependents(key.name)

@@ -1,0 +1,119 @@
+"""`isthmus lab`: whole clusters on this machine."""
+
+import asyncio
+import os
+import sys
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+
+from isthmus.lib.errors import UserError
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+
+Pod = Annotated[
+    str, typer.Argument(metavar="CLUSTER/NAMESPACE/POD", help="As `isthmus lab status` names it.")
+]
+Container = Annotated[str, typer.Option("--container", "-c", help="The first one, if none is named.")]
+
+
+@app.callback()
+def lab() -> None:
+    """Whole clusters on this machine, without Docker and without VMs. Needs root.
+
+    Kubeconfigs are readable by root only, as they hold an administrator's key.
+    """
+
+
+def _say(text: str) -> None:
+    """A line of progress: coloured on a terminal, plain elsewhere."""
+    Console(highlight=sys.stdout.isatty()).print(text, soft_wrap=True, markup=False)
+
+
+@app.command()
+def up(
+    clusters: Annotated[str, typer.Option(help="Names, separated by commas.")] = "west,east",
+) -> None:
+    """Bring clusters up; does nothing where they are."""
+    from isthmus.lab.up import bring_up
+
+    bring_up([name.strip() for name in clusters.split(",")], _say)
+
+
+@app.command()
+def down() -> None:
+    """Take the lab down and leave nothing of it, whatever state it is in."""
+    from isthmus.lab.down import take_down
+
+    take_down()
+
+
+@app.command()
+def status(
+    output: Annotated[str, typer.Option("--output", "-o", help="`json`, or nothing for a table.")] = "",
+) -> None:
+    """Show the clusters, what of them runs, and their pods."""
+    from isthmus.lab.status import print_status, read_status
+    from isthmus.lab.up import require_root, running_lab
+
+    if output not in ("", "json"):
+        raise UserError(f"-o {output} is unknown; use `-o json`, or leave it out.", exit_code=2)
+    require_root("status")
+    found = asyncio.run(read_status(running_lab()))
+    if output == "json":
+        typer.echo(msgspec.json.encode(found))
+    else:
+        print_status(found, Console(highlight=False))
+
+
+@app.command(name="exec", context_settings={"ignore_unknown_options": True})
+def exec_(
+    pod: Pod, command: Annotated[list[str], typer.Argument(metavar="-- COMMAND…")], container: Container = ""
+) -> None:
+    """Run a command in a container; its exit code is passed through."""
+    from isthmus.lab.exec import enter_pod
+    from isthmus.lab.reference import parse_reference
+    from isthmus.lab.up import require_root
+
+    reference = parse_reference(pod)
+    require_root("exec")
+    found = enter_pod(reference, container, command)
+    os.execvpe(found.argv[0], found.argv, found.env)
+
+
+@app.command()
+def logs(
+    pod: Pod,
+    container: Container = "",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as more comes.")] = False,
+) -> None:
+    """Print the output of a container."""
+    from isthmus.lab.exec import logs_command
+    from isthmus.lab.reference import parse_reference
+    from isthmus.lab.up import require_root
+
+    reference = parse_reference(pod)
+    require_root("logs")
+    line = logs_command(reference, container, follow=follow)
+    os.execv(line[0], line)
+
+
+@app.command()
+def env(cluster: str) -> None:
+    """Print the line that points kubectl at a cluster: eval "$(isthmus lab env west)"."""
+    from isthmus.lab.reference import find_cluster
+
+    typer.echo(f"export KUBECONFIG={find_cluster(cluster).kubeconfig}")
+
+
+@app.command()
+def demo() -> None:
+    """Show one mesh over two clusters, with measured times; the last line is JSON."""
+    from isthmus.lab.demo.run import how_to_go_on, run_demo
+
+    report = run_demo(_say)
+    for line in how_to_go_on():
+        _say(line)
+    typer.echo(msgspec.json.encode(report))

@@ -1,0 +1,69 @@
+"""`isthmus lab demo`: from nothing, or from where an earlier run stopped, to a mesh that has shown itself."""
+
+import asyncio
+from collections.abc import Sequence
+
+import msgspec
+
+from isthmus.lab.demo.deploy import (
+    LabCluster,
+    connected,
+    deploy_control_plane,
+    deploy_workloads,
+    enter_prober,
+    register,
+)
+from isthmus.lab.demo.observe import running_prober
+from isthmus.lab.demo.steps import STEPS, Stage, Step
+from isthmus.lab.manifests.workloads import ECHO_URL
+from isthmus.lab.plan import ClusterPlan
+from isthmus.lab.up import DEFAULT_CLUSTERS, Say, bring_up, check_machine
+
+REPLICAS = 2
+
+
+class Report(msgspec.Struct, frozen=True):
+    """The demonstration's last line, as JSON."""
+
+    steps: list[Step]
+
+
+def run_demo(say: Say) -> Report:
+    """Everything; the lab is left up."""
+    check_machine("demo")
+    return asyncio.run(_demonstrate(bring_up(DEFAULT_CLUSTERS, say), say))
+
+
+async def _demonstrate(plans: Sequence[ClusterPlan], say: Say) -> Report:
+    async with connected(plans) as (primary, remote):
+        await prepare(primary, [remote], say)
+        say(f"Asking {ECHO_URL} from the client pod, over one connection, again and again.")
+        async with running_prober(await enter_prober(primary)) as observed:
+            stage = Stage(primary, remote, observed, say)
+            for step in STEPS:
+                await step(stage)
+    return Report(stage.steps)
+
+
+async def prepare(primary: LabCluster, remotes: Sequence[LabCluster], say: Say) -> None:
+    """Control plane, cluster Secrets and workloads, all ready."""
+    say(f"Starting the control plane in {primary.name}.")
+    address = await deploy_control_plane(primary)
+    for remote in remotes:
+        say(f"Registering {remote.name} by a Secret labelled istio/multiCluster=true.")
+        await register(primary, remote, address)
+    say(f"Deploying echo in every cluster, and client in {primary.name}, each pod with its Envoy.")
+    await deploy_workloads(primary, remotes, replicas=REPLICAS)
+
+
+def how_to_go_on() -> Sequence[str]:
+    """What to try next, as commands."""
+    west, east = DEFAULT_CLUSTERS
+    return (
+        "The lab stays up. To look around (as root):",
+        "    isthmus lab status",
+        f'    eval "$(isthmus lab env {west})"; kubectl get pods --all-namespaces',
+        f"    isthmus lab exec {west}/demo/CLIENT -c client -- curl -s {ECHO_URL}",
+        f"    isthmus lab logs {east}/demo/POD -c istio-proxy",
+        "To take it down: isthmus lab down",
+    )

@@ -1,0 +1,1 @@
+"""Whole clusters on this machine, with real Envoy: what operators see."""

@@ -1,0 +1,44 @@
+"""The commands that operators use, run as they would run them."""
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+from isthmus.lab.plan import STATE
+from isthmus.lib.binaries import find_kubectl
+
+Result = subprocess.CompletedProcess[str]
+
+
+def isthmus(*arguments: str, timeout: float = 90) -> Result:
+    command = [sys.executable, "-m", "isthmus.cli.main", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout)
+
+
+def lab(*arguments: str, timeout: float = 90) -> str:
+    """`isthmus lab …`, which must succeed."""
+    done = isthmus("lab", *arguments, timeout=timeout)
+    assert done.returncode == 0, done.stderr or done.stdout
+    return done.stdout
+
+
+def kubectl(cluster: str, *arguments: str, text: str | None = None) -> str:
+    """`kubectl …` against a cluster of the lab, which must succeed."""
+    environment = {**os.environ, "KUBECONFIG": str(STATE / cluster / "kubeconfig")}
+    done = subprocess.run(
+        [str(find_kubectl()), *arguments],
+        input=text,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def pods(cluster: str, namespace: str, selector: str) -> list[dict[str, Any]]:
+    listing = kubectl(cluster, "get", "pods", "-n", namespace, "-l", selector, "-o", "json")
+    return json.loads(listing)["items"]
