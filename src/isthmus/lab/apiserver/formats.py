@@ -1,0 +1,127 @@
+"""Bodies: which formats a client sends and accepts, and the answers in them. Pure but for reading a body.
+
+Objects are also given as `PartialObjectMetadata`; Tables are made in `tables`. Protobuf and CBOR are refused.
+"""
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import msgspec
+import yaml
+from aiohttp import web
+
+from isthmus.lab.apiserver.errors import (
+    bad_request,
+    not_acceptable,
+    too_large,
+    unsupported_media_type,
+)
+from isthmus.lab.apiserver.objects import Object, encode, metadata
+
+LARGEST_BODY = 3 * 1024 * 1024
+_JSON, _YAML = "application/json", "application/yaml"
+_DISCOVERY = "APIGroupDiscoveryList"
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The form of answer that a client prefers: `form` is plain, Table, PartialObjectMetadata or discovery."""
+
+    form: str = ""
+    version: str = ""
+
+
+def accepted(header: str, *, discovery: bool = False) -> Accepted:
+    """The first form in an Accept header that this server has; 406 where there is none."""
+    if not header:
+        return Accepted()
+    for alternative in header.split(","):
+        media, *parameters = [part.strip() for part in alternative.split(";")]
+        if media not in (_JSON, _YAML, "*/*", "application/*"):
+            continue
+        given = dict(part.split("=", 1) for part in parameters if "=" in part)
+        form, version = given.get("as", ""), given.get("v", "")
+        match form:
+            case "":
+                return Accepted()
+            case "Table" if version == "v1" and not discovery:
+                return Accepted("Table", version)
+            case "PartialObjectMetadata" | "PartialObjectMetadataList" if version == "v1" and not discovery:
+                return Accepted("PartialObjectMetadata", version)
+            case form_ if form_ == _DISCOVERY and version == "v2" and discovery:
+                return Accepted(form, version)
+            case _:
+                continue
+    raise not_acceptable()
+
+
+async def read_body(request: web.Request) -> Any:
+    """The decoded body, None for an empty one; 400, 413 or 415 where it cannot be read."""
+    content = await _read(request)
+    if not content:
+        return None
+    media = request.content_type if "Content-Type" in request.headers else _JSON
+    if media == _YAML:
+        try:
+            return yaml.safe_load(content)
+        except yaml.YAMLError as error:
+            raise bad_request(f"error parsing YAML: {error}") from None
+    if media not in (_JSON, "application/octet-stream", "text/plain"):
+        raise unsupported_media_type([_JSON, _YAML])
+    return decode(content)
+
+
+async def read_patch(request: web.Request, media_types: tuple[str, ...]) -> tuple[str, Any]:
+    """A patch's media type and content."""
+    if request.content_type not in media_types:
+        raise unsupported_media_type(media_types)
+    return request.content_type, decode(await _read(request))
+
+
+def decode(content: bytes) -> Any:
+    """JSON; 400 where it is malformed."""
+    try:
+        return msgspec.json.decode(content)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise bad_request(f"error decoding the body as JSON: {error}") from None
+
+
+async def _read(request: web.Request) -> bytes:
+    try:
+        return await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        raise too_large() from None
+
+
+def answer(
+    body: Object | bytes, code: int = 200, *, content_type: str = _JSON, warning: str = ""
+) -> web.Response:
+    """An answer with a JSON body, encoded or not."""
+    content = body if isinstance(body, bytes) else encode(body)
+    headers = {"Content-Type": content_type, "Cache-Control": "no-cache, private"}
+    if warning:
+        headers["Warning"] = f'299 - "{warning}"'
+    return web.Response(status=code, body=content, headers=headers)
+
+
+def text(content: str, code: int = 200) -> web.Response:
+    """A plain text answer, such as `ok`."""
+    headers = {"Content-Type": "text/plain; charset=utf-8", "X-Content-Type-Options": "nosniff"}
+    return web.Response(status=code, body=content.encode(), headers=headers)
+
+
+def discovery_type(form: Accepted) -> str:
+    """The content type of aggregated discovery."""
+    return f"{_JSON};g=apidiscovery.k8s.io;v={form.version};as={form.form}"
+
+
+def partial(object_: Object) -> Object:
+    """The object as PartialObjectMetadata."""
+    return {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata(object_)}
+
+
+def partial_list(objects: list[Object], meta: Object) -> Object:
+    """Objects as a PartialObjectMetadataList."""
+    kind = "PartialObjectMetadata"
+    whole = cast("list[Object]", [partial(one) for one in objects])
+    return {"kind": f"{kind}List", "apiVersion": "meta.k8s.io/v1", "metadata": meta, "items": whole}

@@ -1,0 +1,282 @@
+"""One request, from who asks to the answer: authenticate, authorise, find the kind, dispatch on the verb."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+import structlog
+from aiohttp import web
+
+from isthmus.lab.apiserver import (
+    bootstrap,
+    deletion,
+    discovery,
+    errors,
+    formats,
+    kinds,
+    kubelet,
+    reading,
+    reviews,
+    subresources,
+    tables,
+    writing,
+)
+from isthmus.lab.apiserver.authn import ANONYMOUS, User, user_of_certificate
+from isthmus.lab.apiserver.cluster import Cluster
+from isthmus.lab.apiserver.errors import RefusedError
+from isthmus.lab.apiserver.kinds import Resource
+from isthmus.lab.apiserver.objects import Object
+from isthmus.lab.apiserver.patches import PATCH_TYPES
+from isthmus.lab.apiserver.rbac import Attributes, refusal
+from isthmus.lab.apiserver.requests import Target, dry_run, flag, read_attributes
+from isthmus.lab.apiserver.store import Key, encode_object
+from isthmus.lab.apiserver.tokens import ISSUER, BadTokenError
+from isthmus.lab.apiserver.watching import WatchForm, serve_watch
+from isthmus.lab.apiserver.workloads import scale_of
+
+_log = structlog.get_logger()
+_HEALTH = ("/healthz", "/livez", "/readyz")
+
+
+class Front:
+    """The handler of all requests to one cluster's API."""
+
+    def __init__(self, cluster: Cluster, kubelets: kubelet.Kubelets) -> None:
+        self._cluster = cluster
+        self._kubelets = kubelets
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Answer any request; refusals become `Status` objects, and a bug becomes a 500 that is logged."""
+        try:
+            return await self._answer(request)
+        except RefusedError as refused:
+            return formats.answer(refused.status(), refused.code)
+        except ConnectionError:
+            raise
+        except Exception:  # noqa: BLE001 - one broken request must not end the server
+            _log.exception("request failed", method=request.method, path=request.path)
+            internal = RefusedError(500, "InternalError", "Internal error occurred: see the server's log")
+            return formats.answer(internal.status(), 500)
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        user = self._authenticate(request)
+        wanted = read_attributes(request.method, request.path, request.query)
+        if not self._cluster.authorizer.allows(user, wanted):
+            why = refusal(user, wanted)
+            if wanted.path:
+                raise RefusedError(403, "Forbidden", f"forbidden: {why}")
+            raise errors.forbidden(wanted.group, wanted.resource, wanted.name, why)
+        if wanted.path:
+            return self._answer_path(request)
+        resource = self._cluster.kinds.find(wanted.group, wanted.version, wanted.resource)
+        if resource is None or resource.namespaced < bool(
+            wanted.namespace and resource is not kinds.NAMESPACES
+        ):
+            raise errors.page_not_found()
+        return await self._answer_resource(request, user, resource, wanted)
+
+    def _authenticate(self, request: web.Request) -> User:
+        header = request.headers.get("Authorization", "")
+        if header[:7].lower() == "bearer ":
+            try:
+                return self._cluster.authenticator.authenticate(header[7:].strip())[0]
+            except BadTokenError:
+                raise errors.unauthorized() from None
+        transport = request.transport
+        certificate = transport.get_extra_info("peercert") if transport is not None else None
+        if certificate:
+            return user_of_certificate(cast("dict[str, Any]", certificate))
+        return ANONYMOUS
+
+    def _answer_path(self, request: web.Request) -> web.Response:
+        """Whatever is no resource: health, versions, discovery, OpenAPI, keys."""
+        path = request.path.rstrip("/")
+        if any(path == one or path.startswith(one + "/") for one in _HEALTH):
+            return formats.text("ok")
+        if request.method not in ("GET", "HEAD"):
+            raise errors.method_not_allowed()
+        served = self._cluster.kinds
+        match path.split("/")[1:]:
+            case ["version"]:
+                return formats.answer(discovery.VERSION)
+            case ["api" | "apis" as root]:
+                return self._discovery(request, root)
+            case ["api", "v1"]:
+                return _or_not_found(discovery.resource_list(served, "", "v1"))
+            case ["apis", group]:
+                return _or_not_found(discovery.group(served, group))
+            case ["apis", group, version]:
+                return _or_not_found(discovery.resource_list(served, group, version))
+            case ["openapi", "v3"]:
+                return formats.answer(discovery.openapi_index(served))
+            case ["openapi", "v3", "api", version]:
+                return _or_not_found(discovery.openapi_document(served, "", version))
+            case ["openapi", "v3", "apis", group, version]:
+                return _or_not_found(discovery.openapi_document(served, group, version))
+            case [".well-known", "openid-configuration"]:
+                return formats.answer(self._issuer())
+            case ["openid", "v1", "jwks"]:
+                keys = self._cluster.signer.key_set()
+                return formats.answer(keys, content_type="application/jwk-set+json")
+            case _:
+                raise errors.page_not_found()
+
+    def _discovery(self, request: web.Request, root: str) -> web.Response:
+        form = formats.accepted(request.headers.get("Accept", ""), discovery=True)
+        served, settings = self._cluster.kinds, self._cluster.settings
+        if form.form:
+            names = [name for name in served.versions() if bool(name) == (root == "apis")]
+            content_type = formats.discovery_type(form)
+            return formats.answer(discovery.aggregated(served, names), content_type=content_type)
+        if root == "api":
+            return formats.answer(discovery.core_versions(f"{settings.address}:{settings.port}"))
+        return formats.answer(discovery.group_list(served))
+
+    def _issuer(self) -> Object:
+        settings = self._cluster.settings
+        return {
+            "issuer": ISSUER,
+            "jwks_uri": f"https://{settings.address}:{settings.port}/openid/v1/jwks",
+            "response_types_supported": ["id_token"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": ["ES256"],
+        }
+
+    async def _answer_resource(
+        self, request: web.Request, user: User, resource: Resource, wanted: Attributes
+    ) -> web.StreamResponse:
+        namespace = wanted.namespace if resource.namespaced else ""
+        name = wanted.name if wanted.verb not in ("list", "watch", "deletecollection") else ""
+        dry = dry_run(request.query)
+        target = Target(resource, namespace, name, user, wanted.subresource, dry)
+        if wanted.subresource:
+            sub = resource.subresource(wanted.subresource)
+            if sub is None:
+                if wanted.subresource in ("exec", "attach", "portforward") and resource is kinds.PODS:
+                    raise errors.not_implemented(f"pods/{wanted.subresource}")
+                raise errors.page_not_found()
+            if wanted.verb not in sub.verbs:
+                raise errors.method_not_allowed(resource.group, resource.plural)
+        elif wanted.verb not in resource.verbs or (name and wanted.verb == "create"):
+            raise errors.method_not_allowed(resource.group, resource.plural)
+        if resource.virtual:
+            body = await formats.read_body(request)
+            return formats.answer(reviews.review(self._cluster, resource, namespace, user, body), 201)
+        answers: dict[str, Callable[[web.Request, Target], Awaitable[web.StreamResponse]]] = {
+            "get": self._get,
+            "list": self._list,
+            "watch": self._watch,
+            "create": self._create,
+            "update": self._update,
+            "patch": self._patch,
+            "delete": self._delete,
+            "deletecollection": self._delete_all,
+        }
+        if resource.namespaced and not namespace and wanted.verb not in ("list", "watch"):
+            raise errors.method_not_allowed(resource.group, resource.plural)
+        return await answers[wanted.verb](request, target)
+
+    async def _get(self, request: web.Request, target: Target) -> web.StreamResponse:
+        stored = reading.get(self._cluster, target.resource, target.key)
+        if target.subresource == "log":
+            return await self._kubelets.serve_logs(request, stored.object)
+        if target.subresource == "scale":
+            return formats.answer(scale_of(stored.object))
+        form = formats.accepted(request.headers.get("Accept", ""))
+        warning = target.resource.deprecation
+        if not form.form:
+            return formats.answer(stored.encoded, warning=warning)
+        return formats.answer(self._shown(request, target.resource, form)(stored.object), warning=warning)
+
+    async def _list(self, request: web.Request, target: Target) -> web.StreamResponse:
+        form = formats.accepted(request.headers.get("Accept", ""))
+        query = dict(request.query)
+        page = reading.list_page(self._cluster, target.resource, target.namespace, query)
+        warning = target.resource.deprecation
+        if not form.form:
+            return formats.answer(reading.encode_page(page), warning=warning)
+        objects = [one.object for one in page.found]
+        if form.form == "Table":
+            table = tables.table(target.resource, objects, page.meta, request.query.get("includeObject", ""))
+            return formats.answer(table, warning=warning)
+        return formats.answer(formats.partial_list(objects, page.meta), warning=warning)
+
+    async def _watch(self, request: web.Request, target: Target) -> web.StreamResponse:
+        form = formats.accepted(request.headers.get("Accept", ""))
+        show = self._shown(request, target.resource, form) if form.form else None
+        watch_form = WatchForm(show) if show else None
+        return await serve_watch(self._cluster, request, target.resource, target.namespace, watch_form)
+
+    async def _create(self, request: web.Request, target: Target) -> web.StreamResponse:
+        body = await formats.read_body(request)
+        if target.subresource:
+            made = subresources.create_below(self._cluster, target, body)
+            return formats.answer(made, 201)
+        created = writing.create(self._cluster, target, body)
+        return self._written(request, target, created, 201)
+
+    async def _update(self, request: web.Request, target: Target) -> web.StreamResponse:
+        body = await formats.read_body(request)
+        if target.subresource == "scale":
+            return formats.answer(scale_of(subresources.update_scale(self._cluster, target, body)))
+        if target.subresource == "finalize":
+            return self._written(request, target, subresources.finalize(self._cluster, target, body))
+        updated, created = writing.update(self._cluster, target, body)
+        return self._written(request, target, updated, 201 if created else 200)
+
+    async def _patch(self, request: web.Request, target: Target) -> web.StreamResponse:
+        media_type, body = await formats.read_patch(request, PATCH_TYPES)
+        if target.subresource == "scale":
+            scale = scale_of(writing.current(self._cluster, target).object)
+            patched = subresources.patched_scale(media_type, scale, body)
+            return formats.answer(scale_of(subresources.update_scale(self._cluster, target, patched)))
+        return self._written(request, target, writing.patch(self._cluster, target, media_type, body))
+
+    async def _delete(self, request: web.Request, target: Target) -> web.StreamResponse:
+        options = deletion.read_options(await formats.read_body(request), dict(request.query))
+        stored = writing.current(self._cluster, target)
+        last, gone = deletion.delete(self._cluster, target, stored, options)
+        if gone and target.resource is not kinds.PODS:
+            return self._written(request, target, subresources.deleted(target, last))
+        return self._written(request, target, last)
+
+    async def _delete_all(self, request: web.Request, target: Target) -> web.StreamResponse:
+        options = deletion.read_options(await formats.read_body(request), dict(request.query))
+        page = reading.list_page(self._cluster, target.resource, target.namespace, dict(request.query))
+        for stored in page.found:
+            key = Key(stored.object["metadata"].get("namespace", ""), stored.object["metadata"]["name"])
+            one = Target(target.resource, key.namespace, key.name, target.user, dry_run=target.dry_run)
+            deletion.delete(self._cluster, one, stored, options)
+        return formats.answer(reading.encode_page(page))
+
+    def _written(
+        self, request: web.Request, target: Target, object_: Object, code: int = 200
+    ) -> web.StreamResponse:
+        resource = target.resource
+        if resource is kinds.CLUSTER_ROLES:
+            bootstrap.aggregate_roles(self._cluster)
+        if object_.get("kind") == "Status" and "uid" not in object_.get("metadata", {}):
+            return formats.answer(object_, code)
+        form = formats.accepted(request.headers.get("Accept", ""))
+        if form.form:
+            return formats.answer(self._shown(request, resource, form)(object_), code)
+        return formats.answer(encode_object(resource, object_), code, warning=resource.deprecation)
+
+    def _shown(
+        self, request: web.Request, resource: Resource, form: formats.Accepted
+    ) -> Callable[[Object], Object]:
+        if form.form != "Table":
+            return formats.partial
+        include = request.query.get("includeObject", "")
+        headless = flag(request.query, "watch")
+
+        def as_table(object_: Object) -> Object:
+            meta = {"resourceVersion": object_["metadata"].get("resourceVersion", "")}
+            return tables.table(resource, [object_], meta, include, headless=headless)
+
+        return as_table
+
+
+def _or_not_found(document: Object | None) -> web.Response:
+    if document is None:
+        raise errors.page_not_found()
+    return formats.answer(document)

@@ -1,0 +1,275 @@
+"""The table of kinds that this server knows; discovery, routing, storage and checks are all driven by it.
+
+Adding a kind is one row here; its own rules, if it has any, go into `strategies`, its columns into `tables`.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+STORED_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+_STATUS_VERBS = ("get", "patch", "update")
+
+
+@dataclass(frozen=True, slots=True)
+class Subresource:
+    """One path below an object, such as `status`: the kind that it speaks, and its verbs."""
+
+    name: str
+    verbs: tuple[str, ...] = _STATUS_VERBS
+    group: str | None = None
+    version: str | None = None
+    kind: str | None = None
+
+
+STATUS = Subresource("status")
+SCALE = Subresource("scale", group="autoscaling", version="v1", kind="Scale")
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One kind at one version: its address, its names, and what may be done with it."""
+
+    group: str
+    version: str
+    plural: str
+    kind: str
+    namespaced: bool = True
+    short_names: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    subresources: tuple[Subresource, ...] = ()
+    verbs: tuple[str, ...] = STORED_VERBS
+    fields: tuple[str, ...] = ()
+    """Paths that field selectors may name, besides `metadata.name` and `metadata.namespace`."""
+    counts_generations: bool = False
+    created_by_update: bool = False
+    """Whether PUT to a name that does not exist creates it (Kubernetes: AllowCreateOnUpdate)."""
+    deprecation: str = ""
+    stored_as: "Resource | None" = field(default=None, repr=False)
+    """The kind whose objects these are, seen under another version."""
+
+    @property
+    def group_version(self) -> str:
+        """The `apiVersion` of its objects."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def singular(self) -> str:
+        """The singular name, as discovery gives it."""
+        return self.kind.lower()
+
+    @property
+    def virtual(self) -> bool:
+        """Whether it is only answered, never stored (reviews)."""
+        return "get" not in self.verbs
+
+    def subresource(self, name: str) -> Subresource | None:
+        """The subresource of that name, if the kind has it."""
+        return next((one for one in self.subresources if one.name == name), None)
+
+
+_ONLY_CREATED = ("create",)
+_AUTHENTICATION = ("authentication.k8s.io", "v1")
+_AUTHORIZATION = ("authorization.k8s.io", "v1")
+_RBAC = ("rbac.authorization.k8s.io", "v1")
+_OBJECT_REFERENCE = tuple(
+    f"involvedObject.{part}"
+    for part in ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
+)
+
+NAMESPACES = Resource(
+    "",
+    "v1",
+    "namespaces",
+    "Namespace",
+    namespaced=False,
+    short_names=("ns",),
+    subresources=(Subresource("finalize", ("update",)), STATUS),
+    verbs=tuple(verb for verb in STORED_VERBS if verb != "deletecollection"),
+    fields=("status.phase",),
+)
+PODS = Resource(
+    "",
+    "v1",
+    "pods",
+    "Pod",
+    short_names=("po",),
+    categories=("all",),
+    subresources=(
+        Subresource("binding", _ONLY_CREATED, kind="Binding"),
+        Subresource("eviction", _ONLY_CREATED, "policy", "v1", "Eviction"),
+        Subresource("log", ("get",)),
+        STATUS,
+    ),
+    fields=("spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName")
+    + ("spec.hostNetwork", "status.phase", "status.podIP", "status.nominatedNodeName"),
+    counts_generations=True,
+)
+SERVICES = Resource(
+    "",
+    "v1",
+    "services",
+    "Service",
+    short_names=("svc",),
+    categories=("all",),
+    subresources=(STATUS,),
+    fields=("spec.clusterIP", "spec.type"),
+    created_by_update=True,
+)
+ENDPOINTS = Resource(
+    "",
+    "v1",
+    "endpoints",
+    "Endpoints",
+    short_names=("ep",),
+    created_by_update=True,
+    deprecation="v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
+)
+NODES = Resource(
+    "",
+    "v1",
+    "nodes",
+    "Node",
+    namespaced=False,
+    short_names=("no",),
+    subresources=(STATUS,),
+    fields=("spec.unschedulable",),
+)
+SECRETS = Resource("", "v1", "secrets", "Secret", fields=("type",))
+CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap", short_names=("cm",))
+SERVICE_ACCOUNTS = Resource(
+    "",
+    "v1",
+    "serviceaccounts",
+    "ServiceAccount",
+    short_names=("sa",),
+    subresources=(Subresource("token", _ONLY_CREATED, *_AUTHENTICATION, "TokenRequest"),),
+)
+EVENTS = Resource(
+    "",
+    "v1",
+    "events",
+    "Event",
+    short_names=("ev",),
+    fields=(*_OBJECT_REFERENCE, "reason", "reportingComponent", "source", "type"),
+    created_by_update=True,
+)
+DEPLOYMENTS = Resource(
+    "apps",
+    "v1",
+    "deployments",
+    "Deployment",
+    short_names=("deploy",),
+    categories=("all",),
+    subresources=(SCALE, STATUS),
+    counts_generations=True,
+)
+REPLICA_SETS = Resource(
+    "apps",
+    "v1",
+    "replicasets",
+    "ReplicaSet",
+    short_names=("rs",),
+    categories=("all",),
+    subresources=(SCALE, STATUS),
+    fields=("status.replicas",),
+    counts_generations=True,
+)
+ENDPOINT_SLICES = Resource(
+    "discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", counts_generations=True
+)
+LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease", created_by_update=True)
+ROLES = Resource(*_RBAC, "roles", "Role", created_by_update=True)
+ROLE_BINDINGS = Resource(*_RBAC, "rolebindings", "RoleBinding", created_by_update=True)
+CLUSTER_ROLES = Resource(*_RBAC, "clusterroles", "ClusterRole", namespaced=False, created_by_update=True)
+CLUSTER_ROLE_BINDINGS = Resource(
+    *_RBAC, "clusterrolebindings", "ClusterRoleBinding", namespaced=False, created_by_update=True
+)
+POD_DISRUPTION_BUDGETS = Resource(
+    "policy",
+    "v1",
+    "poddisruptionbudgets",
+    "PodDisruptionBudget",
+    short_names=("pdb",),
+    subresources=(STATUS,),
+    counts_generations=True,
+)
+TOKEN_REVIEWS = Resource(
+    *_AUTHENTICATION, "tokenreviews", "TokenReview", namespaced=False, verbs=_ONLY_CREATED
+)
+SELF_SUBJECT_REVIEWS = Resource(
+    *_AUTHENTICATION, "selfsubjectreviews", "SelfSubjectReview", namespaced=False, verbs=_ONLY_CREATED
+)
+SUBJECT_ACCESS_REVIEWS = Resource(
+    *_AUTHORIZATION, "subjectaccessreviews", "SubjectAccessReview", namespaced=False, verbs=_ONLY_CREATED
+)
+LOCAL_SUBJECT_ACCESS_REVIEWS = Resource(
+    *_AUTHORIZATION, "localsubjectaccessreviews", "LocalSubjectAccessReview", verbs=_ONLY_CREATED
+)
+SELF_SUBJECT_ACCESS_REVIEWS = Resource(
+    *_AUTHORIZATION,
+    "selfsubjectaccessreviews",
+    "SelfSubjectAccessReview",
+    namespaced=False,
+    verbs=_ONLY_CREATED,
+)
+SELF_SUBJECT_RULES_REVIEWS = Resource(
+    *_AUTHORIZATION,
+    "selfsubjectrulesreviews",
+    "SelfSubjectRulesReview",
+    namespaced=False,
+    verbs=_ONLY_CREATED,
+)
+
+BUILT_IN = (
+    CONFIG_MAPS,
+    ENDPOINTS,
+    EVENTS,
+    NAMESPACES,
+    NODES,
+    PODS,
+    SECRETS,
+    SERVICE_ACCOUNTS,
+    SERVICES,
+    DEPLOYMENTS,
+    REPLICA_SETS,
+    SELF_SUBJECT_REVIEWS,
+    TOKEN_REVIEWS,
+    LOCAL_SUBJECT_ACCESS_REVIEWS,
+    SELF_SUBJECT_ACCESS_REVIEWS,
+    SELF_SUBJECT_RULES_REVIEWS,
+    SUBJECT_ACCESS_REVIEWS,
+    POD_DISRUPTION_BUDGETS,
+    CLUSTER_ROLE_BINDINGS,
+    CLUSTER_ROLES,
+    ROLE_BINDINGS,
+    ROLES,
+    LEASES,
+    ENDPOINT_SLICES,
+)
+
+
+class Kinds:
+    """The kinds that are served, found by path and in the order of discovery."""
+
+    def __init__(self, resources: Iterable[Resource] = BUILT_IN) -> None:
+        self._by_path = {(one.group, one.version, one.plural): one for one in resources}
+
+    def find(self, group: str, version: str, plural: str) -> Resource | None:
+        """The kind at `/apis/GROUP/VERSION/PLURAL`, if it is served."""
+        return self._by_path.get((group, version, plural))
+
+    def named(self, group: str, plural: str) -> Resource | None:
+        """The kind of that group, whatever its version."""
+        return next((one for one in self if (one.group, one.plural) == (group, plural)), None)
+
+    def __iter__(self) -> Iterator[Resource]:
+        return iter(self._by_path.values())
+
+    def versions(self) -> dict[str, list[str]]:
+        """The versions of each group, the preferred one first."""
+        groups: dict[str, list[str]] = {}
+        for one in self:
+            versions = groups.setdefault(one.group, [])
+            if one.version not in versions:
+                versions.append(one.version)
+        return groups

@@ -1,0 +1,139 @@
+"""The rules for names, labels and annotations that hold for every kind. Pure; faults become causes.
+
+Source and messages: k8s.io/apimachinery, packages util/validation and api/validation.
+"""
+
+import re
+from collections.abc import Iterator
+
+from isthmus.lab.apiserver.errors import Cause, invalid_value, required
+from isthmus.lab.apiserver.kinds import (
+    CLUSTER_ROLE_BINDINGS,
+    CLUSTER_ROLES,
+    NAMESPACES,
+    ROLE_BINDINGS,
+    ROLES,
+    SERVICES,
+    Resource,
+)
+from isthmus.lab.apiserver.objects import Object, metadata, section
+
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?\Z")
+_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\Z")
+_QUALIFIED = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]\Z")
+_SIZE_OF_ANNOTATIONS = 256 * 1024
+
+_NO_LABEL = (
+    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and "
+    "end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is "
+    "'[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
+)
+_NO_SUBDOMAIN = (
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must "
+    "start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
+    "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+)
+_NO_QUALIFIED = (
+    "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
+    "alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
+    "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
+)
+_NO_VALUE = (
+    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must "
+    "start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used "
+    "for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
+)
+
+
+def label_faults(value: str) -> Iterator[str]:
+    """What keeps text from being an RFC 1123 label, such as a namespace's name."""
+    if len(value) > 63:
+        yield "must be no more than 63 characters"
+    if not _LABEL.match(value):
+        yield _NO_LABEL
+
+
+def subdomain_faults(value: str) -> Iterator[str]:
+    """What keeps text from being an RFC 1123 subdomain, such as most objects' names."""
+    if len(value) > 253:
+        yield "must be no more than 253 characters"
+    if not _SUBDOMAIN.match(value):
+        yield _NO_SUBDOMAIN
+
+
+def _path_segment_faults(value: str) -> Iterator[str]:
+    if value in (".", ".."):
+        yield f"may not be '{value}'"
+    for character in ("/", "%"):
+        if character in value:
+            yield f"may not contain '{character}'"
+
+
+def qualified_name_faults(value: str) -> Iterator[str]:
+    """What keeps text from being the key of a label or an annotation."""
+    prefix, slash, name = value.rpartition("/")
+    if slash:
+        if not prefix:
+            yield "prefix part must be non-empty"
+        for fault in subdomain_faults(prefix) if prefix else ():
+            yield f"prefix part {fault}"
+    if not name:
+        yield "name part must be non-empty"
+    elif len(name) > 63:
+        yield "name part must be no more than 63 characters"
+    if not _QUALIFIED.match(name):
+        yield _NO_QUALIFIED
+
+
+def validate_labels(labels: Object, path: str) -> Iterator[Cause]:
+    """The faults of a map of labels."""
+    for key, value in labels.items():
+        for fault in qualified_name_faults(key):
+            yield invalid_value(path, key, fault)
+        if not isinstance(value, str):
+            yield invalid_value(path, value, "must be a string")
+        elif len(value) > 63:
+            yield invalid_value(path, value, "must be no more than 63 characters")
+        elif value and not _QUALIFIED.match(value):
+            yield invalid_value(path, value, _NO_VALUE)
+
+
+_NAME_RULES = {
+    NAMESPACES: label_faults,
+    SERVICES: label_faults,
+    ROLES: _path_segment_faults,
+    ROLE_BINDINGS: _path_segment_faults,
+    CLUSTER_ROLES: _path_segment_faults,
+    CLUSTER_ROLE_BINDINGS: _path_segment_faults,
+}
+
+
+def validate_metadata(resource: Resource, object_: Object) -> Iterator[Cause]:
+    """The faults of an object's metadata."""
+    meta = metadata(object_)
+    name = meta.get("name", "")
+    if not name:
+        yield required("metadata.name", "name or generateName is required")
+    else:
+        for fault in _NAME_RULES.get(resource, subdomain_faults)(name):
+            yield invalid_value("metadata.name", name, fault)
+    yield from validate_labels(section(meta, "labels"), "metadata.labels")
+    size = 0
+    for key, value in section(meta, "annotations").items():
+        for fault in qualified_name_faults(key.lower()):
+            yield invalid_value("metadata.annotations", key, fault)
+        size += len(key) + len(str(value))
+    if size > _SIZE_OF_ANNOTATIONS:
+        text = f"may not be more than {_SIZE_OF_ANNOTATIONS} bytes"
+        yield Cause("metadata.annotations", "FieldValueTooLong", f"Too long: {text}")
+    for index, owner in enumerate(meta.get("ownerReferences") or []):
+        for part in ("apiVersion", "kind", "name", "uid"):
+            if not owner.get(part):
+                text = f"{part} must not be empty"
+                yield invalid_value(f"metadata.ownerReferences[{index}].{part}", owner.get(part, ""), text)
+
+
+def port_faults(port: object) -> Iterator[str]:
+    """What keeps a value from being a port number."""
+    if not isinstance(port, int) or not 1 <= port <= 65535:
+        yield "must be between 1 and 65535, inclusive"

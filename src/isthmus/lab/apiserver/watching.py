@@ -1,0 +1,142 @@
+"""Serving a watch: the first lines, then batches of shared lines as changes come, and bookmarks between them.
+
+Source: Kubernetes "API concepts", efficient detection of changes, watch bookmarks, streaming lists.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from time import monotonic
+
+from aiohttp import web
+
+from isthmus.lab.apiserver.cluster import Cluster
+from isthmus.lab.apiserver.errors import RefusedError, expired
+from isthmus.lab.apiserver.kinds import Resource
+from isthmus.lab.apiserver.objects import Object, encode
+from isthmus.lab.apiserver.reading import list_page
+from isthmus.lab.apiserver.requests import flag, number, resource_version
+from isthmus.lab.apiserver.selectors import predicate
+from isthmus.lab.apiserver.watch import Event, Feed, bookmark, line_of
+
+_SHORTEST_DEFAULT = 1800
+
+
+@dataclass(frozen=True, slots=True)
+class WatchForm:
+    """How objects are shown to one watcher, where not as they are; `show` makes the object of a line."""
+
+    show: Callable[[Object], Object]
+
+    def line(self, type_: str, event: Event) -> bytes:
+        """The line of one event in this form."""
+        return line_of(type_, encode(self.show(event.object(type_))))
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A watch that has been granted: its feed, the lines that come first, and how it goes on."""
+
+    feed: Feed
+    first: list[bytes]
+    bookmarks: bool
+    seconds: float
+
+
+async def serve_watch(
+    cluster: Cluster, request: web.Request, resource: Resource, namespace: str, form: WatchForm | None
+) -> web.StreamResponse:
+    """Answer a watch until its time is over, its reader goes or falls too far behind, or the server stops."""
+    query = dict(request.query)
+    opened = _open(cluster, resource, namespace, query, form)
+    response = web.StreamResponse(
+        headers={"Content-Type": "application/json", "Cache-Control": "no-cache, private"}
+    )
+    try:
+        await response.prepare(request)
+        await response.write(b"".join(opened.first))
+        await _stream(cluster, resource, opened, response, form)
+    except (ConnectionResetError, ConnectionAbortedError):
+        pass
+    finally:
+        cluster.watches.forget(resource, opened.feed)
+    return response
+
+
+def _open(
+    cluster: Cluster, resource: Resource, namespace: str, query: dict[str, str], form: WatchForm | None
+) -> _Opened:
+    chosen = predicate(resource, query.get("labelSelector", ""), query.get("fieldSelector", ""))
+    bookmarks = flag(query, "allowWatchBookmarks")
+    seconds = number(query, "timeoutSeconds") or _SHORTEST_DEFAULT * random.uniform(1, 2)
+    since = resource_version(query)
+    streamed = flag(query, "sendInitialEvents")
+    _check_streamed(query, bookmarks=bookmarks)
+    store = cluster.store
+    if since and not streamed:
+        if since > store.revision:
+            since = store.revision
+        if not store.remembers(resource, since):
+            raise expired(f"too old resource version: {since} ({store.revision})")
+        return _Opened(cluster.watches.open(resource, namespace, chosen, after=since), [], bookmarks, seconds)
+    first: list[bytes] = []
+    if streamed or query.get("sendInitialEvents") is None:
+        page = list_page(cluster, resource, namespace, _selectors_only(query))
+        first = [
+            line_of("ADDED", encode(form.show(one.object)) if form else one.encoded) for one in page.found
+        ]
+    if streamed:
+        first.append(bookmark(resource, store.revision, initial_end=True))
+    return _Opened(cluster.watches.open(resource, namespace, chosen, after=None), first, bookmarks, seconds)
+
+
+def _selectors_only(query: dict[str, str]) -> dict[str, str]:
+    return {name: query[name] for name in ("labelSelector", "fieldSelector") if name in query}
+
+
+def _check_streamed(query: dict[str, str], *, bookmarks: bool) -> None:
+    causes: list[str] = []
+    match = query.get("resourceVersionMatch", "")
+    if "sendInitialEvents" in query:
+        if match != "NotOlderThan":
+            why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+            causes.append(f"resourceVersionMatch: Forbidden: {why}")
+        if not bookmarks and flag(query, "sendInitialEvents"):
+            causes.append("allowWatchBookmarks: Forbidden: sendInitialEvents requires allowWatchBookmarks")
+    elif match:
+        why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
+        causes.append(f"resourceVersionMatch: Forbidden: {why}")
+    if causes:
+        raise RefusedError(422, "Invalid", f'ListOptions.meta.k8s.io "" is invalid: {", ".join(causes)}')
+
+
+async def _stream(
+    cluster: Cluster,
+    resource: Resource,
+    opened: _Opened,
+    response: web.StreamResponse,
+    form: WatchForm | None,
+) -> None:
+    ends = monotonic() + opened.seconds
+    interval = cluster.settings.bookmark_seconds
+    marks_at = monotonic() + interval
+    while (left := ends - monotonic()) > 0:
+        batch = await opened.feed.next_batch(max(0.0, min(left, marks_at - monotonic())))
+        if batch is None:
+            return
+        if batch:
+            await response.write(_lines(batch, form))
+        if monotonic() >= marks_at:
+            marks_at = monotonic() + interval
+            if opened.bookmarks and not batch:
+                await response.write(bookmark(resource, cluster.store.revision))
+        await asyncio.sleep(0)
+    if opened.bookmarks:
+        await response.write(bookmark(resource, cluster.store.revision))
+
+
+def _lines(batch: Iterable[tuple[str, Event]], form: WatchForm | None) -> bytes:
+    if form is None:
+        return b"".join(event.line(type_) for type_, event in batch)
+    return b"".join(form.line(type_, event) for type_, event in batch)

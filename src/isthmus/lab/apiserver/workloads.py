@@ -1,0 +1,136 @@
+"""Deployments and ReplicaSets: defaults, rules, and the Scale that both answer. Pure."""
+
+from collections.abc import Iterator, Mapping
+
+from isthmus.lab.apiserver.errors import Cause, invalid_value, required, unsupported
+from isthmus.lab.apiserver.kinds import Resource
+from isthmus.lab.apiserver.names import validate_labels
+from isthmus.lab.apiserver.objects import Object, encode, items, metadata, section
+from isthmus.lab.apiserver.pods import default_pod_spec, validate_pod_spec
+from isthmus.lab.apiserver.selectors import selects
+
+_DEPLOYMENT = {"replicas": 1, "revisionHistoryLimit": 10, "progressDeadlineSeconds": 600}
+
+
+def default_deployment(deployment: Object) -> None:
+    """Fill in a Deployment as the API server does."""
+    spec = deployment.setdefault("spec", {})
+    for field, value in _DEPLOYMENT.items():
+        spec.setdefault(field, value)
+    strategy = spec.setdefault("strategy", {})
+    if strategy.setdefault("type", "RollingUpdate") == "RollingUpdate":
+        rolling = strategy.setdefault("rollingUpdate", {})
+        rolling.setdefault("maxSurge", "25%")
+        rolling.setdefault("maxUnavailable", "25%")
+    _default_template(spec)
+    deployment.setdefault("status", {})
+
+
+def default_replica_set(replica_set: Object) -> None:
+    """Fill in a ReplicaSet as the API server does."""
+    spec = replica_set.setdefault("spec", {})
+    spec.setdefault("replicas", 1)
+    _default_template(spec)
+    replica_set.setdefault("status", {"replicas": 0})
+
+
+def _default_template(spec: Object) -> None:
+    template = spec.setdefault("template", {})
+    template.setdefault("metadata", {})
+    default_pod_spec(template.setdefault("spec", {}))
+
+
+def validate_deployment(deployment: Object) -> Iterator[Cause]:
+    """The faults of a Deployment, after defaulting."""
+    spec = deployment["spec"]
+    yield from validate_replica_set(deployment)
+    kind = spec["strategy"]["type"]
+    if kind not in ("Recreate", "RollingUpdate"):
+        yield unsupported("spec.strategy.type", kind, ("Recreate", "RollingUpdate"))
+    if kind == "Recreate" and spec["strategy"].get("rollingUpdate"):
+        text = "may not be specified when strategy `type` is 'Recreate'"
+        yield Cause("spec.strategy.rollingUpdate", "FieldValueForbidden", f"Forbidden: {text}")
+
+
+def validate_replica_set(workload: Object) -> Iterator[Cause]:
+    """The faults that Deployments and ReplicaSets share: the selector must select the template."""
+    spec = workload["spec"]
+    replicas = spec["replicas"]
+    if not isinstance(replicas, int) or replicas < 0:
+        yield invalid_value("spec.replicas", replicas, "must be greater than or equal to 0")
+    selector, labels = section(spec, "selector"), section(metadata(spec["template"]), "labels")
+    if not selector:
+        text = "empty selector is invalid for deployment"
+        yield (
+            required("spec.selector")
+            if "selector" not in spec
+            else invalid_value("spec.selector", "{}", text)
+        )
+    yield from validate_labels(section(selector, "matchLabels"), "spec.selector.matchLabels")
+    if not selector or not selects(selector)({"metadata": {"labels": labels}}):
+        shown = encode(labels).decode()
+        text = f"Invalid value: {shown}: `selector` does not match template `labels`"
+        yield Cause("spec.template.metadata.labels", "FieldValueInvalid", text)
+    yield from validate_labels(labels, "spec.template.labels")
+    yield from validate_pod_spec(spec["template"]["spec"], "spec.template.spec")
+    if spec["template"]["spec"]["restartPolicy"] != "Always":
+        policy = spec["template"]["spec"]["restartPolicy"]
+        yield unsupported("spec.template.spec.restartPolicy", policy, ("Always",))
+
+
+def validate_workload_update(workload: Object, old: Object) -> Iterator[Cause]:
+    """Faults of a change: the selector stays as it was created."""
+    new, was = section(workload["spec"], "selector"), section(old["spec"], "selector")
+    if new != was:
+        shown = encode(new).decode()
+        yield Cause("spec.selector", "FieldValueInvalid", f"Invalid value: {shown}: field is immutable")
+
+
+def scale_of(workload: Object) -> Object:
+    """The Scale of a Deployment or ReplicaSet (autoscaling/v1)."""
+    meta = workload["metadata"]
+    kept = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
+    selector = section(workload["spec"], "selector")
+    return {
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": {key: meta[key] for key in kept},
+        "spec": {"replicas": workload["spec"].get("replicas", 0)},
+        "status": {
+            "replicas": section(workload, "status").get("replicas", 0),
+            "selector": selector_text(selector),
+        },
+    }
+
+
+def scaled(resource: Resource, workload: Object, scale: Mapping[str, object]) -> Object:
+    """The workload with the replicas of a Scale; its preconditions are taken over too."""
+    replicas = section(scale, "spec").get("replicas", 0)
+    meta = {**workload["metadata"]}
+    version = metadata(scale).get("resourceVersion")
+    if version:
+        meta["resourceVersion"] = version
+    return {
+        "kind": resource.kind,
+        "apiVersion": resource.group_version,
+        **workload,
+        "metadata": meta,
+        "spec": {**workload["spec"], "replicas": replicas},
+    }
+
+
+def selector_text(selector: Object) -> str:
+    """A LabelSelector as `kubectl get -l` would be given it."""
+    parts = [f"{key}={value}" for key, value in sorted(section(selector, "matchLabels").items())]
+    for one in items(selector, "matchExpressions"):
+        values = ",".join(sorted(one.get("values") or []))
+        match one.get("operator"):
+            case "In":
+                parts.append(f"{one['key']} in ({values})")
+            case "NotIn":
+                parts.append(f"{one['key']} notin ({values})")
+            case "Exists":
+                parts.append(one["key"])
+            case _:
+                parts.append(f"!{one['key']}")
+    return ",".join(parts)

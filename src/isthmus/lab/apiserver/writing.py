@@ -1,0 +1,248 @@
+"""Create, update, patch and delete: from a decoded body to a committed object. Synchronous, hence atomic.
+
+Every function returns the object as it is stored now; with `dry_run`, as it would be. Source: Kubernetes
+"API concepts", and the generic registry of k8s.io/apiserver for the order of checks.
+"""
+
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+from isthmus.lab.apiserver import admission, deletion, kinds, rules
+from isthmus.lab.apiserver.cluster import Cluster
+from isthmus.lab.apiserver.errors import (
+    MODIFIED,
+    RefusedError,
+    already_exists,
+    bad_request,
+    conflict,
+    invalid,
+    not_found,
+    required,
+)
+from isthmus.lab.apiserver.objects import Object, copy, name_of, new_uid, now
+from isthmus.lab.apiserver.patches import apply_patch
+from isthmus.lab.apiserver.requests import Target
+from isthmus.lab.apiserver.store import Key, Stored
+
+_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
+_LONGEST_BASE = 58
+_SERVER_OWNED = ("deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink", "managedFields")
+_STATUS_DROPPED = (kinds.DEPLOYMENTS, kinds.REPLICA_SETS, kinds.SERVICES, kinds.PODS)
+_STATUS_DROPPED += (kinds.NAMESPACES, kinds.POD_DISRUPTION_BUDGETS)
+
+
+def check_type(body: Any, kind: str, group_version: str) -> Object:
+    """The body as an object of that kind; 400 where it is something else."""
+    if not isinstance(body, dict):
+        raise bad_request(f"the object provided is unrecognized (must be of type {kind}): no JSON object")
+    object_: Object = body
+    given_kind, given_version = object_.get("kind", kind), object_.get("apiVersion", group_version)
+    if given_kind != kind:
+        version = str(given_version).rpartition("/")[2]
+        raise bad_request(f'{given_kind} in version "{version}" cannot be handled as a {kind}')
+    if given_version != group_version:
+        raise bad_request(
+            f"the API version in the data ({given_version}) does not match "
+            f"the expected API version ({group_version})"
+        )
+    for part in ("metadata", "spec", "status"):
+        if object_.get(part) is None:
+            object_.pop(part, None)
+        elif not isinstance(object_[part], dict):
+            version = group_version.rpartition("/")[2]
+            raise bad_request(
+                f'{kind} in version "{version}" cannot be handled as a {kind}: json: cannot unmarshal '
+                f"into Go struct field {kind}.{part}"
+            )
+    object_.setdefault("metadata", {})
+    return object_
+
+
+def current(cluster: Cluster, target: Target) -> Stored:
+    """The stored object; 404 where there is none."""
+    found = cluster.store.get(target.resource, target.key)
+    if found is None:
+        raise not_found(target.resource.group, target.resource.plural, target.name)
+    return found
+
+
+def create(cluster: Cluster, target: Target, body: Any) -> Object:
+    """Store a new object."""
+    object_ = completed(cluster, target, body)
+    resource, name = target.resource, name_of(object_)
+    rules.check(resource, object_)
+    key = Key(target.namespace, name)
+    if cluster.store.get(resource, key) is not None:
+        raise already_exists(resource.group, resource.plural, name)
+    return _commit(cluster, target, key, object_)
+
+
+def completed(cluster: Cluster, target: Target, body: Any) -> Object:
+    """A new object with all that the server adds to it, not yet checked against the rules of its kind."""
+    resource = target.resource
+    object_ = check_type(body, resource.kind, resource.group_version)
+    meta = object_["metadata"]
+    if meta.get("resourceVersion"):
+        raise RefusedError(500, "", "resourceVersion should not be set on objects to be created")
+    _check_namespace(target, meta)
+    if not meta.get("name") and meta.get("generateName"):
+        meta["name"] = _generated(cluster, target, meta["generateName"])
+    for server_owned in _SERVER_OWNED:
+        meta.pop(server_owned, None)
+    meta["uid"] = new_uid()
+    meta["creationTimestamp"] = now()
+    if resource.counts_generations:
+        meta["generation"] = 1
+    if resource in _STATUS_DROPPED:
+        object_.pop("status", None)
+    admission.admit_namespace(cluster, resource, object_)
+    rules.default(resource, object_)
+    if name_of(object_):
+        admission.admit_created(cluster, resource, object_, target.user)
+    return object_
+
+
+def update(cluster: Cluster, target: Target, body: Any) -> tuple[Object, bool]:
+    """Replace an object, or its status; True where it was created by that."""
+    resource = target.resource
+    object_ = check_type(body, resource.kind, resource.group_version)
+    meta = object_["metadata"]
+    given = meta.setdefault("name", target.name)
+    if given != target.name:
+        raise bad_request(
+            f"the name of the object ({given}) does not match the name on the URL ({target.name})"
+        )
+    _check_namespace(target, meta)
+    old = cluster.store.get(resource, target.key)
+    if old is None and resource.created_by_update and not target.subresource:
+        meta.pop("resourceVersion", None)
+        meta.pop("uid", None)
+        return create(cluster, target, object_), True
+    return replace(cluster, target, current(cluster, target), object_), False
+
+
+def patch(cluster: Cluster, target: Target, media_type: str, body: Any) -> Object:
+    """Change an object, or its status, by a patch."""
+    old = current(cluster, target)
+    patched = apply_patch(target.resource, media_type, old.object, body)
+    object_ = check_type(patched, target.resource.kind, target.resource.group_version)
+    meta = object_["metadata"]
+    if name_of(object_) != target.name or meta.get("namespace", "") != target.namespace:
+        text = (
+            f"the name of the object ({name_of(object_)}) does not match the name on the URL ({target.name})"
+        )
+        raise bad_request(text)
+    return replace(cluster, target, old, object_)
+
+
+def replace(
+    cluster: Cluster,
+    target: Target,
+    old: Stored,
+    object_: Object,
+    *,
+    carry_over: Callable[[Object, Object], None] | None = None,
+) -> Object:
+    """Store a new version in place of `old`, under the rules of the subresource that is written to."""
+    resource, meta, was = target.resource, object_["metadata"], old.object["metadata"]
+    group, plural = resource.group, resource.plural
+    if meta.get("uid") and meta["uid"] != was["uid"]:
+        why = f"Precondition failed: UID in precondition: {meta['uid']}, UID in object meta: {was['uid']}"
+        raise conflict(group, plural, target.name, why)
+    if meta.get("resourceVersion", "") not in ("", was["resourceVersion"]):
+        raise conflict(group, plural, target.name, MODIFIED)
+    _carry_over(target, object_, old.object)
+    if carry_over is not None:
+        carry_over(object_, old.object)
+    rules.default(resource, object_)
+    if not target.subresource:
+        admission.admit_updated(cluster, resource, object_, old.object, target.user)
+    rules.check(resource, object_, old.object)
+    if resource.counts_generations and _desires(object_) != _desires(old.object):
+        meta["generation"] = was.get("generation", 0) + 1
+    if deletion.is_finished(resource, object_):
+        return _commit_removal(cluster, target, object_)
+    if _same(object_, old.object):
+        return old.object
+    return _commit(cluster, target, target.key, object_)
+
+
+def _carry_over(target: Target, object_: Object, old: Object) -> None:
+    """Put back what a client does not own: of the metadata, and status or all but the status."""
+    meta, was = object_["metadata"], old["metadata"]
+    owned = ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"]
+    if target.subresource:
+        owned += ["ownerReferences", "generateName"]
+        kept = {key: value for key, value in old.items() if key not in ("metadata", "status")}
+        for key in set(object_) - {"metadata", "status", "kind", "apiVersion"}:
+            del object_[key]
+        object_.update(copy(kept))
+    elif target.resource.subresource("status"):
+        object_.pop("status", None)
+        if "status" in old:
+            object_["status"] = old["status"]
+    for name in owned:
+        meta.pop(name, None)
+        if name in was:
+            meta[name] = was[name]
+    meta["resourceVersion"] = was["resourceVersion"]
+    meta.pop("managedFields", None)
+    if target.resource.namespaced:
+        meta["namespace"] = target.namespace
+    if "deletionTimestamp" in was:
+        added = set(meta.get("finalizers") or ()) - set(was.get("finalizers") or ())
+        if added:
+            causes = [
+                required(
+                    "metadata.finalizers", "no new finalizers can be added if the object is being deleted"
+                )
+            ]
+            raise invalid(target.resource.group, target.resource.kind, target.name, causes)
+    if target.resource is kinds.NAMESPACES and target.subresource != "finalize":
+        object_["spec"] = old["spec"]
+
+
+def _desires(object_: Object) -> Object:
+    """What counts as a new generation: everything but metadata and status."""
+    return {
+        key: value
+        for key, value in object_.items()
+        if key not in ("metadata", "status", "kind", "apiVersion") and value not in (None, {}, [])
+    }
+
+
+def _same(object_: Object, old: Object) -> bool:
+    typeless = {key: value for key, value in object_.items() if key not in ("kind", "apiVersion")}
+    return typeless == {key: value for key, value in old.items() if key not in ("kind", "apiVersion")}
+
+
+def _check_namespace(target: Target, meta: Object) -> None:
+    if not target.resource.namespaced:
+        meta.pop("namespace", None)
+    elif meta.setdefault("namespace", target.namespace) != target.namespace:
+        raise bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request"
+        )
+
+
+def _generated(cluster: Cluster, target: Target, base: str) -> str:
+    for _ in range(8):
+        name = base[:_LONGEST_BASE] + "".join(secrets.choice(_ALPHABET) for _ in range(5))
+        if cluster.store.get(target.resource, Key(target.namespace, name)) is None:
+            return name
+    raise already_exists(target.resource.group, target.resource.plural, base)
+
+
+def _commit(cluster: Cluster, target: Target, key: Key, object_: Object) -> Object:
+    if target.dry_run:
+        return object_
+    stored = cluster.store.commit(target.resource, key, object_)
+    assert stored is not None
+    return stored.object
+
+
+def _commit_removal(cluster: Cluster, target: Target, object_: Object) -> Object:
+    if not target.dry_run:
+        cluster.store.commit(target.resource, target.key, None)
+    return object_
