@@ -149,17 +149,14 @@ def decode_line(kind: Kind[T], line: bytes) -> Line[T] | BadLine:
     """
     try:
         event: Line[T] = _line_decoder(kind.type).decode(line)
+        named = bool(metadata_of(event.object).name)
     except (msgspec.ValidationError, UnicodeDecodeError):
         return _decode_strange_line(kind, line)
     except _NONSENSE as error:
         raise Unreachable(f"its watch of {kind.plural} sent what is no JSON: {error}") from None
-    if event.type not in ("ADDED", "MODIFIED", "DELETED", "BOOKMARK") or not _named(event):
-        return _decode_strange_line(kind, line)
-    return event
-
-
-def _named(event: Line[Any]) -> bool:
-    return event.type == "BOOKMARK" or bool(metadata_of(event.object).name)
+    if event.type == "BOOKMARK" or (named and event.type in ("ADDED", "MODIFIED", "DELETED")):
+        return event
+    return _decode_strange_line(kind, line)
 
 
 def _decode_strange_line(kind: Kind[T], line: bytes) -> Line[T] | BadLine:
@@ -185,9 +182,11 @@ def _decode_strange_line(kind: Kind[T], line: bytes) -> Line[T] | BadLine:
 
 def _decode_bookmark(kind: Kind[T], raw: Raw) -> Line[T]:
     try:
-        return Line("BOOKMARK", msgspec.convert(_without_nulls(msgspec.json.decode(raw)), kind.type))
+        mark = msgspec.convert(_without_nulls(msgspec.json.decode(raw)), kind.type)
+        metadata_of(mark)
     except _NONSENSE as error:
         raise Unreachable(f"its watch of {kind.plural} sent a bad bookmark: {error}") from None
+    return Line("BOOKMARK", mark)
 
 
 def status_error(body: bytes, status: int, phrase: str, retry_after: float | None = None) -> ApiError:

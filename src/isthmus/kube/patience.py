@@ -6,8 +6,8 @@ from isthmus.kube.errors import ApiError
 from isthmus.lib.backoff import Backoff
 
 _LONGEST_WISH = 300.0
-_RELIST_EVERY = 5
-"""After so many failures in a row it is time to begin with a list again."""
+_RELIST_EVERY = 10
+"""After so many failures in a row a list comes first: what fails may be the resuming."""
 
 
 @dataclass(frozen=True, slots=True)
