@@ -19,9 +19,9 @@ BLOCK_ALL = "block_all"
 WILDCARD = "0.0.0.0"
 
 
-def outbound_cluster(service: ServiceKey, port: int, subset: str = "") -> str:
+def outbound_cluster(service: ServiceKey, port: int) -> str:
     """The cluster of a service's port, e.g. `outbound|80||echo.demo.svc.cluster.local`."""
-    return f"outbound|{port}|{subset}|{service.hostname()}"
+    return f"outbound|{port}||{service.hostname()}"
 
 
 def inbound_cluster(port: int) -> str:

@@ -1,0 +1,50 @@
+from envoy.config.core.v3 import health_check_pb2
+from envoy.config.endpoint.v3 import endpoint_pb2
+
+from isthmus.model.workload import Endpoint, Health
+from isthmus.translate.endpoints import load_assignment
+from tests.translate.fake_view import endpoint
+
+DRAINING = health_check_pb2.HealthStatus.Value("DRAINING")
+
+
+def assignment(*endpoints: Endpoint) -> endpoint_pb2.ClusterLoadAssignment:
+    return endpoint_pb2.ClusterLoadAssignment.FromString(load_assignment("outbound|80||x", endpoints))
+
+
+def test_the_joined_bytes_are_one_message() -> None:
+    made = assignment(endpoint("10.0.0.2", zone="b"), endpoint("10.0.0.1", zone="a", weight=4))
+    assert made.cluster_name == "outbound|80||x"
+    assert [(g.locality.region, g.locality.zone) for g in made.endpoints] == [("r1", "a"), ("r1", "b")]
+    assert [g.load_balancing_weight.value for g in made.endpoints] == [4, 1]
+    again = made.SerializeToString(deterministic=True)
+    assert endpoint_pb2.ClusterLoadAssignment.FromString(again) == made
+
+
+def test_many_endpoints_need_a_length_of_several_bytes() -> None:
+    made = assignment(*(endpoint(f"10.0.{i // 250}.{i % 250}") for i in range(1000)))
+    assert len(made.endpoints[0].lb_endpoints) == 1000
+
+
+def test_unready_endpoints_are_left_out_and_none_is_an_empty_assignment() -> None:
+    assert not assignment(endpoint("10.0.0.1", health=Health.UNREADY)).endpoints
+    assert not assignment().endpoints
+
+
+def test_draining_endpoints_are_marked_while_another_is_ready() -> None:
+    made = assignment(endpoint("10.0.0.1", zone="a", health=Health.DRAINING), endpoint("10.0.0.2", zone="b"))
+    assert [g.lb_endpoints[0].health_status == DRAINING for g in made.endpoints] == [True, False]
+
+
+def test_draining_endpoints_serve_when_they_are_all_there_is() -> None:
+    made = assignment(
+        endpoint("10.0.0.1", health=Health.DRAINING), endpoint("10.0.0.2", health=Health.UNREADY)
+    )
+    assert [e.health_status == DRAINING for e in made.endpoints[0].lb_endpoints] == [False]
+
+
+def test_a_weight_is_at_least_one() -> None:
+    assert (
+        assignment(endpoint("10.0.0.1", weight=0)).endpoints[0].lb_endpoints[0].load_balancing_weight.value
+        == 1
+    )
