@@ -115,19 +115,21 @@ class Cluster:
         await self._answered.wait()
 
     async def _follow(self, trial: _Trial) -> NoReturn:
-        """Keep a session of this credential running; one that a fault of our own ends is followed by another."""
+        """Keep a session of this credential running: where a fault of our own ends one, another follows."""
         backoff = Backoff()
         while True:
             session = trial.session = Session(self._intake(), partial(self._progressed, trial))
             try:
                 async with self._connect(trial.access) as api:
                     await session.serve(api)
-            except UserError as error:
-                _log.warning("cluster cannot be reached as told", cluster=self.name, reason=str(error))
-                session.crashed(str(error))
             except Exception as error:  # noqa: BLE001 - one cluster's fault must not become the others'
-                _log.exception("cluster session failed", cluster=self.name)
-                session.crashed(f"{type(error).__name__}: {error}")
+                first = _first(error)
+                if isinstance(first, UserError):
+                    _log.warning("cluster cannot be reached as told", cluster=self.name, reason=str(first))
+                    session.crashed(str(first))
+                else:
+                    _log.exception("cluster session failed", cluster=self.name)
+                    session.crashed(f"{type(first).__name__}: {first}")
             await asyncio.sleep(backoff.next_delay())
 
     def _progressed(self, trial: _Trial, session: Session) -> None:
@@ -153,3 +155,8 @@ class Cluster:
             self._in_force, self._next = trial, None
         self._current = session
         self._completed(session)
+
+
+def _first(error: Exception) -> Exception:
+    """One error to name in a clause, where several watches failed together."""
+    return _first(error.exceptions[0]) if isinstance(error, ExceptionGroup) else error

@@ -95,8 +95,7 @@ class Session:
             scope.serve(
                 api.watch(SERVICE, intake.service, report=self._reporter("services")), name="services"
             )
-            scope.serve(self._serve_endpoints(api), name="endpoints")
-        raise AssertionError("a task scope of eternal tasks ended")
+            await self._serve_endpoints(api)
 
     async def _serve_endpoints(self, api: Api) -> NoReturn:
         """EndpointSlices where the cluster has them, else Endpoints; it is asked until it answers."""

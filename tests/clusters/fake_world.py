@@ -1,0 +1,224 @@
+"""API servers in memory, behind the seam `clusters.api`: for scenarios in virtual time."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, NoReturn
+
+import yaml
+
+from isthmus.clusters.api import Api
+from isthmus.kube import kinds, objects
+from isthmus.kube.access import Access
+from isthmus.kube.decoding import Ref
+from isthmus.kube.errors import ApiError, Unreachable
+from isthmus.kube.kinds import Kind
+from isthmus.kube.objects import EndpointConditions, Metadata, ObjectReference
+from isthmus.kube.watch import Phase, Removed, Synced, Upserted, WatchState
+
+CONTROL = "istio-system"
+
+
+class FakeServer:
+    """One cluster's API server. Make it misbehave by `hangs`, `problem` or `tokens`, then `interrupt()`."""
+
+    def __init__(self, name: str) -> None:
+        self.url = f"https://{name}.test:6443"
+        self.hangs = False
+        self.problem: Exception | None = None
+        self.forbidden: set[str] = set()
+        self.tokens = {"good"}
+        self.serves_slices = True
+        self.lists = 0
+        self._objects: dict[str, dict[Ref, Any]] = {}
+        self._watches: dict[asyncio.Event, tuple[str, str | None, Callable[[Any], None]]] = {}
+        self.put(kinds.NAMESPACE, objects.Namespace(Metadata(name="kube-system", uid=f"uid-of-{name}")))
+
+    def put(self, kind: Kind[Any], item: Any) -> None:
+        self._objects.setdefault(kind.plural, {})[_ref(item)] = item
+        self._tell(kind.plural, Upserted(item))
+
+    def remove(self, kind: Kind[Any], name: str, namespace: str = "demo") -> None:
+        item = self._objects[kind.plural].pop(Ref(namespace, name))
+        self._tell(kind.plural, Removed(item))
+
+    def interrupt(self) -> None:
+        """Break all watches: each client lists again, and finds the server as it is now."""
+        for broken in self._watches:
+            broken.set()
+
+    @property
+    def watches(self) -> int:
+        return len(self._watches)
+
+    def _tell(self, plural: str, event: Upserted[Any] | Removed[Any]) -> None:
+        for watched, namespace, deliver in tuple(self._watches.values()):
+            if watched == plural and namespace in (None, event.object.metadata.namespace):
+                deliver(event)
+
+    async def answer(self, token: str | None, plural: str) -> None:
+        """What a request meets before anything else."""
+        await asyncio.sleep(0.01)
+        if self.hangs:
+            await asyncio.sleep(10)
+            raise Unreachable("it did not answer within 10 s")
+        if self.problem is not None:
+            raise self.problem
+        if token not in self.tokens:
+            raise ApiError(401, "Unauthorized", "Unauthorized")
+        if plural in self.forbidden:
+            raise ApiError(403, "Forbidden", f"cannot list {plural}")
+
+    async def follow(
+        self,
+        token: str | None,
+        plural: str,
+        namespace: str | None,
+        deliver: Callable[[Any], None],
+        report: Callable[[WatchState], None],
+    ) -> NoReturn:
+        known: dict[Ref, Any] = {}
+        synced = False
+        while True:
+            try:
+                report(WatchState(Phase.LISTING, time.time()))
+                await self.answer(token, plural)
+                self.lists += 1
+                here = self._objects.get(plural, {})
+                now = {ref: item for ref, item in here.items() if namespace in (None, ref.namespace)}
+                for ref in known.keys() - now.keys():
+                    deliver(Removed(known[ref]))
+                for ref, item in now.items():
+                    if known.get(ref) != item:
+                        deliver(Upserted(item))
+                if not synced:
+                    synced = True
+                    deliver(Synced("1"))
+                report(WatchState(Phase.SYNCED, time.time(), time.time()))
+                broken = asyncio.Event()
+                self._watches[broken] = plural, namespace, deliver
+                try:
+                    await broken.wait()
+                finally:
+                    del self._watches[broken]
+                    known = dict(self._objects.get(plural, {}))
+            except (ApiError, Unreachable) as error:
+                report(WatchState(Phase.FAILED, time.time(), error=error, retry_in=1.0))
+                await asyncio.sleep(1)
+
+
+class _FakeApi:
+    def __init__(self, server: FakeServer, token: str | None) -> None:
+        self._server = server
+        self._token = token
+
+    async def serves(self, group: str, version: str, plural: str) -> bool:
+        await self._server.answer(self._token, "discovery")
+        return self._server.serves_slices and version == "v1"
+
+    async def watch(
+        self,
+        kind: Kind[Any],
+        deliver: Callable[[Any], None],
+        *,
+        report: Callable[[WatchState], None],
+        namespace: str | None = None,
+        label_selector: str = "",
+    ) -> NoReturn:
+        await self._server.follow(self._token, kind.plural, namespace, deliver, report)
+
+
+class World:
+    """All servers, and how to connect to one."""
+
+    def __init__(self, *names: str) -> None:
+        self.servers = {name: FakeServer(name) for name in ("home", *names)}
+        self.connections = 0
+
+    def __getitem__(self, name: str) -> FakeServer:
+        return self.servers[name]
+
+    @property
+    def local(self) -> Access:
+        return Access(self["home"].url, token="good")
+
+    @asynccontextmanager
+    async def connect(self, access: Access) -> AsyncGenerator[Api]:
+        self.connections += 1
+        (server,) = [each for each in self.servers.values() if each.url == access.server]
+        yield _FakeApi(server, access.token)
+
+    def put_secret(self, name: str, *, created: str = "2026-01-01T00:00:00Z", **data: str | bytes) -> None:
+        """A cluster Secret in the control plane's cluster; text values are kubeconfigs or anything else."""
+        self["home"].put(
+            kinds.SECRET,
+            objects.Secret(
+                metadata=Metadata(name=name, namespace=CONTROL, creation_timestamp=created),
+                data={key: text.encode() if isinstance(text, str) else text for key, text in data.items()},
+            ),
+        )
+
+    def remove_secret(self, name: str) -> None:
+        self["home"].remove(kinds.SECRET, name, CONTROL)
+
+    def kubeconfig(self, name: str, token: str = "good") -> str:
+        return yaml.safe_dump(
+            {
+                "current-context": "it",
+                "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
+                "clusters": [{"name": "it", "cluster": {"server": self[name].url}}],
+                "users": [{"name": "it", "user": {"token": token}}],
+            }
+        )
+
+
+def fill(server: FakeServer, *pods: tuple[str, str]) -> None:
+    """A Service `demo/echo`, its slice and its pods (name, address)."""
+    server.put(
+        kinds.SERVICE,
+        objects.Service(
+            metadata=Metadata(name="echo", namespace="demo"),
+            spec=objects.ServiceSpec(
+                cluster_ip="10.0.0.1",
+                ports=(objects.ServicePort(port=80, name="http", target_port=8080),),
+                selector={"app": "echo"},
+            ),
+        ),
+    )
+    for name, address in pods:
+        put_pod(server, name, address)
+    put_slice(server, *pods)
+
+
+def put_pod(server: FakeServer, name: str, address: str, **fields: Any) -> None:
+    server.put(
+        kinds.POD,
+        objects.Pod(
+            metadata=Metadata(name=name, namespace="demo", labels={"app": "echo"}),
+            spec=objects.PodSpec(node_name="n1", service_account_name="echo"),
+            status=objects.PodStatus(phase="Running", pod_ip=address, **fields),
+        ),
+    )
+
+
+def put_slice(server: FakeServer, *pods: tuple[str, str]) -> None:
+    server.put(
+        kinds.ENDPOINT_SLICE,
+        objects.EndpointSlice(
+            metadata=Metadata(name="echo-1", namespace="demo", labels={"kubernetes.io/service-name": "echo"}),
+            ports=(objects.EndpointPort(name="http", port=8080),),
+            endpoints=tuple(
+                objects.SliceEndpoint(
+                    addresses=(address,),
+                    conditions=EndpointConditions(ready=True),
+                    target_ref=ObjectReference(kind="Pod", namespace="demo", name=name),
+                )
+                for name, address in pods
+            ),
+        ),
+    )
+
+
+def _ref(item: objects.Object) -> Ref:
+    return Ref(item.metadata.namespace, item.metadata.name)

@@ -1,0 +1,398 @@
+"""Clusters that come, rotate, fail, clash and go, by their Secrets; in virtual time."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import wraps
+
+from isthmus.clusters.health import State
+from isthmus.clusters.registry import Clusters, running_clusters
+from isthmus.clusters.status import ClusterStatus
+from isthmus.kube.errors import ApiError, Unreachable
+from isthmus.model.service import ClusterId
+from isthmus.model.view import Changes
+from tests.clusters.building import ECHO
+from tests.clusters.fake_world import CONTROL, World, fill, put_pod, put_slice
+from tests.support.virtual_time import run_in_virtual_time
+
+
+@dataclass
+class Mesh:
+    """A running control plane's clusters, and every change that they told."""
+
+    world: World
+    clusters: Clusters
+    told: list[Changes] = field(default_factory=list[Changes])
+
+    def addresses(self) -> list[str]:
+        return [e.address for e in self.clusters.view.endpoints(ECHO).get(80, ())]
+
+    def status(self, name: str) -> ClusterStatus:
+        (found,) = [each for each in self.clusters.status() if each.name == name]
+        return found
+
+    def states(self) -> dict[str, State]:
+        return {each.name: each.state for each in self.clusters.status()}
+
+
+@asynccontextmanager
+async def running_mesh(world: World) -> AsyncGenerator[Mesh]:
+    async with running_clusters(
+        world.local,
+        cluster_id=ClusterId("home"),
+        namespace=CONTROL,
+        networks={},
+        connect=world.connect,
+    ) as clusters:
+        mesh = Mesh(world, clusters)
+        with clusters.view.subscribe(mesh.told.append):
+            yield mesh
+
+
+def in_virtual_time(scenario: Callable[[], Awaitable[None]]) -> Callable[[], None]:
+    @wraps(scenario)
+    def run() -> None:
+        async def whole() -> None:
+            await scenario()
+
+        run_in_virtual_time(whole())
+
+    # pytest would take the wrapped coroutine function's asyncness for ours.
+    del run.__wrapped__  # pyright: ignore[reportAttributeAccessIssue,reportFunctionMemberAccess]
+    return run
+
+
+def world_of(*names: str) -> World:
+    world = World(*names)
+    for index, name in enumerate(("home", *names)):
+        fill(world[name], (f"{name}-pod", f"10.{index}.0.1"))
+    return world
+
+
+HOME, EAST, NORTH = "10.0.0.1", "10.1.0.1", "10.2.0.1"
+
+
+@in_virtual_time
+async def test_a_secret_that_was_there_before_start_joins_its_cluster():
+    world = world_of("east")
+    world.put_secret("s", east=world.kubeconfig("east"))
+    async with running_mesh(world) as mesh:
+        await mesh.clusters.settled()
+        assert mesh.states() == {"home": State.FRESH, "east": State.FRESH}
+        assert mesh.addresses() == [EAST, HOME]
+        assert all(e.workload for e in mesh.clusters.view.endpoints(ECHO)[80])
+
+
+@in_virtual_time
+async def test_a_secret_added_later_joins_its_cluster_as_one_change():
+    world = world_of("east")
+    async with running_mesh(world) as mesh:
+        await mesh.clusters.settled()
+        mesh.told.clear()
+        world.put_secret("s", east=world.kubeconfig("east"))
+        await asyncio.sleep(1)
+        assert mesh.addresses() == [EAST, HOME]
+        assert len(mesh.told) == 1
+        assert mesh.told[0].services == {ECHO}
+
+
+@in_virtual_time
+async def test_a_removed_secret_takes_its_endpoints_away_at_once_and_nothing_else():
+    world = world_of("east", "north")
+    world.put_secret("s", east=world.kubeconfig("east"), north=world.kubeconfig("north"))
+    async with running_mesh(world) as mesh:
+        await mesh.clusters.settled()
+        mesh.told.clear()
+        world.put_secret("s", north=world.kubeconfig("north"))
+        assert mesh.addresses() == [HOME, NORTH]
+        world.remove_secret("s")
+        assert mesh.addresses() == [HOME]
+        assert len(mesh.told) == 2
+        await asyncio.sleep(1)
+        assert world["east"].watches == world["north"].watches == 0
+        assert mesh.states() == {"home": State.FRESH}
+
+
+@in_virtual_time
+async def test_a_change_of_an_endpoint_is_told_within_the_same_callback():
+    world = world_of()
+    async with running_mesh(world) as mesh:
+        await mesh.clusters.settled()
+        mesh.told.clear()
+        put_slice(world["home"], ("home-pod", "10.0.0.1"), ("new", "10.0.0.2"))
+        assert mesh.told == [Changes(endpoints=frozenset({ECHO}))]
+        put_pod(world["home"], "home-pod", "10.0.0.1", container_statuses=())
+        assert len(mesh.told) == 1
+
+
+@in_virtual_time
+async def test_a_secret_rewritten_with_the_same_content_does_nothing_at_all():
+    world = world_of("east")
+    world.put_secret("s", east=world.kubeconfig("east"))
+    async with running_mesh(world) as mesh:
+        await mesh.clusters.settled()
+        mesh.told.clear()
+        connections, lists = world.connections, world["east"].lists
+        world.put_secret("s", east=world.kubeconfig("east") + "\n# rewritten\n")
+        await asyncio.sleep(60)
+        assert mesh.told == []
+        assert (world.connections, world["east"].lists) == (connections, lists)
+
+
+@in_virtual_time
+async def test_a_rotation_changes_nothing_that_readers_see():
+    world = world_of("east")
+    world["east"].tokens = {"good", "newer"}
+    world.put_secret("s", east=world.kubeconfig("east"))
+    async with running_mesh(world) as mesh:
+        await mesh.clusters.settled()
+        mesh.told.clear()
+        world.put_secret("s", east=world.kubeconfig("east", "newer"))
+        for _ in range(100):
+            await asyncio.sleep(0.01)
+            assert mesh.addresses() == [EAST, HOME]
+        world["east"].tokens = {"newer"}
+        world["east"].interrupt()
+        await asyncio.sleep(60)
+        assert mesh.status("east").state is State.FRESH
+        assert mesh.told == []
+        put_slice(world["east"], ("east-pod", "10.1.0.2"))
+        assert mesh.addresses() == ["10.1.0.2", HOME]
+
+
+@in_virtual_time
+async def test_a_bad_new_credential_leaves_the_old_one_working_and_says_so():
+    world = world_of("east")
+    world.put_secret("s", east=world.kubeconfig("east"))
+    async with running_mesh(world) as mesh:
+        await mesh.clusters.settled()
+        world.put_secret("s", east=world.kubeconfig("east", "wrong"))
+        await asyncio.sleep(300)
+        status = mesh.status("east")
+        assert status.state is State.FRESH
+        assert "401" in status.remarks[0]
+        put_slice(world["east"], ("east-pod", "10.1.0.2"))
+        assert mesh.addresses() == ["10.1.0.2", HOME]
+        world["east"].tokens.add("wrong")
+        await asyncio.sleep(60)
+        assert mesh.status("east").remarks == ()
+
+
+@in_virtual_time
+async def test_a_good_credential_put_back_ends_the_trial_of_a_bad_one():
+    world = world_of("east")
+    world.put_secret("s", east=world.kubeconfig("east"))
+    async with running_mesh(world) as mesh:
+        await mesh.clusters.settled()
+        mesh.told.clear()
+        world.put_secret("s", east=world.kubeconfig("east", "wrong"))
+        await asyncio.sleep(5)
+        world.put_secret("s", east=world.kubeconfig("east"))
+        await asyncio.sleep(5)
+        assert (mesh.status("east").remarks, mesh.told) == ((), [])
+
+
+@in_virtual_time
+async def test_a_kubeconfig_that_turns_bad_leaves_the_old_one_working_and_says_so():
+    world = world_of("east")
+    world.put_secret("s", east=world.kubeconfig("east"))
+    async with running_mesh(world) as mesh:
+        await mesh.clusters.settled()
+        mesh.told.clear()
+        world.put_secret("s", east="not: [a kubeconfig")
+        await asyncio.sleep(60)
+        status = mesh.status("east")
+        assert (status.state, mesh.told) == (State.FRESH, [])
+        assert "Secret istio-system/s, key east" in status.remarks[0]
+
+
+@in_virtual_time
+async def test_a_bad_kubeconfig_is_refused_by_name_while_the_secrets_other_keys_go_on():
+    world = world_of("east")
+    exec_config = world.kubeconfig("east").replace("token: good", "exec: {command: rm}")
+    world.put_secret("s", bad=exec_config, binary=b"\xff\x00", east=world.kubeconfig("east"))
+    async with running_mesh(world) as mesh:
+        await mesh.clusters.settled()
+        assert mesh.addresses() == [EAST, HOME]
+        refused = mesh.status("bad")
+        assert refused.state is State.REFUSED
+        for part in (
+            "Secret istio-system/s",
+            "key bad",
+            "exec",
+            "kubectl config view --raw --flatten --minify",
+        ):
+            assert part in refused.reason
+        assert mesh.status("binary").state is State.REFUSED
+        world.put_secret("s", bad=world.kubeconfig("east"), east=world.kubeconfig("east"))
+        await asyncio.sleep(1)
+        assert len(mesh.clusters.status()) == 3
+
+
+@in_virtual_time
+async def test_a_hanging_remote_holds_up_readiness_for_five_seconds_and_others_not_at_all():
+    world = world_of("east", "north")
+    world["east"].hangs = True
+    world.put_secret("s", east=world.kubeconfig("east"), north=world.kubeconfig("north"))
+    async with running_mesh(world) as mesh:
+        await asyncio.sleep(1)
+        assert mesh.addresses() == [HOME, NORTH]
+        await mesh.clusters.settled()
+        assert 5 <= asyncio.get_running_loop().time() <= 7
+        assert mesh.status("east").state is State.SYNCING
+        await asyncio.sleep(10)
+        assert mesh.status("east").state is State.UNREACHABLE
+        world["east"].hangs = False
+        await asyncio.sleep(15)
+        assert mesh.addresses() == [EAST, HOME, NORTH]
+
+
+@in_virtual_time
+async def test_readiness_waits_for_the_own_cluster_and_not_for_one_that_fails_at_once():
+    world = world_of("east")
+    world["home"].problem = Unreachable("no route")
+    world["east"].problem = ApiError(401, "Unauthorized", "")
+    world.put_secret("s", east=world.kubeconfig("east"))
+    async with running_mesh(world) as mesh:
+        async with asyncio.TaskGroup() as tasks:
+            ready = tasks.create_task(mesh.clusters.settled())
+            await asyncio.sleep(60)
+            assert not ready.done()
+            world["home"].problem = None
+        assert asyncio.get_running_loop().time() < 63
+        assert mesh.status("east").state is State.UNAUTHORISED
+
+
+@in_virtual_time
+async def test_a_cluster_that_was_lost_keeps_its_endpoints_and_is_stale():
+    world = world_of("east")
+    world.put_secret("s", east=world.kubeconfig("east"))
+    async with running_mesh(world) as mesh:
+        await mesh.clusters.settled()
+        mesh.told.clear()
+        world["east"].problem = Unreachable("connection refused")
+        world["east"].interrupt()
+        await asyncio.sleep(600)
+        status = mesh.status("east")
+        assert (status.state, mesh.told) == (State.STALE, [])
+        assert "connection refused" in status.reason
+        assert mesh.addresses() == [EAST, HOME]
+        put_slice(world["east"], ("east-pod", "10.1.0.9"))
+        world["east"].problem = None
+        await asyncio.sleep(5)
+        assert mesh.status("east").state is State.FRESH
+        assert mesh.addresses() == ["10.1.0.9", HOME]
+
+
+@in_virtual_time
+async def test_the_oldest_secret_wins_a_name_and_the_loser_takes_its_place():
+    world = world_of("east", "north")
+    world.put_secret("a-younger", remote=world.kubeconfig("north"), created="2026-01-02T00:00:00Z")
+    world.put_secret("b-older", remote=world.kubeconfig("east"))
+    async with running_mesh(world) as mesh:
+        await mesh.clusters.settled()
+        assert mesh.addresses() == [HOME, EAST]
+        loser = mesh.clusters.status()[-1]
+        assert (loser.state, loser.secret) == (State.REFUSED, "istio-system/a-younger")
+        assert "istio-system/b-older" in loser.reason
+        world.remove_secret("b-older")
+        assert mesh.addresses() == [HOME]
+        await asyncio.sleep(1)
+        assert mesh.addresses() == [HOME, NORTH]
+        world.put_secret("b-older", remote=world.kubeconfig("east"))
+        await asyncio.sleep(1)
+        assert mesh.addresses() == [HOME, EAST]
+
+
+@in_virtual_time
+async def test_a_secret_cannot_take_the_own_clusters_name():
+    world = world_of("east")
+    world.put_secret("s", home=world.kubeconfig("east"))
+    async with running_mesh(world) as mesh:
+        await mesh.clusters.settled()
+        assert mesh.addresses() == [HOME]
+        assert "own cluster" in mesh.clusters.status()[-1].reason
+
+
+@in_virtual_time
+async def test_one_cluster_under_two_names_is_served_once_and_by_the_other_name_when_the_first_goes():
+    world = world_of("east")
+    world.put_secret("younger", aaa=world.kubeconfig("east"), created="2026-01-02T00:00:00Z")
+    world.put_secret("older", zzz=world.kubeconfig("east"))
+    async with running_mesh(world) as mesh:
+        await mesh.clusters.settled()
+        assert mesh.addresses() == [HOME, EAST]
+        assert mesh.states() == {"home": State.FRESH, "zzz": State.FRESH, "aaa": State.REFUSED}
+        assert "zzz" in mesh.status("aaa").reason
+        mesh.told.clear()
+        world.remove_secret("older")
+        assert mesh.addresses() == [EAST, HOME]
+        assert len(mesh.told) == 1
+        assert mesh.status("aaa").state is State.FRESH
+
+
+@in_virtual_time
+async def test_the_own_cluster_registered_as_a_remote_is_a_clash():
+    world = world_of()
+    world.put_secret("s", again=world.kubeconfig("home"))
+    async with running_mesh(world) as mesh:
+        await mesh.clusters.settled()
+        await asyncio.sleep(1)
+        assert mesh.addresses() == [HOME]
+        assert mesh.status("again").state is State.REFUSED
+
+
+@in_virtual_time
+async def test_a_reader_without_rights_to_nodes_joins_and_says_what_is_missing():
+    world = world_of("east")
+    world["east"].forbidden = {"nodes", "namespaces"}
+    world.put_secret("s", east=world.kubeconfig("east"))
+    async with running_mesh(world) as mesh:
+        await mesh.clusters.settled()
+        status = mesh.status("east")
+        assert (status.state, mesh.addresses()) == (State.FRESH, [EAST, HOME])
+        assert any("localities" in remark for remark in status.remarks)
+
+
+@in_virtual_time
+async def test_a_cluster_without_slices_is_read_through_its_endpoints():
+    world = world_of()
+    world["home"].serves_slices = False
+    async with running_mesh(world) as mesh:
+        await mesh.clusters.settled()
+        assert mesh.addresses() == []
+        assert mesh.status("home").state is State.FRESH
+
+
+@in_virtual_time
+async def test_a_fault_of_our_own_leaves_endpoints_in_force_and_mends_itself():
+    world = world_of("east")
+    world.put_secret("s", east=world.kubeconfig("east"))
+    async with running_mesh(world) as mesh:
+        await mesh.clusters.settled()
+        mesh.told.clear()
+        world["east"].problem = ZeroDivisionError("a bug")
+        world["east"].interrupt()
+        await asyncio.sleep(0.1)
+        status = mesh.status("east")
+        assert (status.state, status.reason) == (State.STALE, "ZeroDivisionError: a bug")
+        world["east"].problem = None
+        await asyncio.sleep(60)
+        assert (mesh.status("east").state, mesh.told) == (State.FRESH, [])
+        assert mesh.addresses() == [EAST, HOME]
+
+
+@in_virtual_time
+async def test_a_bad_address_is_rejected_by_name_and_the_others_stay():
+    world = world_of()
+    async with running_mesh(world) as mesh:
+        await mesh.clusters.settled()
+        put_slice(world["home"], ("x", "10.0.0.300"), ("y", "127.0.0.1"), ("z", "10.0.0.5"))
+        assert mesh.addresses() == ["10.0.0.5"]
+        first, second = mesh.status("home").rejected
+        assert (first.kind, str(first.ref)) == ("EndpointSlice", "demo/echo-1")
+        assert first.reason.startswith("endpoints[0].addresses[0]: '10.0.0.300' is not an IP")
+        assert "loopback" in second.reason
+        put_slice(world["home"], ("z", "10.0.0.5"))
+        assert mesh.status("home").rejected == ()
