@@ -50,5 +50,8 @@ def active_connections(stats: str) -> int:
     return sum(
         value
         for name, value in parse_stats(stats).items()
-        if not name.startswith(_OWN_LISTENERS) and ".worker_" not in name
+        if name.startswith("listener.")
+        and name.endswith(".downstream_cx_active")
+        and not name.startswith(_OWN_LISTENERS)
+        and ".worker_" not in name
     )

@@ -1,0 +1,228 @@
+"""The agent as the process it is in a pod, beside a fake Envoy; and once beside a real one."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from asyncio.subprocess import PIPE, STDOUT, Process
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from isthmus.agent.admin import AdminClient
+from isthmus.agent.errors import AdminUnreachableError
+from isthmus.lib.binaries import find_envoy
+from tests.agent.fake_ads import serving_empty_mesh
+from tests.agent.test_readiness import CONFIGURED
+
+PATIENCE = 20.0
+FAKE = Path(__file__).with_name("fake_envoy.py")
+ACTIVE = "listener.0.0.0.0_15006.downstream_cx_active"
+
+
+@dataclass
+class Pod:
+    """A folder and ports of its own, and the agent that runs there."""
+
+    folder: Path
+    agent: Process
+    admin: int
+    status: int
+    health: int
+    said: bytes = b""
+
+    def answer_stats(self, stats: dict[str, int]) -> None:
+        (self.folder / "stats").write_text("".join(f"{name}: {value}\n" for name, value in stats.items()))
+
+    async def health_of(self, port: int) -> str:
+        """The readiness endpoint's text, or why there is none."""
+        try:
+            return await AdminClient(port).get("/healthz/ready")
+        except AdminUnreachableError as error:
+            return str(error)
+
+    async def health_says(self, port: int, word: str) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while word not in await self.health_of(port):  # noqa: ASYNC110 -- another process decides
+                await asyncio.sleep(0.02)
+
+    async def ended(self) -> int:
+        async with asyncio.timeout(PATIENCE):
+            self.said, _ = await self.agent.communicate()
+        assert self.agent.returncode is not None
+        return self.agent.returncode
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports: list[int] = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+@asynccontextmanager
+async def running_pod(folder: Path, envoy: Path, discovery: str = "localhost:9") -> AsyncGenerator[Pod]:
+    admin, status, health, prometheus = free_ports(4)
+    config = {
+        "configPath": str(folder),
+        "proxyAdminPort": admin,
+        "statusPort": status,
+        "discoveryAddress": discovery,
+        "concurrency": 1,
+    }
+    environment = {
+        "PATH": os.environ["PATH"],
+        "POD_NAME": "echo-1",
+        "POD_NAMESPACE": "demo",
+        "INSTANCE_IP": "127.0.0.1",
+        "ENVOY_PATH": str(envoy),
+        "ENVOY_STATUS_PORT": str(health),
+        "ENVOY_PROMETHEUS_PORT": str(prometheus),
+        "PROXY_CONFIG": msgspec.json.encode(config).decode(),
+    }
+    agent = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "isthmus.apps.agent"), env=environment, stdout=PIPE, stderr=STDOUT
+    )
+    pod = Pod(folder, agent, admin, status, health)
+    try:
+        yield pod
+    finally:
+        if agent.returncode is None:
+            agent.kill()
+            await agent.communicate()
+
+
+@pytest.fixture
+def fake_envoy(tmp_path: Path) -> Path:
+    script = tmp_path / "envoy"
+    script.write_text(f'#!/bin/sh\nexec {sys.executable} {FAKE} "$@"\n')
+    script.chmod(0o755)
+    (tmp_path / "stats").write_text("")
+    return script
+
+
+def envoy_pid(folder: Path) -> int:
+    return int((folder / "pid").read_text())
+
+
+def is_gone(pid: int) -> bool:
+    return not Path(f"/proc/{pid}").exists()
+
+
+async def test_it_is_ready_only_when_envoy_has_its_configuration(tmp_path: Path, fake_envoy: Path) -> None:
+    async with running_pod(tmp_path, fake_envoy) as pod:
+        await pod.health_says(pod.status, "no clusters from the control plane yet")
+        pod.answer_stats(CONFIGURED)
+        await pod.health_says(pod.status, "ready\n")
+        pod.agent.send_signal(signal.SIGTERM)
+        assert await pod.ended() == 0
+    assert is_gone(envoy_pid(tmp_path))
+
+
+async def test_sigterm_makes_it_unready_and_drains_until_clients_are_gone(
+    tmp_path: Path, fake_envoy: Path
+) -> None:
+    async with running_pod(tmp_path, fake_envoy) as pod:
+        pod.answer_stats({**CONFIGURED, ACTIVE: 2})
+        await pod.health_says(pod.status, "ready\n")
+        pod.agent.send_signal(signal.SIGTERM)
+        await pod.health_says(pod.status, "503 draining")
+        assert not is_gone(envoy_pid(tmp_path))
+        pod.answer_stats({**CONFIGURED, ACTIVE: 0})
+        assert await pod.ended() == 0
+    assert "POST /drain_listeners?graceful&skip_exit\n" in (tmp_path / "requests").read_text()
+    assert is_gone(envoy_pid(tmp_path))
+
+
+async def test_a_crash_of_envoy_ends_the_agent_with_its_code_and_reason(
+    tmp_path: Path, fake_envoy: Path
+) -> None:
+    async with running_pod(tmp_path, fake_envoy) as pod:
+        await pod.health_says(pod.status, "no clusters")
+        (tmp_path / "crash").write_text("7")
+        assert await pod.ended() == 7
+        assert b"Envoy ended with code 7" in pod.said
+
+
+async def test_a_killed_envoy_ends_the_agent_with_the_signals_name(tmp_path: Path, fake_envoy: Path) -> None:
+    async with running_pod(tmp_path, fake_envoy) as pod:
+        await pod.health_says(pod.status, "no clusters")
+        os.kill(envoy_pid(tmp_path), signal.SIGKILL)
+        assert await pod.ended() == 137
+        assert b"SIGKILL" in pod.said
+
+
+async def test_an_envoy_that_ends_while_draining_is_no_error(tmp_path: Path, fake_envoy: Path) -> None:
+    async with running_pod(tmp_path, fake_envoy) as pod:
+        pod.answer_stats({**CONFIGURED, ACTIVE: 2})
+        await pod.health_says(pod.status, "ready\n")
+        pod.agent.send_signal(signal.SIGTERM)
+        await pod.health_says(pod.status, "draining")
+        os.kill(envoy_pid(tmp_path), signal.SIGKILL)
+        assert await pod.ended() == 0
+
+
+def _without_pod_name(environment: dict[str, str]) -> None:
+    del environment["POD_NAME"]
+
+
+def _with_closed_folder(environment: dict[str, str]) -> None:
+    environment["PROXY_CONFIG"] = '{"configPath": "/proc/nowhere", "statusPort": 1}'
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [(_without_pod_name, b"POD_NAME is not set"), (_with_closed_folder, b"/proc/nowhere/envoy-rev.json")],
+)
+async def test_what_it_cannot_work_with_is_one_sentence(
+    spoil: Callable[[dict[str, str]], None], sentence: bytes, fake_envoy: Path
+) -> None:
+    environment = {
+        "PATH": os.environ["PATH"],
+        "POD_NAME": "echo-1",
+        "POD_NAMESPACE": "demo",
+        "INSTANCE_IP": "127.0.0.1",
+        "ENVOY_PATH": str(fake_envoy),
+    }
+    spoil(environment)
+    agent = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "isthmus.apps.agent"), env=environment, stdout=PIPE, stderr=STDOUT
+    )
+    said, _ = await agent.communicate()
+    assert agent.returncode == 1
+    assert said.startswith(b"isthmus: ")
+    assert sentence in said
+    assert b"Traceback" not in said
+
+
+async def test_a_real_envoy_becomes_ready_through_its_own_listener_and_drains(tmp_path: Path) -> None:
+    async with (
+        serving_empty_mesh() as discovery,
+        running_pod(tmp_path, find_envoy(), f"localhost:{discovery}") as pod,
+    ):
+        await pod.health_says(pod.health, "ready\n")
+        assert "LIVE" in await AdminClient(pod.admin).get("/ready")
+        assert resident_mebibytes(pod.agent.pid) < 40
+        pod.agent.send_signal(signal.SIGTERM)
+        assert await pod.ended() == 0
+        assert b"Envoy is drained" in pod.said
+
+
+async def test_a_real_envoy_without_a_control_plane_is_not_ready(tmp_path: Path) -> None:
+    async with running_pod(tmp_path, find_envoy()) as pod:
+        await pod.health_says(pod.status, "no clusters from the control plane yet")
+        pod.agent.send_signal(signal.SIGTERM)
+        assert await pod.ended() == 0
+
+
+def resident_mebibytes(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) / 1024
