@@ -70,7 +70,7 @@ def resolve_env(
 
 
 def expand(text: str, variables: Mapping[str, str]) -> str:
-    """`$(NAME)` becomes the variable's value where there is one, `$$` a dollar (Kubernetes: dependent variables)."""
+    """`$(NAME)` becomes the value of a known variable, `$$` a dollar (Kubernetes: dependent variables)."""
 
     def replacement(match: re.Match[str]) -> str:
         name = match[1]

@@ -191,7 +191,6 @@ class Container(Struct, frozen=True, rename="camel"):
     readiness_probe: Probe | None = None
     startup_probe: Probe | None = None
     restart_policy: str = ""
-    termination_message_path: str = "/dev/termination-log"
 
 
 class KeyToPath(Struct, frozen=True):
@@ -303,12 +302,22 @@ class PodCondition(Condition, frozen=True, gc=False, rename="camel"):
     last_transition_time: str = ""
 
 
+class ContainerStatus(Struct, frozen=True, gc=False, rename="camel"):
+    """What an earlier run of the node wrote of a container."""
+
+    name: str = ""
+    restart_count: int = 0
+    container_id: str = field(default="", name="containerID")
+
+
 class PodStatus(Struct, frozen=True, rename="camel"):
-    """What the node reads of a status: others' conditions, and how the pod ended before the node knew it."""
+    """What the node reads of a status: others' conditions, and what an earlier run of the node wrote."""
 
     phase: str = ""
     start_time: str = ""
     conditions: tuple[PodCondition, ...] = ()
+    container_statuses: tuple[ContainerStatus, ...] = ()
+    init_container_statuses: tuple[ContainerStatus, ...] = ()
 
 
 class Pod(Object, frozen=True, gc=False, rename="camel"):

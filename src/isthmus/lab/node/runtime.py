@@ -1,0 +1,187 @@
+"""Starts one container as a process, and ends it: what a container runtime does.
+
+A container is a process tree in mount, PID, UTS and IPC namespaces of its own and in its pod's network
+namespace. It dies with the node agent, even if that is killed: restarting the agent restarts pods cleanly, it
+adopts none.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from isthmus.lab.images import RootFilesystem
+from isthmus.lab.network import inside
+from isthmus.lab.node import launch
+from isthmus.lab.node.logs import LogFile, copy_stream
+from isthmus.lib.lifecycle import task_scope
+
+_MOST_STATUS = 4096
+
+
+class StartError(Exception):
+    """The container's program did not start; `str(error)` is what a kubelet would show."""
+
+
+class LaunchSpec(msgspec.Struct, frozen=True):
+    """Everything that `launch` and `enter` need to know of a container."""
+
+    mark: str
+    rootfs_folder: str
+    rootfs: RootFilesystem
+    read_only_root: bool
+    hostname: str
+    argv: list[str]
+    env: dict[str, str]
+    cwd: str
+    uid: int
+    gid: int
+    groups: list[int]
+    capabilities: list[int]
+    no_new_privileges: bool
+
+
+class RunningState(msgspec.Struct, frozen=True):
+    """What `enter` reads of a running container: its PID 1 as the machine counts, and how it was launched."""
+
+    pid: int
+    spec: LaunchSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a container ended: its exit code (128 + signal, where one ended it), and that signal or 0."""
+
+    code: int
+    signal: int
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerProcess:
+    """A started container."""
+
+    state: RunningState
+    started: datetime
+    process: asyncio.subprocess.Process
+
+    async def exited(self) -> Exit:
+        """Wait for its end; any number may wait."""
+        code = await self.process.wait()
+        return Exit(128 - code, -code) if code < 0 else Exit(code, 0)
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return self.process.returncode is None
+
+    def terminate(self) -> None:
+        """Ask its PID 1 to end (SIGTERM)."""
+        if self.running:
+            try:
+                os.kill(self.state.pid, signal.SIGTERM)
+            except ProcessLookupError:
+                return
+
+    def kill(self) -> None:
+        """End all of its processes (SIGKILL)."""
+        if self.running:
+            try:
+                os.kill(self.state.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                return
+
+
+@asynccontextmanager
+async def running_container(
+    spec: LaunchSpec, netns: str, state_file: Path, log: LogFile
+) -> AsyncGenerator[ContainerProcess]:
+    """Start a container and yield when its program begins; at the end of the block it is killed if it lives.
+
+    `state_file` exists (as `RunningState`) while it runs. Raises StartError.
+    """
+    spec_file = state_file.with_suffix(".launch")
+    _write_private(spec_file, msgspec.json.encode(spec))
+    read_end, write_end = os.pipe()
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *_command(netns, spec_file, write_end),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            pass_fds=(write_end,),
+            start_new_session=True,
+            env={"PATH": os.environ.get("PATH", os.defpath)},
+            cwd="/",
+        )
+    except BaseException:
+        os.close(read_end)
+        raise
+    finally:
+        os.close(write_end)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    try:
+        async with task_scope() as scope:
+            copies = [
+                scope.spawn(copy_stream(process.stdout, "stdout", log), name="copy stdout"),
+                scope.spawn(copy_stream(process.stderr, "stderr", log), name="copy stderr"),
+            ]
+            pid = await _started(read_end, process, log)
+            container = ContainerProcess(RunningState(pid, spec), datetime.now(UTC), process)
+            _write_private(state_file, msgspec.json.encode(container.state))
+            try:
+                yield container
+            finally:
+                container.kill()
+                await asyncio.shield(process.wait())
+            await asyncio.wait(copies)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        for file in (spec_file, state_file):
+            file.unlink(missing_ok=True)
+        log.finish()
+
+
+def _command(netns: str, spec_file: Path, status: int) -> list[str]:
+    """From outside in; `unshare` stays as the one process that stands for the container outside."""
+    namespaces = ["unshare", "--mount", "--pid", "--fork", "--uts", "--ipc", "--kill-child", "--"]
+    program = [sys.executable, "-I", "-S", launch.__file__, str(spec_file), str(status)]
+    return ["setpriv", "--pdeathsig", "KILL", "--", *inside(netns, [*namespaces, *program])]
+
+
+async def _started(read_end: int, process: asyncio.subprocess.Process, log: LogFile) -> int:
+    """The process id that the launcher reports; StartError where it reports an error, or ends."""
+    reader = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(read_end, "rb")
+    )
+    try:
+        report = (await reader.read(_MOST_STATUS)).decode(errors="replace")
+    finally:
+        transport.close()
+    if report.isdigit():
+        return int(report)
+    await process.wait()
+    raise StartError(report.removeprefix("error: ") or f"the launcher failed: {_last_words(log)}")
+
+
+def _last_words(log: LogFile) -> str:
+    lines = log.path.read_text(errors="replace").splitlines()
+    return lines[-1].split(" ", 3)[-1] if lines else "it said nothing"
+
+
+def _write_private(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    unfinished = path.with_name(f".{path.name}")
+    with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(content)
+    unfinished.replace(path)
