@@ -80,11 +80,14 @@ def find_image(reference: str) -> RootFilesystem:
     system, links = _system()
     python = _outermost(Bind(source, target) for target, source in _python_folders())
     envoy = [Bind(str(find_envoy()), f"{PROGRAMS_FOLDER}/envoy")] if "envoy" in programs else []
-    script = (f"{PROGRAMS_FOLDER}/isthmus", _isthmus_script(), 0o755)
+    scripts = [
+        (f"{PROGRAMS_FOLDER}/isthmus", _isthmus_script(), 0o755),
+        (f"{PROGRAMS_FOLDER}/python", f'#!/bin/sh\nexec {sys.executable} "$@"\n', 0o755),
+    ]
     return RootFilesystem(
         folders=_FOLDERS,
         links=(*links, *_LINKS),
-        files=(*_FILES, *([script] if "isthmus" in programs else [])),
+        files=(*_FILES, *(scripts if "isthmus" in programs else [])),
         binds=(*system, *_etc(), *_devices(), *_uncovered(python, system), *envoy),
     )
 
