@@ -260,7 +260,8 @@ async def test_readiness_waits_for_the_own_cluster_and_not_for_one_that_fails_at
             await asyncio.sleep(60)
             assert not ready.done()
             world["home"].problem = None
-        assert asyncio.get_running_loop().time() < 63
+        # The longest pause between two attempts, and then all at once: nothing else is waited for.
+        assert asyncio.get_running_loop().time() < 60 + 31
         assert mesh.status("east").state is State.UNAUTHORISED
 
 

@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import NoReturn
+from typing import NoReturn, cast
 
 import structlog
 
@@ -157,6 +157,8 @@ class Cluster:
         self._completed(session)
 
 
-def _first(error: Exception) -> Exception:
+def _first(error: BaseException) -> BaseException:
     """One error to name in a clause, where several watches failed together."""
-    return _first(error.exceptions[0]) if isinstance(error, ExceptionGroup) else error
+    while isinstance(error, BaseExceptionGroup):
+        error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
+    return error
