@@ -2,20 +2,18 @@
 
 from collections.abc import Hashable, Iterable
 
-_MOST = 100_000
-"""Subjects remembered; a proxy that invents pods pushes out the oldest, and can take no more memory."""
-
 
 class Askers:
-    """Node ids by subject: a pod's name, or an address at which no pod is known yet."""
+    """Node ids by subject. Past `most` subjects the oldest is dropped; None: something else bounds them."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int | None = None) -> None:
+        self._most = most
         self._by_subject: dict[Hashable, set[str]] = {}
 
     def note(self, subject: Hashable, node_id: str) -> None:
         """Remember that this proxy's configuration depends on the subject."""
         self._by_subject.setdefault(subject, set()).add(node_id)
-        if len(self._by_subject) > _MOST:
+        if self._most is not None and len(self._by_subject) > self._most:
             del self._by_subject[next(iter(self._by_subject))]
 
     def take(self, subjects: Iterable[Hashable]) -> set[str]:

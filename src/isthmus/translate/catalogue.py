@@ -32,6 +32,8 @@ from isthmus.translate.scope import Counters, DerivedScope, Family
 from isthmus.translate.vantage import Vantage, VantageChange, dialled_endpoints
 
 _HOME = ClusterId("Kubernetes")
+_MOST_UNKNOWN = 100_000
+"""Pods waited for; proxies that invent pods push out only each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ class Catalogue:
         self._assignments = Assignments(self._clusters, view)
         self._hosts = VirtualHosts(self.counters)
         self._askers = Askers()
+        self._strangers = Askers(_MOST_UNKNOWN)
         self._vantages: WeakValueDictionary[ClusterId, Vantage] = WeakValueDictionary()
         self._scopes: WeakValueDictionary[Hashable, DerivedScope] = WeakValueDictionary()
         for key in view.services():
@@ -138,16 +141,19 @@ class Catalogue:
             subjects.append(key)
             if workload is not None:
                 subjects.extend((key.cluster, address) for address in workload.addresses)
-        return self._askers.take(subjects)
+        return self._askers.take(subjects) | self._strangers.take(subjects)
 
     def _workload(self, proxy: Proxy, cluster: ClusterId) -> Workload | None:
         """The proxy's pod, by its name or else by its address; noted, so that its changes find the proxy."""
         key = WorkloadKey(cluster, proxy.namespace, proxy.pod)
         workload = self._view.workload(key)
         if workload is None:
-            self._askers.note((cluster, proxy.address), proxy.node_id)
             workload = self._view.workload_at(cluster, proxy.address)
-        self._askers.note(key if workload is None else workload.key, proxy.node_id)
+        if workload is None:
+            for subject in (key, (cluster, proxy.address)):
+                self._strangers.note(subject, proxy.node_id)
+        else:
+            self._askers.note(workload.key, proxy.node_id)
         return workload
 
     def _scope(self, key: Hashable, families: Callable[[], Iterable[Family]]) -> DerivedScope:

@@ -28,24 +28,30 @@ class Vantage:
         self._view = view
         for key in view.services():
             service = view.service(key)
-            self.replace(key, service, dialled_endpoints(view, service))
+            listeners, routes = self._specs(service, dialled_endpoints(view, service))
+            self.listeners.replace(key, listeners)
+            self.routes.replace(key, routes)
 
     def replace(self, key: ServiceKey, service: Service | None, dialled: Sequence[Endpoint]) -> VantageChange:
         """Take a service's new shape, or None for gone, and the endpoints that its clients dial."""
-        listeners: Mapping[str, ListenerSpec] = {}
-        routes: Mapping[str, VirtualHostSpec] = {}
-        if service is not None:
-            network, _ = self._view.placement(self.cluster)
-            backends = sorted({endpoint.address for endpoint in dialled if endpoint.network == network})
-            listeners = listener_specs(service, self.cluster, backends)
-            routes = virtual_host_specs(service, self.cluster)
-        touched = self.listeners.by(key).keys() | listeners.keys()
-        before = {name: self.listeners.winner(name) for name in touched}
+        listeners, routes = self._specs(service, dialled)
+        old = self.listeners.by(key)
+        claimed = {name for name in old.keys() | listeners.keys() if old.get(name) != listeners.get(name)}
+        before = {name: self.listeners.winner(name) for name in claimed}
         self.listeners.replace(key, listeners)
         return VantageChange(
-            frozenset(name for name in touched if self.listeners.winner(name) != before[name]),
+            frozenset(name for name in claimed if self.listeners.winner(name) != before[name]),
             self.routes.replace(key, routes),
         )
+
+    def _specs(
+        self, service: Service | None, dialled: Sequence[Endpoint]
+    ) -> tuple[Mapping[str, ListenerSpec], Mapping[str, VirtualHostSpec]]:
+        if service is None:
+            return {}, {}
+        network, _ = self._view.placement(self.cluster)
+        backends = sorted({endpoint.address for endpoint in dialled if endpoint.network == network})
+        return listener_specs(service, self.cluster, backends), virtual_host_specs(service, self.cluster)
 
 
 def dialled_endpoints(view: MeshView, service: Service | None) -> Sequence[Endpoint]:
