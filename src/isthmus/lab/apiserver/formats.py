@@ -1,6 +1,6 @@
 """Bodies: which formats a client sends and accepts, and the answers in them. Pure but for reading a body.
 
-Objects are also given as `PartialObjectMetadata`; Tables are made in `tables`. Protobuf and CBOR are refused.
+Objects are also given as `PartialObjectMetadata`; Tables are made in `tables`. CBOR is refused, protobuf only read.
 """
 
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ import msgspec
 import yaml
 from aiohttp import web
 
+from isthmus.lab.apiserver import wire
 from isthmus.lab.apiserver.errors import (
     bad_request,
     not_acceptable,
@@ -66,8 +67,10 @@ async def read_body(request: web.Request) -> Any:
             return yaml.safe_load(content)
         except yaml.YAMLError as error:
             raise bad_request(f"error parsing YAML: {error}") from None
+    if media == wire.MEDIA_TYPE:
+        return wire.decode_body(content)
     if media not in (_JSON, "application/octet-stream", "text/plain"):
-        raise unsupported_media_type([_JSON, _YAML])
+        raise unsupported_media_type([_JSON, _YAML, wire.MEDIA_TYPE])
     return decode(content)
 
 
