@@ -45,7 +45,7 @@ async def test_commands_run_in_pods_with_their_exit_codes(mesh: Mesh) -> None:
     assert answer["cluster"] in ("west", "east")
     assert answer["headers"]["host"] == "echo.demo"
     assert isthmus("lab", "exec", where, "--", "sh", "-c", "exit 7").returncode == 7
-    assert "no pod" in isthmus("lab", "exec", "west/demo/nobody", "--", "true").stderr
+    assert "no running container" in isthmus("lab", "exec", "west/demo/nobody", "--", "true").stderr
 
 
 async def test_rollout_replaces_every_pod_and_loses_no_request(mesh: Mesh) -> None:

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import socket
+import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 
@@ -20,6 +21,7 @@ Say = Callable[[str], None]
 """Takes one line of progress."""
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,18}[a-z0-9])?")
 _PROGRAMS = {"ip": "iproute2", "iptables": "iptables", "nsenter": "util-linux"}
+_DEMO_PROGRAMS = {"curl": "curl"}
 
 
 def check_names(names: Sequence[str]) -> None:
@@ -27,7 +29,7 @@ def check_names(names: Sequence[str]) -> None:
     for name in names:
         if not _NAME.fullmatch(name):
             raise UserError(
-                f"Cluster name {name!r} is no short DNS label; use up to 20 of a-z, 0-9, '-', a letter first.",
+                f"Cluster name {name!r} is no short DNS label: up to 20 of a-z, 0-9 and '-', a letter first.",
                 exit_code=2,
             )
     if len(set(names)) != len(names):
@@ -39,19 +41,19 @@ def check_names(names: Sequence[str]) -> None:
 def require_root(verb: str) -> None:
     """UserError unless run by root."""
     if os.geteuid() != 0:
-        command = "make demo" if verb == "demo" else f"isthmus lab {verb}"
         raise UserError(
             "The lab needs root, because it makes network namespaces and iptables rules of its own;"
-            f" run `sudo {command}`. Nothing was changed."
+            f" run `sudo {sys.argv[0]} lab {verb}`. Nothing was changed."
         )
 
 
 def check_machine(verb: str) -> None:
     """UserError where the lab cannot run here: not root, or a program is missing."""
     require_root(verb)
-    missing = {package for program, package in _PROGRAMS.items() if shutil.which(program) is None}
+    needed = _PROGRAMS | (_DEMO_PROGRAMS if verb == "demo" else {})
+    missing = sorted({package for program, package in needed.items() if shutil.which(program) is None})
     if missing:
-        raise UserError(f"The lab needs {', '.join(sorted(missing))}: `apt-get install {' '.join(missing)}`.")
+        raise UserError(f"The lab needs {', '.join(missing)}; run `apt-get install {' '.join(missing)}`.")
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from isthmus.kube.kinds import Kind, untyped
 from isthmus.kube.watch import Event, Removed, Synced, Upserted, watch_kind
 from isthmus.lab import pki
 from isthmus.lab.apiserver.server import running_api_server
-from isthmus.lab.controllers.objects import Object, is_terminating
+from isthmus.lab.controllers.objects import Object, entries, is_terminating
 from isthmus.lab.controllers.wiring import running_controllers
 from isthmus.lib.lifecycle import TaskScope, task_scope
 
@@ -153,7 +153,7 @@ def addresses(slices: Iterable[Object]) -> dict[str, bool]:
     return {
         each["addresses"][0]: each["conditions"]["ready"]
         for one in slices
-        for each in one.get("endpoints") or []
+        for each in entries(one, "endpoints")
     }
 
 
