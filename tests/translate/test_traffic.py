@@ -1,7 +1,9 @@
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+import pytest
 from aiohttp import web
 
 from isthmus.config.mesh import MeshConfig, OutboundMode, OutboundTrafficPolicy
@@ -13,6 +15,19 @@ from tests.translate.fake_view import FakeView, endpoint, proxy, service
 from tests.translate.real_envoy import RealEnvoy, bound, running_envoy
 
 REGISTRY_ONLY = MeshConfig(outbound_traffic_policy=OutboundTrafficPolicy(mode=OutboundMode.REGISTRY_ONLY))
+
+
+@asynccontextmanager
+async def shouting() -> AsyncGenerator[int]:
+    """A server on loopback that is no HTTP server: it gives each line back in capitals."""
+
+    async def shout(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write((await reader.readline()).upper())
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(shout, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1]
 
 
 @asynccontextmanager
@@ -34,22 +49,24 @@ async def answering(name: str) -> AsyncGenerator[int]:
         await runner.cleanup()
 
 
-def configuration(*endpoints: Endpoint) -> list[Resource]:
+def configuration(*endpoints: Endpoint, protocol: Protocol = Protocol.HTTP) -> list[Resource]:
     """The service `echo` behind the given endpoints, its listener bound to a port that a test can call."""
     view = FakeView()
-    view.put(service("echo", (80, Protocol.HTTP), west="10.1.0.1"), *endpoints)
+    view.put(service("echo", (80, protocol), west="10.1.0.1"), *endpoints)
     scopes = Catalogue(view, REGISTRY_ONLY).scopes(proxy("client"))
     resources = [r for type_url in PUSH_ORDER for scope in scopes for r in scope.all(type_url)]
     return [
-        bound(r) if (r.type_url, r.name) == (LISTENER, "0.0.0.0_80") else r
+        bound(r) if r.type_url == LISTENER and r.name.endswith("_80") else r
         for r in resources
         if r.name != "virtualInbound"
     ]
 
 
-async def call(envoy: RealEnvoy, host: str, times: int = 1) -> list[tuple[int, str]]:
+async def call(
+    envoy: RealEnvoy, host: str, times: int = 1, listener: str = "0.0.0.0_80"
+) -> list[tuple[int, str]]:
     """Statuses and bodies of requests for that host."""
-    address = await envoy.address_of("0.0.0.0_80")
+    address = await envoy.address_of(listener)
     answers: list[tuple[int, str]] = []
     for _ in range(times):
         async with envoy.session.post(f"http://{address}/", headers={"Host": host}) as response:
@@ -86,3 +103,30 @@ async def test_a_draining_endpoint_gets_nothing_new_unless_it_is_the_last(tmp_pa
             envoy.ads.put(r for r in configuration(leaving) if "Assignment" in r.type_url)
             await envoy.settled()
             assert await call(envoy, "echo", 5) == [(200, "draining")] * 5
+
+
+async def test_a_sniffed_port_carries_http_whatever_it_is_called(tmp_path: Path) -> None:
+    async with answering("a") as port:
+        resources = configuration(endpoint("127.0.0.1", port=port), protocol=Protocol.SNIFFED)
+        async with running_envoy(tmp_path, resources) as envoy:
+            assert await call(envoy, "any.name", listener="10.1.0.1_80") == [(200, "a")]
+            [virtual_host] = [
+                host
+                for config in (await envoy.ask("/config_dump"))["configs"]
+                for route in config.get("dynamic_route_configs", [])
+                for host in route["route_config"]["virtual_hosts"]
+            ]
+            assert virtual_host["name"] == "echo.demo.svc.cluster.local:80"
+
+
+@pytest.mark.parametrize("protocol", [Protocol.SNIFFED, Protocol.TCP])
+async def test_bytes_that_are_no_http_pass_as_they_are(protocol: Protocol, tmp_path: Path) -> None:
+    async with shouting() as port:
+        resources = configuration(endpoint("127.0.0.1", port=port), protocol=protocol)
+        async with running_envoy(tmp_path, resources) as envoy:
+            host, _, own = (await envoy.address_of("10.1.0.1_80")).rpartition(":")
+            reader, writer = await asyncio.open_connection(host, int(own))
+            writer.write(b"hello\n")
+            assert await reader.readline() == b"HELLO\n"
+            writer.close()
+            await writer.wait_closed()

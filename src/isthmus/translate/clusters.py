@@ -1,7 +1,7 @@
 """Envoy clusters: one for each port of each service, one for each of the pod's own ports, and the fixed ones.
 
 Clusters say how to connect; who is behind them comes by EDS (`endpoints.py`). Transport sockets, when there
-is more than plain text, belong to `_outbound`.
+is more than plain text, belong to `outbound_cluster`.
 """
 
 from dataclasses import dataclass
