@@ -33,14 +33,7 @@ def control_plane(cluster: str) -> list[Object]:
             "Role",
             _ROLE,
             SYSTEM,
-            rules=[
-                {
-                    "apiGroups": [""],
-                    "resources": ["secrets", "configmaps"],
-                    "verbs": READ,
-                },
-                {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]},
-            ],
+            rules=[{"apiGroups": [""], "resources": ["secrets"], "verbs": READ}],
         ),
         make(
             "rbac.authorization.k8s.io/v1",
