@@ -77,7 +77,7 @@ class PodRun:
         self.update(pod)
 
     def update(self, pod: Pod) -> None:
-        """Take a newer version of the Pod; a deletion, or one that is more urgent than before, takes effect."""
+        """Take a newer version of the Pod; a deletion, or a more urgent one than before, takes effect."""
         self.pod = pod
         if self._place is not None:
             self._place.pod = pod
@@ -102,15 +102,14 @@ class PodRun:
     async def run(self) -> None:
         """Run the pod to its end, and remove its object once that is asked for."""
         async with task_scope() as scope:
-            scope.serve(self._publisher.serve(), name="status")
-            self._publisher.wake()
-            if not self._refused and self.pod.status.phase not in ("Succeeded", "Failed"):
-                await self._live()
-            if not self._gone:
-                await self._publisher.flush()
+            if self.pod.status.phase not in ("Succeeded", "Failed"):  # an earlier run of the node saw its end
+                scope.serve(self._publisher.serve(), name="status")
+                if not self._refused:
+                    await self._live()
+                if not self._gone:
+                    await self._publisher.flush()
             await self._ending.wait()
             if not self._gone:
-                await self._publisher.flush()
                 await self._remove_object()
         shutil.rmtree(self._log_folder, ignore_errors=True)
 
@@ -289,7 +288,7 @@ def _once(records: Sequence[ContainerRecord]) -> Iterator[ContainerRecord]:
 
 
 def _record(container: Container, pod: Pod) -> ContainerRecord:
-    """A container not started yet; its restarts go on from those that an earlier run of the node has counted."""
+    """A container not started yet; its restarts go on from what an earlier run of the node counted."""
     known = (*pod.status.container_statuses, *pod.status.init_container_statuses)
     restarts = next((s.restart_count + 1 for s in known if s.name == container.name and s.container_id), 0)
     reason = "PodInitializing" if pod.spec.init_containers and container in pod.spec.containers else ""

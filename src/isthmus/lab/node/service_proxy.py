@@ -35,11 +35,16 @@ class ServiceProxy:
         self._changed: set[ServiceName] = set()
         self._wake = asyncio.Event()
         self._wanted: dict[ServiceName, tuple[Target, ...]] = {}
+        self._settled = asyncio.Event()
 
     def changed(self, names: Iterable[ServiceName]) -> None:
         """These Services, or who stands behind them, are to be read anew."""
         self._changed.update(names)
         self._wake.set()
+
+    async def settled(self) -> None:
+        """Return when the rules were as they should be, for the first time."""
+        await self._settled.wait()
 
     async def serve(self) -> NoReturn:
         """Apply changes for ever."""
@@ -59,6 +64,7 @@ class ServiceProxy:
                 continue
             applied = wanted
             backoff.reset()
+            self._settled.set()
             await self._wake.wait()
             self._wake.clear()
 

@@ -1,0 +1,47 @@
+"""`python -m isthmus.lab.node CLUSTER_DIR`: runs a cluster's node until SIGTERM."""
+
+import asyncio
+import json
+import signal
+import sys
+from pathlib import Path
+
+import structlog
+import uvloop
+
+from isthmus.lab.node.agent import running_node
+from isthmus.lab.plan import ClusterPlan
+from isthmus.lib.errors import UserError
+from isthmus.lib.log import configure_logging
+
+
+async def _run(plan: ClusterPlan) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    ready = plan.directory / "run" / "node.ready"
+    ready.parent.mkdir(parents=True, exist_ok=True)
+    async with running_node(plan):
+        ready.touch()
+        structlog.get_logger().info("node ready", cluster=plan.name)
+        try:
+            await stop.wait()
+        finally:
+            ready.unlink(missing_ok=True)
+
+
+def main() -> None:
+    """Read the plan, run the node."""
+    configure_logging()
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m isthmus.lab.node CLUSTER_DIR")
+    content = json.loads((Path(sys.argv[1]) / "plan.json").read_text())
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_run(ClusterPlan(content["name"], content["index"])))
+    except UserError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()
