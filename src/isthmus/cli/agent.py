@@ -6,4 +6,4 @@ import sys
 
 def agent() -> None:
     """Run Envoy in a pod (what istio-proxy runs); told by the environment that `isthmus inject` writes."""
-    os.execv(sys.executable, [sys.executable, "-m", "isthmus.apps.agent"])
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "isthmus.apps.agent"])

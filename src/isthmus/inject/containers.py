@@ -13,6 +13,15 @@ from isthmus.config.redirection import Redirection
 INIT = "istio-init"
 PROXY = "istio-proxy"
 PROXY_USER = 1337
+_FIELDS = {
+    "POD_NAME": "metadata.name",
+    "POD_NAMESPACE": "metadata.namespace",
+    "INSTANCE_IP": "status.podIP",
+    "SERVICE_ACCOUNT": "spec.serviceAccountName",
+    "HOST_IP": "status.hostIP",
+    "ISTIO_META_NODE_NAME": "spec.nodeName",
+}
+"""Variable → field of the pod, filled in when the container starts."""
 _RESOURCES = {
     "requests": {"cpu": "100m", "memory": "128Mi"},
     "limits": {"cpu": "2", "memory": "1Gi"},
@@ -51,20 +60,7 @@ def proxy_container(
         "image": image,
         "command": ["isthmus", "agent"],
         "ports": [{"name": "http-envoy-prom", "containerPort": 15090, "protocol": "TCP"}],
-        "env": [
-            _from_field("POD_NAME", "metadata.name"),
-            _from_field("POD_NAMESPACE", "metadata.namespace"),
-            _from_field("INSTANCE_IP", "status.podIP"),
-            _from_field("SERVICE_ACCOUNT", "spec.serviceAccountName"),
-            _from_field("HOST_IP", "status.hostIP"),
-            _from_field("ISTIO_META_NODE_NAME", "spec.nodeName"),
-            *({"name": f"ISTIO_META_{name}", "value": value} for name, value in metadata.items() if value),
-            {"name": "PROXY_CONFIG", "value": msgspec.json.encode(proxy_config, order="sorted").decode()},
-            *(
-                {"name": name, "value": value}
-                for name, value in sorted(proxy_config.get("proxyMetadata", {}).items())
-            ),
-        ],
+        "env": _environment(proxy_config, metadata),
         "readinessProbe": {
             "httpGet": {"path": "/healthz/ready", "port": 15021},
             "periodSeconds": 2,
@@ -102,5 +98,14 @@ def names_of(items: Sequence[Mapping[str, Any]]) -> list[str]:
     return [str(item["name"]) for item in items]
 
 
-def _from_field(name: str, path: str) -> dict[str, Any]:
-    return {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}}
+def _environment(proxy_config: Mapping[str, Any], metadata: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Each name once. `proxyMetadata` may override what the injector says, not who the pod is."""
+    values = {
+        **{f"ISTIO_META_{name}": value for name, value in metadata.items() if value},
+        "PROXY_CONFIG": msgspec.json.encode(proxy_config, order="sorted").decode(),
+        **proxy_config.get("proxyMetadata", {}),
+    }
+    return [
+        *({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}} for name, path in _FIELDS.items()),
+        *({"name": name, "value": value} for name, value in values.items() if name not in _FIELDS),
+    ]

@@ -13,8 +13,10 @@ from yaml.constructor import ConstructorError, SafeConstructor
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 _MAP = "tag:yaml.org,2002:map"
+_STR = "tag:yaml.org,2002:str"
 _MERGE = "tag:yaml.org,2002:merge"
 _TIMESTAMP = "tag:yaml.org,2002:timestamp"
+_NUMBER_STARTS = tuple("0123456789+-.")
 
 
 class _Loader(yaml.CSafeLoader):
@@ -46,6 +48,17 @@ class _Dumper(yaml.SafeDumper):
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
+
+
+def _represent_text(dumper: _Dumper, text: str) -> ScalarNode:
+    """Quoted where readers of YAML differ: `1e3` and `0o17` are numbers to Go, `y` is true to some."""
+    doubtful = text[:1] in _NUMBER_STARTS or text.lower() in ("y", "n")
+    return dumper.represent_scalar(  # pyright: ignore[reportUnknownMemberType]
+        _STR, text, style="'" if doubtful else None
+    )
+
+
+_Dumper.add_representer(str, _represent_text)
 
 
 def load_value(text: str) -> Any:
@@ -82,14 +95,15 @@ def _change_mapping(node: MappingNode, old: Mapping[str, Any], new: Mapping[str,
         if key.value in new
     ]
     pairs += [(_represent(key), _represent(value)) for key, value in new.items() if key not in old]
-    return MappingNode(node.tag, pairs, flow_style=node.flow_style and bool(node.value))
+    in_one_line = bool(node.flow_style) and all(isinstance(value, ScalarNode) for _, value in pairs)
+    return MappingNode(node.tag, pairs, flow_style=in_one_line)
 
 
 def _change_sequence(node: SequenceNode, old: list[Any], new: list[Any]) -> Node:
     """Items that stay keep their nodes, wherever they now are."""
     kept = {id(value): item for value, item in zip(old, node.value, strict=True)}
     items = [kept[id(value)] if id(value) in kept else _represent(value) for value in new]
-    return SequenceNode(node.tag, items, flow_style=node.flow_style and bool(node.value))
+    return SequenceNode(node.tag, items, flow_style=False)
 
 
 def _own(node: Node) -> Node:

@@ -1,0 +1,156 @@
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from isthmus.inject.nodes import load_value
+from isthmus.inject.settings import InjectionSettings
+from isthmus.inject.stream import inject_stream, split_documents
+from isthmus.lib.errors import UserError
+
+GOLDEN = Path(__file__).with_name("golden")
+SETTINGS = InjectionSettings(cluster_id="west", network="n1")
+SERVICE = "apiVersion: v1\nkind: Service   # kept\nmetadata: {name: echo}\n"
+POD = (
+    "apiVersion: v1\nkind: Pod\nmetadata: {name: echo}\nspec:\n  containers:\n  - {name: echo, image: echo}\n"
+)
+
+
+def injected(text: str, settings: InjectionSettings = SETTINGS) -> tuple[str, Sequence[str]]:
+    notes: list[str] = []
+    return inject_stream(text, "app.yaml", settings, notes.append), notes
+
+
+def documents(text: str) -> list[Any]:
+    return list(yaml.safe_load_all(text))
+
+
+def test_a_deployment_becomes_the_golden_one() -> None:
+    text, notes = injected((GOLDEN / "deployment.yaml").read_text())
+    assert text == (GOLDEN / "deployment.injected.yaml").read_text()
+    assert not notes
+
+
+def test_injecting_again_changes_no_byte() -> None:
+    once, _ = injected((GOLDEN / "deployment.yaml").read_text())
+    assert injected(once) == (once, [])
+
+
+def test_what_the_application_says_keeps_its_meaning_and_its_spelling() -> None:
+    before = load_value((GOLDEN / "deployment.yaml").read_text())
+    text, _ = injected((GOLDEN / "deployment.yaml").read_text())
+    after = load_value(text)
+    assert after["spec"]["selector"] == before["spec"]["selector"]
+    for part in ("containers", "volumes"):
+        assert after["spec"]["template"]["spec"][part][0] == before["spec"]["template"]["spec"][part][0]
+    for spelling in ('value: "1e3"', "value: 'yes'", "defaultMode: 0644", 'print("1e3")', "cpu: 1e-1"):
+        assert spelling in text
+
+
+def test_a_label_given_by_an_anchor_does_not_reach_the_selector() -> None:
+    text, _ = injected((GOLDEN / "deployment.yaml").read_text())
+    (deployment,) = documents(text)
+    assert deployment["spec"]["selector"]["matchLabels"] == {"app": "echo"}
+    assert deployment["spec"]["template"]["metadata"]["labels"] == {
+        "app": "echo",
+        "security.istio.io/tlsMode": "istio",
+    }
+
+
+def test_other_documents_stay_byte_for_byte() -> None:
+    stream = f"# head\n{SERVICE}---\n# the pod\n{POD}---\n\n---   # note\n{SERVICE}...\n---\n# only words\n"
+    text, _ = injected(stream)
+    head, rest = text.split("---\n# the pod\n")
+    assert head == f"# head\n{SERVICE}"
+    assert rest.endswith(f"---\n\n---   # note\n{SERVICE}...\n---\n# only words\n")
+    assert [
+        len(each["spec"]["containers"]) for each in documents(text) if each and each["kind"] == "Pod"
+    ] == [2]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "\n", "# nothing\n", "---\n---\n", SERVICE, SERVICE.replace("\n", "\r\n")]
+)
+def test_a_stream_without_workloads_is_itself(text: str) -> None:
+    assert injected(text) == (text, [])
+
+
+@given(
+    st.lists(st.sampled_from(["---\n", "--- \n", "---x\n", " ---\n", "a: 1\n", "\n", "# c\n", "...\n", "z"]))
+)
+def test_the_documents_of_a_stream_are_the_stream(lines: list[str]) -> None:
+    text = "".join(lines)
+    split = list(split_documents(text))
+    assert "".join(document.text for document in split) == text
+    assert [document.line for document in split] == sorted({document.line for document in split})
+
+
+def test_a_document_that_starts_on_its_marker_line_is_injected() -> None:
+    text, _ = injected(
+        "--- {apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {containers: [{name: a}]}}\n"
+    )
+    assert text.startswith("---\n")
+    (pod,) = documents(text)
+    assert [container["name"] for container in pod["spec"]["containers"]] == ["a", "istio-proxy"]
+
+
+def test_text_of_ours_that_looks_like_a_number_is_quoted() -> None:
+    text, _ = injected(POD, InjectionSettings(cluster_id="1e3", network="y", image="0o17"))
+    assert "value: '1e3'" in text
+    assert "value: 'y'" in text
+    assert "image: '0o17'" in text
+
+
+def test_json_is_injected_too() -> None:
+    text, _ = injected(
+        '{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"},\n'
+        ' "spec": {"containers": [{"name": "a"}]}}'
+    )
+    (pod,) = documents(text)
+    assert pod["metadata"]["labels"] == {"security.istio.io/tlsMode": "istio"}
+
+
+def test_a_merge_key_is_resolved_where_the_pod_is_changed() -> None:
+    text, _ = injected(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\n"
+        "base: &base {containers: [{name: a}], nodeName: n}\n"
+        "spec:\n  template:\n    spec:\n      <<: *base\n      nodeName: m\n"
+    )
+    (deployment,) = documents(text)
+    spec = deployment["spec"]["template"]["spec"]
+    assert [container["name"] for container in spec["containers"]] == ["a", "istio-proxy"]
+    assert spec["nodeName"] == "m"
+    assert deployment["base"] == {"containers": [{"name": "a"}], "nodeName": "n"}
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("a: b\n---\nkind: [", "app.yaml:1: this object has no kind"),
+        (f"{SERVICE}---\nkind: [\n", r"app\.yaml:6: this is no YAML"),
+        (f"{SERVICE}---\na: b: c\n", r"app\.yaml:5: this is no YAML"),
+        (f"{SERVICE}---\nname: x\n", r"app\.yaml:4: this object has no kind"),
+        ("kind: Pod\n", "no apiVersion"),
+        ("- a\n", "no Kubernetes object but a list"),
+        ("text\n", "no Kubernetes object but a str"),
+        ("? [a]\n: b\n", "a key must be a single word"),
+        ("a: &a [*a]\n", "this is no YAML"),
+        ("a: \x00\n", "no YAML that can be read"),
+    ],
+)
+def test_bad_input_is_said_with_its_line(text: str, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        injected(text)
+
+
+def test_a_pod_on_the_hosts_network_is_left_alone_and_said() -> None:
+    text = POD.replace("spec:\n", "spec:\n  hostNetwork: true\n")
+    unchanged, notes = injected(text)
+    assert unchanged == text
+    assert len(notes) == 1
+    assert "app.yaml:1: Pod echo" in notes[0]
+    assert "spec.hostNetwork" in notes[0]
