@@ -14,6 +14,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Network
@@ -176,7 +177,7 @@ def _hub_link(plan: ClusterPlan) -> str:
 
 
 def _remove_hub() -> None:
-    if Path("/sys/class/net", HOST_INTERFACE).exists():
+    if HOST_INTERFACE in (name for _, name in socket.if_nameindex()):
         _ip(f"link del {HOST_INTERFACE}")
     remove_namespaces(name for name in _namespaces() if name == HUB_NETNS)
 
