@@ -70,7 +70,7 @@ class _Readiness:
         if self.serving:
             return []
         awaited = [
-            f"cluster {one.name} ({one.reason or one.state.value})"
+            f"cluster {one.name} ({', '.join(filter(None, (one.state.value, one.reason)))})"
             for one in self._clusters.status()
             if not one.served
         ]
@@ -102,7 +102,7 @@ async def _serve(options: PilotOptions, access: Access, mesh: MeshConfig) -> Non
             metrics.register(collector)
         for standard in (ProcessCollector, PlatformCollector, GCCollector):
             standard(registry=metrics)
-        await stack.enter_async_context(
+        http_ports = await stack.enter_async_context(
             serving_pages(
                 options.http_addresses,
                 Pages(
@@ -116,6 +116,7 @@ async def _serve(options: PilotOptions, access: Access, mesh: MeshConfig) -> Non
                 ),
             )
         )
+        logger.info("pages are served", ports=list(http_ports))
 
         def tell(changes: Changes) -> None:
             hub.publish(catalogue.apply(changes))
