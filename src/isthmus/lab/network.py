@@ -63,7 +63,8 @@ def make_hub() -> None:
     if HUB_NETNS in _namespaces() and any(route["dst"] == str(SUPERNET) for route in routes):
         return
     refuse_foreign_routes(routes)
-    _remove_hub()
+    _remove_host_link()
+    remove_namespaces(name for name in _namespaces() if name == HUB_NETNS)
     STATE.mkdir(parents=True, exist_ok=True, mode=0o755)
     if not mount_points_below(NETNS_FOLDER):
         _MADE_NETNS_FOLDER.touch()
@@ -143,8 +144,8 @@ def unmake_cluster(plan: ClusterPlan) -> None:
 def unmake_all() -> None:
     """End every process of the lab and remove all that it made, on the host too, whatever there is."""
     remove_netns_folder = _MADE_NETNS_FOLDER.exists()
+    _remove_host_link()
     _empty(_namespaces(), lambda mark: mark.startswith(_PREFIX))
-    _remove_hub()
     _remove_folder(STATE)
     if remove_netns_folder and not any(NETNS_FOLDER.iterdir()):
         unmount_below(NETNS_FOLDER)
@@ -176,18 +177,19 @@ def _hub_link(plan: ClusterPlan) -> str:
     return f"cluster{plan.index}"
 
 
-def _remove_hub() -> None:
+def _remove_host_link() -> None:
+    """Before its namespace, always: a namespace takes its links along some time after it was deleted."""
     if HOST_INTERFACE in (name for _, name in socket.if_nameindex()):
         _ip(f"link del {HOST_INTERFACE}")
-    remove_namespaces(name for name in _namespaces() if name == HUB_NETNS)
 
 
 def _remove_cluster(plan: ClusterPlan) -> None:
-    own = [name for name in _namespaces() if name == plan.netns]
-    _empty([*own, *pod_namespaces(plan)], lambda mark: mark == plan.netns)
     if HUB_NETNS in _namespaces():
         links = _ip_json("link", netns=HUB_NETNS)
-        _ip(*(f"link del {e['ifname']}" for e in links if e.get("ifalias") == plan.name), netns=HUB_NETNS)
+        own = [e["ifname"] for e in links if e.get("ifalias") == plan.name or e["ifname"] == _hub_link(plan)]
+        _ip(*(f"link del {name}" for name in own), netns=HUB_NETNS)
+    names = [name for name in _namespaces() if name == plan.netns]
+    _empty([*names, *pod_namespaces(plan)], lambda mark: mark == plan.netns)
 
 
 def _empty(namespaces: Sequence[str], marked: MountMark) -> None:

@@ -42,7 +42,7 @@ def derive_status(
         "containerStatuses": [_container_status(record) for record in state.main],
     }
     if state.init:
-        status["initContainerStatuses"] = [_container_status(record) for record in state.init]
+        status["initContainerStatuses"] = [_container_status(record, once=True) for record in state.init]
     if state.address:
         status |= {"podIP": state.address, "podIPs": [{"ip": state.address}]}
     if state.refused:
@@ -127,14 +127,15 @@ def _condition(
     return condition
 
 
-def _container_status(record: ContainerRecord) -> dict[str, Any]:
+def _container_status(record: ContainerRecord, *, once: bool = False) -> dict[str, Any]:
+    """`once`: it is an init container, which is ready when it has done its work."""
     image = record.container.image
     return {
         "name": record.container.name,
         "image": image,
         "imageID": image if record.container_id else "",
         "containerID": record.container_id,
-        "ready": record.ready,
+        "ready": record.ready or (once and record.succeeded),
         "started": record.started,
         "restartCount": record.restarts,
         "state": _state(record.state),
