@@ -3,12 +3,14 @@
 Objects are also given as `PartialObjectMetadata`; Tables are made in `tables`. CBOR is refused, protobuf only read.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import msgspec
 import yaml
 from aiohttp import web
+from multidict import CIMultiDict
 
 from isthmus.lab.apiserver import wire
 from isthmus.lab.apiserver.errors import (
@@ -97,13 +99,14 @@ async def _read(request: web.Request) -> bytes:
 
 
 def answer(
-    body: Object | bytes, code: int = 200, *, content_type: str = _JSON, warning: str = ""
+    body: Object | bytes, code: int = 200, *, content_type: str = _JSON, warnings: Sequence[str] = ()
 ) -> web.Response:
     """An answer with a JSON body, encoded or not."""
     content = body if isinstance(body, bytes) else encode(body)
-    headers = {"Content-Type": content_type, "Cache-Control": "no-cache, private"}
-    if warning:
-        headers["Warning"] = f'299 - "{warning}"'
+    headers = CIMultiDict({"Content-Type": content_type, "Cache-Control": "no-cache, private"})
+    for warning in warnings:
+        quoted = warning.replace("\\", "\\\\").replace('"', '\\"')
+        headers.add("Warning", f'299 - "{quoted}"')
     return web.Response(status=code, body=content, headers=headers)
 
 

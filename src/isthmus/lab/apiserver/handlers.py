@@ -1,6 +1,6 @@
 """One request, from who asks to the answer: authenticate, authorise, find the kind, dispatch on the verb."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
 import structlog
@@ -16,6 +16,7 @@ from isthmus.lab.apiserver import (
     kubelet,
     reading,
     reviews,
+    schema,
     subresources,
     tables,
     writing,
@@ -23,11 +24,12 @@ from isthmus.lab.apiserver import (
 from isthmus.lab.apiserver.authn import ANONYMOUS, User, user_of_certificate
 from isthmus.lab.apiserver.cluster import Cluster
 from isthmus.lab.apiserver.errors import RefusedError
+from isthmus.lab.apiserver.impersonation import impersonation, impersonation_rights
 from isthmus.lab.apiserver.kinds import Resource
 from isthmus.lab.apiserver.objects import Object
 from isthmus.lab.apiserver.patches import PATCH_TYPES
 from isthmus.lab.apiserver.rbac import Attributes, refusal
-from isthmus.lab.apiserver.requests import Target, dry_run, flag, read_attributes
+from isthmus.lab.apiserver.requests import Target, dry_run, field_validation, read_attributes
 from isthmus.lab.apiserver.store import Key, encode_object
 from isthmus.lab.apiserver.tokens import ISSUER, BadTokenError
 from isthmus.lab.apiserver.watching import WatchForm, serve_watch
@@ -58,7 +60,7 @@ class Front:
             return formats.answer(internal.status(), 500)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        user = self._authenticate(request)
+        user = self._impersonated(request, self._authenticate(request))
         wanted = read_attributes(request.method, request.path, request.query)
         if not self._cluster.authorizer.allows(user, wanted):
             why = refusal(user, wanted)
@@ -86,6 +88,17 @@ class Front:
         if certificate:
             return user_of_certificate(cast("dict[str, Any]", certificate))
         return ANONYMOUS
+
+    def _impersonated(self, request: web.Request, user: User) -> User:
+        """The user that the request is to be taken for, if its own user may impersonate that one."""
+        other = impersonation(request.headers)
+        if other is None:
+            return user
+        for wanted in impersonation_rights(other):
+            if not self._cluster.authorizer.allows(user, wanted):
+                why = refusal(user, wanted)
+                raise errors.forbidden(wanted.group, wanted.resource, wanted.name, why)
+        return other
 
     def _answer_path(self, request: web.Request) -> web.Response:
         """Whatever is no resource: health, versions, discovery, OpenAPI, keys."""
@@ -146,8 +159,8 @@ class Front:
     ) -> web.StreamResponse:
         namespace = wanted.namespace if resource.namespaced else ""
         name = wanted.name if wanted.verb not in ("list", "watch", "deletecollection") else ""
-        dry = dry_run(request.query)
-        target = Target(resource, namespace, name, user, wanted.subresource, dry)
+        dry, strict = dry_run(request.query), field_validation(request.query) == "Strict"
+        target = Target(resource, namespace, name, user, wanted.subresource, dry, strict)
         if wanted.subresource:
             sub = resource.subresource(wanted.subresource)
             if sub is None:
@@ -182,23 +195,23 @@ class Front:
         if target.subresource == "scale":
             return formats.answer(scale_of(stored.object))
         form = formats.accepted(request.headers.get("Accept", ""))
-        warning = target.resource.deprecation
+        warnings = target.resource.warnings
         if not form.form:
-            return formats.answer(stored.encoded, warning=warning)
-        return formats.answer(self._shown(request, target.resource, form)(stored.object), warning=warning)
+            return formats.answer(stored.encoded, warnings=warnings)
+        return formats.answer(self._shown(request, target.resource, form)(stored.object), warnings=warnings)
 
     async def _list(self, request: web.Request, target: Target) -> web.StreamResponse:
         form = formats.accepted(request.headers.get("Accept", ""))
         query = dict(request.query)
         page = reading.list_page(self._cluster, target.resource, target.namespace, query)
-        warning = target.resource.deprecation
+        warnings = target.resource.warnings
         if not form.form:
-            return formats.answer(reading.encode_page(page), warning=warning)
+            return formats.answer(reading.encode_page(page), warnings=warnings)
         objects = [one.object for one in page.found]
         if form.form == "Table":
             table = tables.table(target.resource, objects, page.meta, request.query.get("includeObject", ""))
-            return formats.answer(table, warning=warning)
-        return formats.answer(formats.partial_list(objects, page.meta), warning=warning)
+            return formats.answer(table, warnings=warnings)
+        return formats.answer(formats.partial_list(objects, page.meta), warnings=warnings)
 
     async def _watch(self, request: web.Request, target: Target) -> web.StreamResponse:
         form = formats.accepted(request.headers.get("Accept", ""))
@@ -211,8 +224,9 @@ class Front:
         if target.subresource:
             made = subresources.create_below(self._cluster, target, body)
             return formats.answer(made, 201)
+        body, warnings = self._validated(request, target, body)
         created = writing.create(self._cluster, target, body)
-        return self._written(request, target, created, 201)
+        return self._written(request, target, created, 201, warnings)
 
     async def _update(self, request: web.Request, target: Target) -> web.StreamResponse:
         body = await formats.read_body(request)
@@ -220,8 +234,9 @@ class Front:
             return formats.answer(scale_of(subresources.update_scale(self._cluster, target, body)))
         if target.subresource == "finalize":
             return self._written(request, target, subresources.finalize(self._cluster, target, body))
+        body, warnings = self._validated(request, target, body)
         updated, created = writing.update(self._cluster, target, body)
-        return self._written(request, target, updated, 201 if created else 200)
+        return self._written(request, target, updated, 201 if created else 200, warnings)
 
     async def _patch(self, request: web.Request, target: Target) -> web.StreamResponse:
         media_type, body = await formats.read_patch(request, PATCH_TYPES)
@@ -248,8 +263,22 @@ class Front:
             deletion.delete(self._cluster, one, stored, options)
         return formats.answer(reading.encode_page(page))
 
+    def _validated(self, request: web.Request, target: Target, body: Any) -> tuple[Any, Sequence[str]]:
+        """The body with the fields that its kind has, and what to warn the client of."""
+        resource = target.resource
+        typed, unknown = writing.read_typed(body, resource.kind, resource.group_version)
+        if unknown and target.strict:
+            raise schema.strictly(resource.kind, resource.version, unknown)
+        wanted = field_validation(request.query) == "Warn"
+        return typed, [f'unknown field "{path}"' for path in unknown] if wanted else ()
+
     def _written(
-        self, request: web.Request, target: Target, object_: Object, code: int = 200
+        self,
+        request: web.Request,
+        target: Target,
+        object_: Object,
+        code: int = 200,
+        warnings: Sequence[str] = (),
     ) -> web.StreamResponse:
         resource = target.resource
         if resource is kinds.CLUSTER_ROLES:
@@ -259,7 +288,9 @@ class Front:
         form = formats.accepted(request.headers.get("Accept", ""))
         if form.form:
             return formats.answer(self._shown(request, resource, form)(object_), code)
-        return formats.answer(encode_object(resource, object_), code, warning=resource.deprecation)
+        return formats.answer(
+            encode_object(resource, object_), code, warnings=(*resource.warnings, *warnings)
+        )
 
     def _shown(
         self, request: web.Request, resource: Resource, form: formats.Accepted
@@ -267,11 +298,10 @@ class Front:
         if form.form != "Table":
             return formats.partial
         include = request.query.get("includeObject", "")
-        headless = flag(request.query, "watch")
 
         def as_table(object_: Object) -> Object:
             meta = {"resourceVersion": object_["metadata"].get("resourceVersion", "")}
-            return tables.table(resource, [object_], meta, include, headless=headless)
+            return tables.table(resource, [object_], meta, include)
 
         return as_table
 

@@ -43,7 +43,8 @@ class Resource:
     counts_generations: bool = False
     created_by_update: bool = False
     """Whether PUT to a name that does not exist creates it (Kubernetes: AllowCreateOnUpdate)."""
-    deprecation: str = ""
+    warnings: tuple[str, ...] = ()
+    """What every answer about it warns of."""
     stored_as: "Resource | None" = field(default=None, repr=False)
     """The kind whose objects these are, seen under another version."""
 
@@ -122,7 +123,7 @@ ENDPOINTS = Resource(
     "Endpoints",
     short_names=("ep",),
     created_by_update=True,
-    deprecation="v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
+    warnings=("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",),
 )
 NODES = Resource(
     "",

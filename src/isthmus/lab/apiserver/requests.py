@@ -34,6 +34,8 @@ class Target:
     user: User
     subresource: str = ""
     dry_run: bool = False
+    strict: bool = False
+    """Whether unknown fields are refused (`fieldValidation=Strict`)."""
 
     @property
     def key(self) -> Key:
@@ -86,6 +88,16 @@ def dry_run(query: Mapping[str, str]) -> bool:
         case other:
             text = f'dryRun: Unsupported value: "{other}": supported values: "All"'
             raise RefusedError(422, "Invalid", f'" " is invalid: {text}')
+
+
+def field_validation(query: Mapping[str, str]) -> str:
+    """What to do about unknown fields: Ignore, Warn (where nothing is said) or Strict; 422 for anything else."""
+    chosen = query.get("fieldValidation") or "Warn"
+    if chosen not in ("Ignore", "Warn", "Strict"):
+        known = '"Ignore", "Strict", "Warn"'
+        text = f'fieldValidation: Unsupported value: "{chosen}": supported values: {known}'
+        raise RefusedError(422, "Invalid", f'" " is invalid: {text}')
+    return chosen
 
 
 def read_attributes(method: str, path: str, query: Mapping[str, str]) -> Attributes:

@@ -5,17 +5,15 @@ Source: Kubernetes "API concepts", Protobuf encoding; the protobuf wire format.
 """
 
 import base64
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any, TypeAlias
 
 import msgspec
 
 from isthmus.lab.apiserver.errors import bad_request
 from isthmus.lab.apiserver.objects import Object
-from isthmus.lab.apiserver.wire_fields import MESSAGES
+from isthmus.lab.apiserver.schema import schema
 
 MEDIA_TYPE = "application/vnd.kubernetes.protobuf"
 _MAGIC = b"k8s\x00"
@@ -23,51 +21,27 @@ _DEEPEST = 64
 _Raw: TypeAlias = int | bytes
 
 
-@dataclass(frozen=True, slots=True)
-class _Field:
-    """One field of a message; `shape` is empty, `[]` or `{}`; `keeps_zero`: its zero value means something."""
-
-    name: str
-    type: str
-    shape: str
-    keeps_zero: bool
-
-
 def decode_body(content: bytes) -> Object:
     """The object in a protobuf body, its type included; 400 where it is malformed or of an unknown kind."""
     if not content.startswith(_MAGIC):
-        raise bad_request("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]")
+        raise bad_request(
+            "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]"
+        )
     try:
         envelope = dict(_fields(content[len(_MAGIC) :]))
         type_meta = {number: _text(value) for number, value in _fields(_bytes(envelope.get(1, b"")))}
         version, kind = type_meta.get(1, ""), type_meta.get(2, "")
-        if kind not in _schema():
+        if kind not in schema():
             raise bad_request(f'no kind "{kind}" is registered for version "{version}"')
         return {"kind": kind, "apiVersion": version, **_message(kind, _bytes(envelope.get(2, b"")), 0)}
     except (IndexError, UnicodeDecodeError, TypeError, ValueError, OverflowError):
         raise bad_request("the protobuf body is malformed") from None
 
 
-@cache
-def _schema() -> Mapping[str, Mapping[int, _Field]]:
-    schema: dict[str, dict[int, _Field]] = {}
-    fields: dict[int, _Field] = {}
-    for line in MESSAGES.strip().splitlines():
-        words = line.split()
-        if not line.startswith(" "):
-            fields = schema[words.pop(0)] = {}
-        for word in words:
-            name, number, type_ = word.split(":")
-            bare = type_.removesuffix("*")
-            shape = bare[-2:] if bare.endswith(("[]", "{}")) else ""
-            fields[int(number)] = _Field(name, bare.removesuffix(shape), shape, type_ != bare)
-    return schema
-
-
 def _message(name: str, content: bytes, depth: int) -> Object:
     if depth > _DEEPEST:
         raise ValueError("nested too deeply")
-    known, result = _schema()[name], Object()
+    known, result = schema()[name], Object()
     for number, raw in _fields(content):
         field = known.get(number)
         if field is None:

@@ -12,6 +12,7 @@ from isthmus.lab.apiserver import admission, deletion, kinds, rules
 from isthmus.lab.apiserver.cluster import Cluster
 from isthmus.lab.apiserver.errors import (
     MODIFIED,
+    Cause,
     RefusedError,
     already_exists,
     bad_request,
@@ -20,9 +21,10 @@ from isthmus.lab.apiserver.errors import (
     not_found,
     required,
 )
-from isthmus.lab.apiserver.objects import Object, copy, name_of, new_uid, now
+from isthmus.lab.apiserver.objects import Object, copy, encode, name_of, new_uid, now
 from isthmus.lab.apiserver.patches import apply_patch
 from isthmus.lab.apiserver.requests import Target
+from isthmus.lab.apiserver.schema import normalised
 from isthmus.lab.apiserver.store import Key, Stored
 
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
@@ -33,11 +35,16 @@ _STATUS_DROPPED += (kinds.NAMESPACES, kinds.POD_DISRUPTION_BUDGETS)
 
 
 def check_type(body: Any, kind: str, group_version: str) -> Object:
-    """The body as an object of that kind; 400 where it is something else."""
+    """The body as an object of that kind, with the fields that the kind has; 400 where it is something else."""
+    return read_typed(body, kind, group_version)[0]
+
+
+def read_typed(body: Any, kind: str, group_version: str) -> tuple[Object, list[str]]:
+    """As `check_type`, with the paths of the fields that were dropped."""
     if not isinstance(body, dict):
         raise bad_request(f"the object provided is unrecognized (must be of type {kind}): no JSON object")
-    object_: Object = body
-    given_kind, given_version = object_.get("kind", kind), object_.get("apiVersion", group_version)
+    object_: Object = {**body}
+    given_kind, given_version = object_.get("kind") or kind, object_.get("apiVersion") or group_version
     if given_kind != kind:
         version = str(given_version).rpartition("/")[2]
         raise bad_request(f'{given_kind} in version "{version}" cannot be handled as a {kind}')
@@ -46,17 +53,9 @@ def check_type(body: Any, kind: str, group_version: str) -> Object:
             f"the API version in the data ({given_version}) does not match "
             f"the expected API version ({group_version})"
         )
-    for part in ("metadata", "spec", "status"):
-        if object_.get(part) is None:
-            object_.pop(part, None)
-        elif not isinstance(object_[part], dict):
-            version = group_version.rpartition("/")[2]
-            raise bad_request(
-                f'{kind} in version "{version}" cannot be handled as a {kind}: json: cannot unmarshal '
-                f"into Go struct field {kind}.{part}"
-            )
-    object_.setdefault("metadata", {})
-    return object_
+    typed, unknown = normalised(kind, {**object_, "kind": kind, "apiVersion": group_version})
+    typed.setdefault("metadata", {})
+    return typed, unknown
 
 
 def current(cluster: Cluster, target: Target) -> Stored:
@@ -126,7 +125,12 @@ def patch(cluster: Cluster, target: Target, media_type: str, body: Any) -> Objec
     """Change an object, or its status, by a patch."""
     old = current(cluster, target)
     patched = apply_patch(target.resource, media_type, old.object, body)
-    object_ = check_type(patched, target.resource.kind, target.resource.group_version)
+    resource = target.resource
+    object_, unknown = read_typed(patched, resource.kind, resource.group_version)
+    if unknown and target.strict:
+        named = ", ".join(f'unknown field "{path}"' for path in unknown)
+        text = f"Invalid value: {encode(body).decode()}: strict decoding error: {named}"
+        raise invalid(resource.group, resource.kind, "", [Cause("patch", "FieldValueInvalid", text)])
     meta = object_["metadata"]
     if name_of(object_) != target.name or meta.get("namespace", "") != target.namespace:
         text = (

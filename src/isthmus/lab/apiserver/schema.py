@@ -1,0 +1,193 @@
+"""The shape of the kinds' fields, and bodies brought into it: unknown fields dropped and named, types checked.
+
+It knows shape only; what values mean is for `rules`. Source: Kubernetes "API concepts", field validation.
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, cast
+
+from isthmus.lab.apiserver.errors import RefusedError, bad_request
+from isthmus.lab.apiserver.messages import MESSAGES
+from isthmus.lab.apiserver.objects import Object
+
+_QUANTITY = re.compile(r"[+-]?[0-9.]+([eEinumkKMGTP]*[-+]?[0-9]*)\Z")
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)\Z")
+_GO_NAMES = {"s": "string", "i": "int64", "b": "bool", "y": "[]uint8", "t": "string", "u": "string"}
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of a message; `shape` is empty, `[]` or `{}`; `keeps_zero`: its zero value is written out."""
+
+    name: str
+    type: str
+    shape: str
+    keeps_zero: bool
+
+
+@cache
+def schema() -> Mapping[str, Mapping[int, Field]]:
+    """The fields of each message by protobuf number; the name `>` is that of an inlined message."""
+    parsed: dict[str, dict[int, Field]] = {}
+    fields: dict[int, Field] = {}
+    for line in MESSAGES.strip().splitlines():
+        words = line.split()
+        if not line.startswith(" "):
+            fields = parsed[words.pop(0)] = {}
+        for word in words:
+            name, number, type_ = word.split(":")
+            bare = type_.removesuffix("*")
+            shape = bare[-2:] if bare.endswith(("[]", "{}")) else ""
+            fields[int(number)] = Field(name, bare.removesuffix(shape), shape, type_ != bare)
+    return parsed
+
+
+@cache
+def _named(message: str) -> Mapping[str, Field]:
+    found: dict[str, Field] = {}
+    for field in schema()[message].values():
+        if field.name == ">":
+            found.update(_named(field.type))
+        else:
+            found[field.name] = field
+    return found
+
+
+def normalised(kind: str, object_: Object) -> tuple[Object, list[str]]:
+    """The object as a typed server would write it, and the paths of the fields that it does not know.
+
+    400 where a value has the wrong type. A kind without a schema stays as it is.
+    """
+    if kind not in schema():
+        return object_, []
+    reader = _Reader(kind, [])
+    version = str(object_.get("apiVersion", "")).rpartition("/")[2]
+    try:
+        result = reader.message(kind, object_, "")
+    except _MismatchError as mismatch:
+        text = f'{kind} in version "{version}" cannot be handled as a {kind}: {mismatch}'
+        raise bad_request(text) from None
+    types = {key: object_[key] for key in ("kind", "apiVersion") if key in object_}
+    return {**types, **result}, reader.unknown
+
+
+def strictly(kind: str, version: str, unknown: list[str]) -> RefusedError:
+    """The refusal of an object with unknown fields, under strict field validation."""
+    named = ", ".join(f'unknown field "{path}"' for path in unknown)
+    return bad_request(
+        f'{kind} in version "{version}" cannot be handled as a {kind}: strict decoding error: {named}'
+    )
+
+
+class _MismatchError(Exception):
+    """A value has not the type of its field."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """One pass over one object."""
+
+    kind: str
+    unknown: list[str]
+
+    def message(self, name: str, value: Any, path: str) -> Object:
+        if not isinstance(value, dict):
+            raise self._mismatch(value, path, name)
+        known, result = _named(name), Object()
+        for key, part in cast("Object", value).items():
+            at = f"{path}.{key}" if path else key
+            field = known.get(key)
+            if field is None:
+                if path or key not in ("kind", "apiVersion"):
+                    self.unknown.append(at)
+                continue
+            read = None if part is None else self._field(field, part, at)
+            if read is None:
+                if field.keeps_zero and part is None and field.type in ("t", "u"):
+                    result[key] = None
+            elif read or field.keeps_zero or (read == {} and not field.shape):
+                result[key] = read
+        return result
+
+    def _field(self, field: Field, value: Any, path: str) -> Any:
+        match field.shape:
+            case "[]":
+                if not isinstance(value, list):
+                    raise self._mismatch(value, path, f"[]{field.type}")
+                parts = enumerate(cast("list[Any]", value))
+                return [self._value(field.type, part, f"{path}[{index}]") for index, part in parts]
+            case "{}":
+                if not isinstance(value, dict):
+                    raise self._mismatch(value, path, f"map[string]{field.type}")
+                entries = cast("Object", value).items()
+                return {key: self._value(field.type, part, f"{path}.{key}") for key, part in entries}
+            case _:
+                return self._value(field.type, value, path)
+
+    def _value(self, type_: str, value: Any, path: str) -> Any:
+        match type_:
+            case "s" | "t" | "u" | "y":
+                return self._text(type_, value, path)
+            case "i":
+                fits = isinstance(value, int) and not isinstance(value, bool)
+            case "b":
+                fits = isinstance(value, bool)
+            case "o":
+                fits = isinstance(value, int | str) and not isinstance(value, bool)
+            case "q":
+                fits = isinstance(value, int | float | str) and _QUANTITY.match(str(value)) is not None
+                value = str(value)
+            case "x":
+                fits = isinstance(value, list)
+            case "f":
+                return value
+            case _:
+                return self.message(type_, {} if value is None else value, path)
+        if not fits:
+            raise self._mismatch(value, path, type_)
+        return value
+
+    def _text(self, type_: str, value: Any, path: str) -> Any:
+        if value is None:
+            return ""
+        if not isinstance(value, str):
+            raise self._mismatch(value, path, type_)
+        if type_ in ("t", "u") and not _TIME.match(value):
+            raise _MismatchError(
+                f'parsing time "{value}" as "2006-01-02T15:04:05Z07:00": cannot parse "{value}"'
+            )
+        if type_ == "y":
+            try:
+                base64.b64decode(value, validate=True)
+            except (binascii.Error, ValueError):
+                raise _MismatchError(f"illegal base64 data in {path}") from None
+        return value
+
+    def _mismatch(self, value: Any, path: str, type_: str) -> _MismatchError:
+        if type_ == "q":
+            return _MismatchError(
+                "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+            )
+        wanted = _GO_NAMES.get(type_, type_)
+        return _MismatchError(
+            f"json: cannot unmarshal {_json_name(value)} into Go struct field {self.kind}.{path} of type {wanted}"
+        )
+
+
+def _json_name(value: Any) -> str:
+    match value:
+        case bool():
+            return "bool"
+        case str():
+            return "string"
+        case int() | float():
+            return "number"
+        case list():
+            return "array"
+        case _:
+            return "object"
