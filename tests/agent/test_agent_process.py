@@ -203,6 +203,15 @@ async def test_what_it_cannot_work_with_is_one_sentence(
     assert b"Traceback" not in said
 
 
+async def test_the_command_becomes_the_agent() -> None:
+    command = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "isthmus.cli.main", "agent"), env={}, stdout=PIPE, stderr=STDOUT
+    )
+    said, _ = await command.communicate()
+    assert command.returncode == 1
+    assert said.startswith(b"isthmus: INSTANCE_IP is not set")
+
+
 async def test_a_real_envoy_becomes_ready_through_its_own_listener_and_drains(tmp_path: Path) -> None:
     async with (
         serving_empty_mesh() as discovery,
