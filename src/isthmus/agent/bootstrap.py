@@ -17,6 +17,14 @@ _TYPE = "type.googleapis.com/envoy.extensions"
 _HTTP = f"{_TYPE}.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _CLUSTER_NAME = r"(?:outbound|inbound)\|\d+\|[^|]*\|(?:[^.]+\.[^.]+\.svc\.{domain})?"
 
+_NO_CONNECTION_LIMIT = {
+    "name": "envoy.resource_monitors.global_downstream_max_connections",
+    "typed_config": {
+        "@type": f"{_TYPE}.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
+        "max_active_downstream_connections": 2**31 - 1,
+    },
+}
+"""A sidecar refuses no connection that its application would take; Envoy warns unless that is said."""
 _KEPT_PREFIXES = ("cluster_manager.", "listener_manager.", "server.", f"cluster.{XDS_CLUSTER}.", "listener.")
 _KEPT_SUFFIXES = (
     "upstream_cx_active",
@@ -47,6 +55,7 @@ def make_bootstrap(settings: AgentSettings) -> dict[str, Any]:
         "node": _node(settings),
         "admin": {"address": _address("127.0.0.1", settings.proxy.proxy_admin_port)},
         "stats_config": _stats(settings),
+        "overload_manager": {"resource_monitors": [_NO_CONNECTION_LIMIT]},
         "dynamic_resources": {
             "ads_config": {
                 "api_type": "DELTA_GRPC" if settings.delta else "GRPC",
