@@ -7,6 +7,7 @@ misbehave: `intercept` sees every request first, `sever_watches` ends open watch
 import asyncio
 import copy
 import json
+import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -255,18 +256,18 @@ def _merged(item: Any, patch: Any) -> Any:
 
 
 @asynccontextmanager
-async def running_fake_api(*kinds: Kind[Any]) -> AsyncGenerator[FakeApi]:
-    """A server of these kinds on a loopback port; `access` reaches it."""
+async def running_fake_api(*kinds: Kind[Any], tls: ssl.SSLContext | None = None) -> AsyncGenerator[FakeApi]:
+    """A server of these kinds on a loopback port; `access` reaches it (with TLS: once it knows the CA)."""
     api = FakeApi(kinds)
     app = web.Application(client_max_size=16 << 20)
     app.router.add_route("*", "/{path:.*}", api.handle)
     runner = web.AppRunner(app, shutdown_timeout=0.01)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
         await site.start()
         host, port = runner.addresses[0][:2]
-        api.access = Access(f"http://{host}:{port}")
+        api.access = Access(f"{'https' if tls else 'http'}://{host}:{port}")
         yield api
     finally:
         await runner.cleanup()

@@ -71,7 +71,9 @@ def access_in_cluster(folder: Path = SERVICE_ACCOUNT, environment: Mapping[str, 
     )
 
 
-def access_from_file(path: Path | None, context: str | None = None) -> Access:
+def access_from_file(
+    path: Path | None, context: str | None = None, *, environment: Mapping[str, str] = os.environ
+) -> Access:
     """The access that a person's kubeconfig gives: `path`, else $KUBECONFIG, else ~/.kube/config.
 
     $KUBECONFIG may name several files; the first to define a name wins (kubectl: "Organizing Cluster
@@ -81,7 +83,7 @@ def access_from_file(path: Path | None, context: str | None = None) -> Access:
 
     if path is not None:
         return load_access([path], context)
-    listed = [Path(each) for each in os.environ.get("KUBECONFIG", "").split(os.pathsep) if each]
+    listed = [Path(each) for each in environment.get("KUBECONFIG", "").split(os.pathsep) if each]
     paths = [each for each in listed or [Path("~/.kube/config")] if each.expanduser().is_file()]
     if not paths:
         where = " or ".join(map(str, listed)) or "~/.kube/config"

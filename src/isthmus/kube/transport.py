@@ -33,13 +33,19 @@ class Transport:
     """One API server's connections; made by `running_transport` only."""
 
     def __init__(
-        self, access: Access, session: aiohttp.ClientSession, credentials: Credentials, timeout: float
+        self,
+        access: Access,
+        session: aiohttp.ClientSession,
+        credentials: Credentials,
+        timeout: float,
+        most_bytes: int,
     ) -> None:
         self._base = access.server.rstrip("/")
         self._server_name = access.tls_server_name
         self._session = session
         self._credentials = credentials
         self._timeout = timeout
+        self._most_bytes = most_bytes
 
     async def send(
         self,
@@ -59,7 +65,7 @@ class Transport:
         try:
             async with self._request(method, path, params, headers, limits, body) as answer:
                 await self._check(answer)
-                return await _read(answer, MOST_BODY)
+                return await _read(answer, self._most_bytes)
         except _FAILURES as error:
             raise self._unreachable(error) from None
 
@@ -176,10 +182,12 @@ def _explain(error: Exception) -> str:
 
 
 @asynccontextmanager
-async def running_transport(access: Access, *, timeout: float) -> AsyncGenerator[Transport]:
+async def running_transport(
+    access: Access, *, timeout: float, most_bytes: int = MOST_BODY
+) -> AsyncGenerator[Transport]:
     """Connections to one API server, closed with the block. Nothing is sent yet, no proxy is ever used.
 
-    Raises Unreachable where the credentials cannot be set up.
+    Raises Unreachable where the certificates cannot be set up.
     """
     try:
         context = make_context(access)
@@ -192,7 +200,7 @@ async def running_transport(access: Access, *, timeout: float) -> AsyncGenerator
         trust_env=False,
         read_bufsize=1 << 18,
     ) as session:
-        yield Transport(access, session, credentials_of(access, context), timeout)
+        yield Transport(access, session, credentials_of(access, context), timeout, most_bytes)
 
 
 def _make_socket(address: tuple[Any, ...]) -> socket.socket:
