@@ -1,5 +1,5 @@
 import json
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import pytest
@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from isthmus.kube.decoding import (
     BadLine,
+    Batch,
     Line,
     Ref,
     decode_line,
@@ -29,6 +30,7 @@ from isthmus.kube.kinds import (
     untyped,
 )
 
+T = TypeVar("T")
 META = {"name": "a", "namespace": "demo", "uid": "u1", "resourceVersion": "7"}
 WIDGET = untyped("example.com", "v1", "widgets", "Widget")
 
@@ -39,6 +41,11 @@ def decode(kind: Kind[Any], **fields: Any) -> Any:
 
 def page(*items: Any, **fields: Any) -> bytes:
     return json.dumps({"metadata": {"resourceVersion": "9"}, "items": items, **fields}).encode()
+
+
+def only_batch(kind: Kind[T], body: bytes) -> Batch[T]:
+    (batch,) = decode_page(kind, body).batches()
+    return batch
 
 
 def test_a_service_with_all_its_fields() -> None:
@@ -108,7 +115,7 @@ def test_an_untyped_object_stays_whole() -> None:
 def test_a_bad_object_is_named_and_the_others_are_kept() -> None:
     bad = {"metadata": META | {"name": "bad"}, "spec": {"ports": [{"port": "eighty"}]}}
     nameless: dict[str, Any] = {"metadata": {}}
-    found = decode_page(SERVICE, page({"metadata": META}, bad, 5, nameless))
+    found = only_batch(SERVICE, page({"metadata": META}, bad, 5, nameless))
     assert [item.metadata.name for item in found.items] == ["a"]
     assert [(each.ref, each.reason) for each in found.rejected] == [
         (Ref("demo", "bad"), "Expected `int`, got `str` - at `$.spec.ports[0].port`"),
@@ -119,7 +126,7 @@ def test_a_bad_object_is_named_and_the_others_are_kept() -> None:
 
 def test_an_object_that_is_no_utf8_or_too_deep_is_rejected_alone() -> None:
     whole = page({"metadata": META}, {"metadata": META | {"name": "b"}, "data": {"k": "XX"}})
-    found = decode_page(CONFIG_MAP, whole.replace(b"XX", b"\xff"))
+    found = only_batch(CONFIG_MAP, whole.replace(b"XX", b"\xff"))
     assert [len(found.items), len(found.rejected)] == [1, 1]
 
 
@@ -144,7 +151,7 @@ def test_what_is_no_list_is_never_an_empty_list(body: bytes) -> None:
 
 
 def test_a_list_of_null_items_is_empty() -> None:
-    assert decode_page(SERVICE, b'{"items":null,"metadata":{"resourceVersion":"1"}}').items == ()
+    assert list(decode_page(SERVICE, b'{"items":null,"metadata":{"resourceVersion":"1"}}').batches()) == []
 
 
 def test_a_bookmark_as_real_servers_send_it() -> None:
@@ -208,7 +215,7 @@ def test_any_object_is_decoded_or_rejected(kind: Kind[Any], item: Any, change: s
         assert isinstance(line, BadLine) or metadata_of(line.object).name or change == "BOOKMARK"
     except Unreachable:
         assert change == "BOOKMARK"
-    found = decode_page(kind, page(item))
+    found = only_batch(kind, page(item))
     assert len(found.items) + len(found.rejected) == 1
 
 

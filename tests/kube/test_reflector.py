@@ -27,7 +27,8 @@ def line(change: str, item: dict[str, Any]) -> bytes:
 def listed(reflector: Reflector[ConfigMap], version: int, *items: dict[str, Any]) -> None:
     reflector.begin_list()
     body = {"items": items, "metadata": {"resourceVersion": str(version)}}
-    reflector.take_page(decode_page(CONFIG_MAP, json.dumps(body).encode()))
+    for batch in decode_page(CONFIG_MAP, json.dumps(body).encode()).batches():
+        reflector.take_batch(batch)
     reflector.end_list(str(version))
 
 
@@ -193,7 +194,8 @@ class ReflectorMachine(RuleBasedStateMachine):
 
     def page(self, items: Any) -> None:
         body = {"items": items, "metadata": {"resourceVersion": str(self.version)}}
-        self.to.reflector.take_page(decode_page(CONFIG_MAP, json.dumps(body).encode()))
+        for batch in decode_page(CONFIG_MAP, json.dumps(body).encode()).batches():
+            self.to.reflector.take_batch(batch)
 
     @invariant()
     def the_copy_equals_the_server_once_all_was_heard(self) -> None:

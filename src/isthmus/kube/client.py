@@ -3,6 +3,7 @@
 It retries nothing and caches nothing; `watch` builds what never gives up on top of it.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -76,8 +77,10 @@ class Client:
                         label_selector=label_selector,
                         field_selector=field_selector,
                     )
-                    items += page.items
-                    rejected += page.rejected
+                    for batch in page.batches():
+                        items += batch.items
+                        rejected += batch.rejected
+                        await asyncio.sleep(0)
                     continue_ = page.continue_
                     if not continue_:
                         return Listing(tuple(items), page.resource_version, tuple(rejected))

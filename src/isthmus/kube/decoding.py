@@ -5,7 +5,8 @@ nothing else down. Go writes empty lists and maps as null, so where a strict dec
 decoded again with its nulls left out.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
@@ -19,6 +20,8 @@ from isthmus.kube.objects import Metadata, Object
 T = TypeVar("T")
 _NONSENSE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 """What decoding raises for bytes that somebody else made."""
+_BATCH = 32
+"""Objects decoded in one go: a few milliseconds even for slices of 100 endpoints."""
 
 
 class Ref(NamedTuple):
@@ -41,13 +44,26 @@ class Rejected:
 
 
 @dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
-    """One page of a list; `continue_` asks for the next and is "" on the last."""
+class Batch(Generic[T]):
+    """A few objects of a page, and those that cannot be read."""
 
     items: tuple[T, ...]
     rejected: tuple[Rejected, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """One page of a list; `continue_` asks for the next and is "" on the last."""
+
+    kind: Kind[T]
     resource_version: str
     continue_: str
+    raw_items: tuple[Raw, ...] = field(repr=False)
+
+    def batches(self) -> Iterator[Batch[T]]:
+        """Its objects, decoded a few at a time: who shares an event loop pauses in between."""
+        for start in range(0, len(self.raw_items), _BATCH):
+            yield _decode_batch(self.kind, self.raw_items[start : start + _BATCH])
 
 
 class Line(Struct, Generic[T], frozen=True, gc=False):
@@ -131,15 +147,18 @@ def decode_page(kind: Kind[T], body: bytes) -> Page[T]:
         raise Unreachable(f"asked for a list of {kind.plural}, it answered a {page.kind[:100]}")
     if not page.metadata.resource_version:
         raise Unreachable(f"its list of {kind.plural} has no metadata.resourceVersion")
+    return Page(kind, page.metadata.resource_version, page.metadata.continue_ or "", page.items or ())
+
+
+def _decode_batch(kind: Kind[T], raw_items: Sequence[Raw]) -> Batch[T]:
     items: list[T] = []
     rejected: list[Rejected] = []
-    for raw in page.items or ():
+    for raw in raw_items:
         try:
             items.append(decode_object(kind, raw))
         except _NONSENSE as error:
             rejected.append(_rejection(kind, raw, error)[0])
-    continue_ = page.metadata.continue_ or ""
-    return Page(tuple(items), tuple(rejected), page.metadata.resource_version, continue_)
+    return Batch(tuple(items), tuple(rejected))
 
 
 def decode_line(kind: Kind[T], line: bytes) -> Line[T] | BadLine:

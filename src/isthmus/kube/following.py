@@ -159,13 +159,18 @@ class _Following(Generic[T]):
         self._tell(Phase.LISTING)
         self.reflector.begin_list()
         page = await self.source.page("")
-        self.reflector.take_page(page)
+        await self._take(page)
         while page.continue_:
             page = await self.source.page(page.continue_)
-            self.reflector.take_page(page)
+            await self._take(page)
         self.reflector.end_list(page.resource_version)
         self.heard = asyncio.get_running_loop().time()
         self._tell(Phase.SYNCED)
+
+    async def _take(self, page: Page[T]) -> None:
+        for batch in page.batches():
+            self.reflector.take_batch(batch)
+            await asyncio.sleep(0)
 
     async def _watch(self) -> bool:
         """One watch to its end; whether it lasted."""

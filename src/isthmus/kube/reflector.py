@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 from msgspec import Struct
 
-from isthmus.kube.decoding import BadLine, Page, Ref, Rejected, decode_line, metadata_of
+from isthmus.kube.decoding import BadLine, Batch, Ref, Rejected, decode_line, metadata_of
 from isthmus.kube.errors import Unreachable
 from isthmus.kube.kinds import Kind
 
@@ -65,11 +65,11 @@ class Reflector(Generic[T]):
         self.resource_version = ""
         self._listed.clear()
 
-    def take_page(self, page: Page[T]) -> None:
-        """One page of the list."""
-        for item in page.items:
+    def take_batch(self, batch: Batch[T]) -> None:
+        """A part of the list."""
+        for item in batch.items:
             self._listed.add(self._upsert(item))
-        for rejected in page.rejected:
+        for rejected in batch.rejected:
             self._listed.add(rejected.ref)
             self._reject(rejected)
 

@@ -25,6 +25,8 @@ MOST_BODY = 256 << 20
 _MOST_ERROR_BODY = 1 << 20
 _WHOLE_ANSWER = 6
 """An answer as a whole may take this many times the time within which its next bytes must come."""
+_FIRST_ANSWER = 3
+"""A stream's beginning may take so many times as long: an API server may have to fill its cache first."""
 _FAILURES = (aiohttp.ClientError, OSError, ValueError, EOFError)
 """What aiohttp raises for what the network and the other side do; time-outs are OSErrors."""
 
@@ -79,7 +81,7 @@ class Transport:
         headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
         async with AsyncExitStack() as stack:
             try:
-                async with asyncio.timeout(_WHOLE_ANSWER * self._timeout):
+                async with asyncio.timeout(_FIRST_ANSWER * self._timeout):
                     request = self._request("GET", path, params, headers, limits, None)
                     answer = await stack.enter_async_context(request)
                     await self._check(answer)
