@@ -91,11 +91,9 @@ async def test_stopping_echo_answers_until_it_has_drained() -> None:
     assert drained[-1].at - observed.answers[start - 1].at > 0.2
 
 
-async def test_last_wanted_answer_is_told_from_those_after_it() -> None:
+async def test_first_answer_without_unwanted_ones_is_found() -> None:
     observed = Observed()
     for number in range(10):
-        observed.add(Answer(float(number), "east/demo/a" if number < 4 else "west/demo/b", ""))
-    last = await observed.last(lambda answer: answer.cluster == "east", 2.0, quiet=5)
-    assert last is not None
-    assert last.at == 3.0
-    assert await observed.last(lambda answer: answer.cluster == "east", 4.0, quiet=5) is None
+        observed.add(Answer(float(number), "east/demo/a" if number in (1, 3) else "west/demo/b", ""))
+    assert (await observed.without(lambda answer: answer.cluster == "east", 2.0, quiet=5)).at == 4.0
+    assert (await observed.without(lambda answer: answer.cluster == "east", 5.0, quiet=5)).at == 5.0

@@ -130,9 +130,7 @@ async def make_secret(cluster: LabCluster) -> Object:
         "spec": {"expirationSeconds": TOKEN_SECONDS},
     }
     path = f"/api/v1/namespaces/{SYSTEM}/serviceaccounts/{READER}/token"
-    answer = msgspec.json.decode(
-        await cluster.client.request("POST", path, body=body), type=dict[str, Object]
-    )
+    answer = msgspec.json.decode(await cluster.client.request("POST", path, body=body), type=Object)
     ca_pem = PkiFiles(cluster.plan.directory / "pki").ca_cert.read_bytes()
     return cluster_secret(cluster.name, cluster.plan.api_url, ca_pem, answer["status"]["token"])
 

@@ -60,20 +60,23 @@ class Observed:
                 looked = len(self.answers)
                 await self._arrived.wait()
 
-    async def last(
-        self, wanted: Callable[[Answer], bool], since: float, *, quiet: int = 300, timeout: float = 60.0
-    ) -> Answer | None:
-        """The last answer that is wanted: after it, `quiet` proper answers came and none was.
+    async def without(
+        self, unwanted: Callable[[Answer], bool], since: float, *, quiet: int = 300, timeout: float = 60.0
+    ) -> Answer:
+        """The first proper answer from `since` on after which none was unwanted, for `quiet` proper answers.
 
-        None where none came at all. Counting answers, not seconds, keeps the finding honest when the
-        machine is busy.
+        Counting answers, not seconds, keeps the finding honest when the machine is busy. TimeoutError where
+        unwanted ones go on coming.
         """
         async with asyncio.timeout(timeout):
             while True:
                 proper = [answer for answer in self.since(since) if not answer.failed]
-                if len(proper) >= quiet and not any(wanted(answer) for answer in proper[-quiet:]):
-                    found = [answer for answer in proper if wanted(answer)]
-                    return found[-1] if found else None
+                found = 0
+                for number, answer in enumerate(proper, start=1):
+                    if unwanted(answer):
+                        found = number
+                if len(proper) - found >= quiet:
+                    return proper[found]
                 await self._arrived.wait()
 
     async def sample(self, count: int, *, timeout: float = 60.0) -> dict[str, int]:
