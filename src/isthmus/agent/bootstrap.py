@@ -25,7 +25,7 @@ _NO_CONNECTION_LIMIT = {
     },
 }
 """A sidecar refuses no connection that its application would take; Envoy warns unless that is said."""
-_KEPT_PREFIXES = ("cluster_manager.", "listener_manager.", "server.", f"cluster.{XDS_CLUSTER}.", "listener.")
+_KEPT_PREFIXES = ("cluster_manager.", "listener_manager.", "server.", f"cluster.{XDS_CLUSTER}.")
 _KEPT_SUFFIXES = (
     "upstream_cx_active",
     "upstream_cx_connect_fail",
@@ -38,6 +38,7 @@ _KEPT_SUFFIXES = (
     "upstream_rq_4xx",
     "upstream_rq_5xx",
     "downstream_cx_active",
+    "downstream_cx_total",
     "downstream_rq_total",
     "downstream_rq_2xx",
     "downstream_rq_4xx",
