@@ -164,7 +164,7 @@ def refuse_foreign_routes(routes: Iterable[dict[str, str]]) -> None:
         if IPv4Network(route["dst"]).subnet_of(SUPERNET):
             raise UserError(
                 f"This machine already routes {route['dst']} (dev {route.get('dev', '?')}), which lies in"
-                f" the lab's range {SUPERNET}; remove that route to use the lab: `ip route del {route['dst']}`."
+                f" the lab's range {SUPERNET}; remove it to use the lab: `ip route del {route['dst']}`."
             )
 
 

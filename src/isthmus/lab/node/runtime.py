@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -108,46 +108,79 @@ async def running_container(
     """
     spec_file = state_file.with_suffix(".launch")
     _write_private(spec_file, msgspec.json.encode(spec))
+    async with AsyncExitStack() as stack:
+        stack.callback(log.finish)
+        stack.callback(spec_file.unlink, missing_ok=True)
+        status, output, errors = [await stack.enter_async_context(_pipe()) for _ in range(3)]
+        process = await _spawn(_command(netns, spec_file, status.write_end), status, output, errors)
+        stack.push_async_callback(_kill, process)
+        scope = await stack.enter_async_context(task_scope())
+        copies = [
+            scope.spawn(copy_stream(output.reader, "stdout", log), name="copy stdout"),
+            scope.spawn(copy_stream(errors.reader, "stderr", log), name="copy stderr"),
+        ]
+        report = (await status.reader.read(_MOST_STATUS)).decode(errors="replace")
+        if not report.isdigit():
+            await asyncio.wait({*copies})
+            raise StartError(report.removeprefix("error: ") or f"the launcher failed: {_last_words(log)}")
+        container = ContainerProcess(RunningState(int(report), spec), datetime.now(UTC), process)
+        _write_private(state_file, msgspec.json.encode(container.state))
+        stack.callback(state_file.unlink, missing_ok=True)
+        try:
+            yield container
+        finally:
+            await _kill(process)
+        await asyncio.wait({*copies})
+
+
+@dataclass(slots=True)
+class _Pipe:
+    """A real pipe, for a socket in its place could not be opened as /dev/stdout."""
+
+    reader: asyncio.StreamReader
+    write_end: int
+
+
+@asynccontextmanager
+async def _pipe() -> AsyncGenerator[_Pipe]:
     read_end, write_end = os.pipe()
+    reader = asyncio.StreamReader()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(read_end, "rb")
+    )
+    pipe = _Pipe(reader, write_end)
     try:
-        process = await asyncio.create_subprocess_exec(
-            *_command(netns, spec_file, write_end),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            pass_fds=(write_end,),
-            start_new_session=True,
-            env={"PATH": os.environ.get("PATH", os.defpath)},
-            cwd="/",
-        )
-    except BaseException:
-        os.close(read_end)
-        raise
+        yield pipe
     finally:
-        os.close(write_end)
-    assert process.stdout is not None
-    assert process.stderr is not None
-    try:
-        async with task_scope() as scope:
-            copies = [
-                scope.spawn(copy_stream(process.stdout, "stdout", log), name="copy stdout"),
-                scope.spawn(copy_stream(process.stderr, "stderr", log), name="copy stderr"),
-            ]
-            pid = await _started(read_end, process, log)
-            container = ContainerProcess(RunningState(pid, spec), datetime.now(UTC), process)
-            _write_private(state_file, msgspec.json.encode(container.state))
-            try:
-                yield container
-            finally:
-                container.kill()
-                await asyncio.shield(process.wait())
-            await asyncio.wait(copies)
-    finally:
-        if process.returncode is None:
-            process.kill()
-        for file in (spec_file, state_file):
-            file.unlink(missing_ok=True)
-        log.finish()
+        transport.close()
+        if pipe.write_end >= 0:
+            os.close(pipe.write_end)
+
+
+async def _spawn(
+    command: list[str], status: _Pipe, output: _Pipe, errors: _Pipe
+) -> asyncio.subprocess.Process:
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=output.write_end,
+        stderr=errors.write_end,
+        pass_fds=(status.write_end,),
+        start_new_session=True,
+        env={"PATH": os.environ.get("PATH", os.defpath)},
+        cwd="/",
+    )
+    for pipe in (status, output, errors):
+        os.close(pipe.write_end)  # now the container holds the only ones: they end when it does
+        pipe.write_end = -1
+    return process
+
+
+async def _kill(process: asyncio.subprocess.Process) -> None:
+    """End the process that stands for a container, and so all of it; wait until it is gone."""
+    if process.returncode is None:
+        process.kill()
+        await asyncio.shield(process.wait())
 
 
 def _command(netns: str, spec_file: Path, status: int) -> list[str]:
@@ -155,23 +188,6 @@ def _command(netns: str, spec_file: Path, status: int) -> list[str]:
     namespaces = ["unshare", "--mount", "--pid", "--fork", "--uts", "--ipc", "--kill-child", "--"]
     program = [sys.executable, "-I", "-S", launch.__file__, str(spec_file), str(status)]
     return ["setpriv", "--pdeathsig", "KILL", "--", *inside(netns, [*namespaces, *program])]
-
-
-async def _started(read_end: int, process: asyncio.subprocess.Process, log: LogFile) -> int:
-    """The process id that the launcher reports; StartError where it reports an error, or ends."""
-    reader = asyncio.StreamReader()
-    loop = asyncio.get_running_loop()
-    transport, _ = await loop.connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(read_end, "rb")
-    )
-    try:
-        report = (await reader.read(_MOST_STATUS)).decode(errors="replace")
-    finally:
-        transport.close()
-    if report.isdigit():
-        return int(report)
-    await process.wait()
-    raise StartError(report.removeprefix("error: ") or f"the launcher failed: {_last_words(log)}")
 
 
 def _last_words(log: LogFile) -> str:
