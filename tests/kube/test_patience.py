@@ -9,7 +9,7 @@ def test_a_watch_that_worked_and_ended_is_resumed_at_once() -> None:
 
 def test_a_version_too_old_leads_to_a_list_the_first_time_at_once() -> None:
     recovery = Recovery()
-    assert recovery.after_error(ApiError(410, "Gone", "")) == Step(relist=True, delay=0.0)
+    assert recovery.after_outdated() == Step(relist=True, delay=0.0)
     assert recovery.after_outdated().delay > 0
     recovery.went_well()
     assert recovery.after_outdated() == Step(relist=True, delay=0.0)

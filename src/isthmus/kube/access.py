@@ -28,7 +28,7 @@ class ExecPlugin:
 class Access:
     """How to reach one API server and who to be there. Its repr shows no secret.
 
-    `server` is the base URL, a path prefix allowed. Certificates and keys are PEM. Of `token`, `token_file`
+    `server` is the base URL, a path prefix allowed. Certificates and keys are PEM. Of `token_file`, `token`
     and `exec_plugin` the first that is there gives the bearer token; a token file is read again as it
     changes. `namespace` is meant where a call names none. `insecure` trusts any certificate.
     """

@@ -123,10 +123,10 @@ class PluginToken:
 
 def credentials_of(access: Access, context: ssl.SSLContext | None) -> Credentials:
     """Where the bearer token of an access comes from."""
-    if access.token is not None:
-        return FixedToken(access.token)
     if access.token_file is not None:
         return TokenFile(access.token_file)
+    if access.token is not None:
+        return FixedToken(access.token)
     if access.exec_plugin is not None:
         return PluginToken(access.exec_plugin, context)
     return FixedToken(None)

@@ -212,7 +212,8 @@ class _Following(Generic[T]):
         """Probe the server when the watch has been silent for too long. Raises _Reopen, or as probes do."""
         clock = asyncio.get_running_loop().time
         while True:
-            heard = self.heard = self.heard or clock()
+            heard = self.heard
+            assert heard is not None, "it was set as the watch opened"
             due = min(deadline, heard + self.silence.patience * self.random.uniform(1.0, 1.1))
             await asyncio.sleep(due - clock())
             if clock() >= deadline:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from isthmus.kube.errors import ApiError
+from isthmus.kube.errors import ApiError, Unreachable
 from isthmus.lib.backoff import Backoff
 
 _LONGEST_WISH = 300.0
@@ -42,15 +42,11 @@ class Recovery:
         step = self._after_failure()
         return Step(relist=True, delay=0.0 if first else step.delay)
 
-    def after_error(self, error: Exception) -> Step:
+    def after_error(self, error: ApiError | Unreachable) -> Step:
         """Anything else went wrong. A server's Retry-After is honoured, up to five minutes."""
-        if isinstance(error, ApiError):
-            if error.status == 410:
-                return self.after_outdated()
-            step = self._after_failure()
-            wish = min(error.retry_after or 0.0, _LONGEST_WISH)
-            return Step(step.relist, max(step.delay, wish))
-        return self._after_failure()
+        step = self._after_failure()
+        wish = error.retry_after if isinstance(error, ApiError) else None
+        return Step(step.relist, max(step.delay, min(wish or 0.0, _LONGEST_WISH)))
 
     def _after_failure(self) -> Step:
         self._failures += 1
