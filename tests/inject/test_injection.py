@@ -153,6 +153,14 @@ def test_a_pod_may_decline_by_label_before_annotation(
     assert (why_skipped(workload(pod(labels=labels, annotations=annotations))) is not None) is skipped
 
 
+@pytest.mark.parametrize("kind", ["DaemonSet", "Deployment", "ReplicaSet", "StatefulSet"])
+def test_kinds_with_a_pod_template_are_workloads(kind: str) -> None:
+    body = {"kind": kind, "apiVersion": "apps/v1", "metadata": {"name": "a"}, "spec": {"template": pod()}}
+    found = workload(body)
+    assert (found.name, found.path) == ("a", ("spec", "template"))
+    assert injected(body)["metadata"]["labels"] == {"security.istio.io/tlsMode": "istio"}
+
+
 def test_other_kinds_and_other_groups_are_no_workloads() -> None:
     for kind, version in (("Service", "v1"), ("Deployment", "example.com/v1"), ("Pod", "example.com/v1")):
         assert workload_in({"kind": kind, "apiVersion": version}, "app.yaml:1") is None

@@ -51,7 +51,7 @@ async def run_agent(settings: AgentSettings, envoy: Path) -> None:
             ended = tasks.spawn(process.wait(), name="envoy")
             stopped = tasks.spawn(stop.wait(), name="stop")
             await asyncio.wait((ended, stopped), return_when=asyncio.FIRST_COMPLETED)
-            if ended.done():
+            if not stopped.done():
                 raise EnvoyEndedError(ended.result())
             readiness.drain()
             logger.info("draining", seconds=settings.drain_seconds)

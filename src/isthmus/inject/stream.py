@@ -36,8 +36,8 @@ def inject_stream(text: str, source: str, settings: InjectionSettings, note: Cal
 def split_documents(text: str) -> Iterator[Document]:
     """The documents of a stream; joined, their texts are `text` again.
 
-    A line that starts with `---` or `...` is a document's edge wherever it stands, even in a block text
-    (YAML 1.2 section 9.1.2, c-forbidden).
+    A line that starts with `---` begins a document wherever it stands, even in a block text (YAML 1.2,
+    section 9.1.2, c-forbidden); only directives may stand before it.
     """
     held: list[str] = []
     start = 1

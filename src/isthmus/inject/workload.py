@@ -12,9 +12,15 @@ _YES = frozenset({"true", "yes", "on", "y"})
 
 POD_PATHS: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("", "Pod"): (),
+    ("apps", "DaemonSet"): ("spec", "template"),
     ("apps", "Deployment"): ("spec", "template"),
+    ("apps", "ReplicaSet"): ("spec", "template"),
+    ("apps", "StatefulSet"): ("spec", "template"),
 }
-"""(API group, kind) → where its pod (metadata and spec) is. A kind is injected when it has a line here."""
+"""(API group, kind) → where its pod (metadata and spec) is. A kind is injected when it has a line here.
+
+Jobs have none: they would never complete beside a sidecar that does not end.
+"""
 
 
 @dataclass(frozen=True, slots=True)
