@@ -4,6 +4,7 @@ The only module of the room that knows aiohttp. It retries nothing: who calls kn
 """
 
 import asyncio
+import os
 import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
@@ -170,7 +171,8 @@ def _explain(error: Exception) -> str:
         case aiohttp.ClientConnectorSSLError() | ssl.SSLError():
             return "no TLS connection could be made with it"
         case aiohttp.ClientConnectorError():
-            return f"no connection: {error.os_error.strerror or 'it failed'}"
+            number = error.os_error.errno  # the loop's own text says only that a call failed, and to where
+            return f"no connection: {os.strerror(number) if number else 'it failed'}"
         case aiohttp.ServerDisconnectedError():
             return "it closed the connection without an answer"
         case aiohttp.ClientPayloadError():
