@@ -6,7 +6,6 @@ every pod of the mesh can afford.
 
 import asyncio
 import os
-import signal
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -25,7 +24,7 @@ from isthmus.agent.reaper import burying_orphans
 from isthmus.agent.settings import AgentSettings, read_settings
 from isthmus.lib.binaries import find_envoy
 from isthmus.lib.errors import UserError
-from isthmus.lib.lifecycle import task_scope
+from isthmus.lib.lifecycle import stop_signal, task_scope
 from isthmus.lib.log import configure_logging
 
 logger = structlog.get_logger()
@@ -35,9 +34,7 @@ _LABELS = Path("/etc/istio/pod/labels")
 
 async def run_agent(settings: AgentSettings, envoy: Path) -> None:
     """Run Envoy until SIGTERM or SIGINT, then drain it. EnvoyEndedError when it ended by itself."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = stop_signal()
     bootstrap = write_bootstrap(settings)
     admin = AdminClient(settings.proxy.proxy_admin_port)
     readiness = Readiness(admin)

@@ -13,6 +13,7 @@ import structlog
 import yaml
 
 from isthmus.config.durations import Duration, parse_duration
+from isthmus.config.proxy import ProxyConfig
 from isthmus.lib.errors import UserError
 from isthmus.model.service import ClusterId, Network
 
@@ -46,15 +47,6 @@ class MeshNetwork(_Part, frozen=True):
     """One network: a set of clusters whose pods reach each other's addresses directly."""
 
     endpoints: tuple[NetworkEndpoints, ...] = ()
-
-
-class ProxyConfig(_Part, frozen=True):
-    """What every sidecar starts with. `concurrency` is Envoy's worker threads; 0 means one a core."""
-
-    discovery_address: str = "istio-pilot.istio-system.svc:15010"
-    drain_duration: Duration = Duration(seconds=45)
-    termination_drain_duration: Duration = Duration(seconds=5)
-    concurrency: int = 2
 
 
 class MeshConfig(_Part, frozen=True):

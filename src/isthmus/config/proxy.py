@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from isthmus.config.durations import Duration, parse_duration
+from isthmus.lib.address import HostPort, split_host_port
 from isthmus.lib.errors import UserError
 
 DEFAULT_DISCOVERY_ADDRESS = "istio-pilot.istio-system.svc:15010"
@@ -43,15 +44,12 @@ def parse_proxy_config(raw: Mapping[str, Any], source: str) -> ProxyConfig:
     return config
 
 
-def split_address(text: str, source: str) -> tuple[str, int]:
-    """Host and port of `HOST:PORT` or `[IPv6]:PORT`; anything else is a UserError that names `source`."""
-    host, _, port = text.rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]")
-    host = host[1:-1] if bracketed else host
-    valid_port = port.isascii() and port.isdecimal() and 0 < int(port) < 65536
-    if not host or not valid_port or (":" in host) != bracketed or any(char.isspace() for char in host):
+def split_address(text: str, source: str) -> HostPort:
+    """Where to dial: `HOST:PORT` or `[IPv6]:PORT`; anything else is a UserError that names `source`."""
+    found = split_host_port(text)
+    if found is None or not found.host or not found.port:
         raise UserError(f"{source} is {text!r}; write HOST:PORT, like {DEFAULT_DISCOVERY_ADDRESS}.")
-    return host, int(port)
+    return found
 
 
 def _decode(wanted: type, value: Any) -> Any:
