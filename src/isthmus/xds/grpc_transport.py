@@ -1,7 +1,8 @@
 """ADS over `grpc.aio`: the only module here that knows gRPC. Messages pass as bytes; nothing is parsed.
 
 A stream has two tasks: one reads, one writes what the hub has when it is woken. A write that the peer does
-not take for `stall` seconds ends the stream, so a proxy that is stuck costs its own window and nothing else.
+not take for `stall` seconds takes the stream from the hub, and it ends as soon as that write does: a proxy
+that is stuck costs one message, and one that comes back connects anew and gets the latest state.
 """
 
 import asyncio
@@ -46,15 +47,21 @@ class Limits:
 
 
 class _Stream:
-    """A `Wire` over one call."""
+    """A `Wire` over one call. `status` is what it ends with, None while it goes on."""
 
     def __init__(self, context: _Context) -> None:
         self.peer = context.peer()
-        self.writing_since = 0.0
         self.woken = asyncio.Event()
+        self.writing_since = 0.0
+        self.status: tuple[grpc.StatusCode, str] | None = None
 
     def wake(self) -> None:
         """See `Wire`."""
+        self.woken.set()
+
+    def finish(self, code: grpc.StatusCode, reason: str = "") -> None:
+        """End after the message that is being written: gRPC sends no status while one is on its way."""
+        self.status = self.status or (code, reason)
         self.woken.set()
 
 
@@ -62,7 +69,7 @@ class _Ads(grpc.GenericRpcHandler):
     def __init__(self, hub: Hub, limits: Limits) -> None:
         self._hub = hub
         self._limits = limits
-        self._streams: dict[_Stream, asyncio.Task[Any]] = {}
+        self._streams: dict[_Stream, Exchange] = {}
 
     def service(
         self, handler_call_details: grpc.HandlerCallDetails
@@ -79,28 +86,27 @@ class _Ads(grpc.GenericRpcHandler):
 
     async def _serve(self, form: Form, context: _Context) -> None:
         stream = _Stream(context)
-        exchange = self._hub.connect(form, stream)
+        exchange = self._streams[stream] = self._hub.connect(form, stream)
         try:
             async with task_scope() as tasks:
-                self._streams[stream] = tasks.serve(self._write(stream, exchange, context), name="ads-write")
-                while (message := await context.read()) is not aio.EOF:
-                    exchange.receive(message)
-        except ProtocolError as error:
-            self._hub.counters.violations += 1
-            log.warning("proxy broke the xDS protocol", peer=stream.peer, reason=str(error))
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+                tasks.spawn(self._read(stream, exchange, context), name="ads-read")
+                code, reason = await _write(stream, exchange, context)
+            if code is not grpc.StatusCode.OK:
+                await context.abort(code, reason)
         finally:
-            self._streams.pop(stream, None)
+            del self._streams[stream]
             exchange.closed()
 
-    async def _write(self, stream: _Stream, exchange: Exchange, context: _Context) -> None:
-        while True:
-            await stream.woken.wait()
-            stream.woken.clear()
-            while (message := exchange.take()) is not None:
-                stream.writing_since = time.monotonic()
-                await context.write(message)
-                stream.writing_since = 0.0
+    async def _read(self, stream: _Stream, exchange: Exchange, context: _Context) -> None:
+        while (message := await context.read()) is not aio.EOF:
+            try:
+                exchange.receive(message)
+            except ProtocolError as error:
+                self._hub.counters.violations += 1
+                log.warning("proxy broke the xDS protocol", peer=stream.peer, reason=str(error))
+                stream.finish(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+                return
+        stream.finish(grpc.StatusCode.OK)
 
     async def patrol(self) -> None:
         """End streams that do not read, and let the hub look at those that do not answer."""
@@ -108,13 +114,26 @@ class _Ads(grpc.GenericRpcHandler):
             await asyncio.sleep(min(_SWEEP, self._limits.stall))
             self._hub.sweep()
             latest = time.monotonic() - self._limits.stall
-            for stream, writing in tuple(self._streams.items()):
-                if 0.0 < stream.writing_since < latest:
+            for stream, exchange in self._streams.items():
+                if 0.0 < stream.writing_since < latest and stream.status is None:
                     self._hub.counters.stalled += 1
                     log.warning(
                         "proxy does not read its stream", peer=stream.peer, seconds=self._limits.stall
                     )
-                    writing.cancel()
+                    stream.finish(grpc.StatusCode.UNAVAILABLE, "the stream was not read for too long")
+                    exchange.closed()
+
+
+async def _write(stream: _Stream, exchange: Exchange, context: _Context) -> tuple[grpc.StatusCode, str]:
+    """Write whatever becomes due until the stream is to end; how it is to end."""
+    while stream.status is None:
+        await stream.woken.wait()
+        stream.woken.clear()
+        while stream.status is None and (message := exchange.take()) is not None:
+            stream.writing_since = time.monotonic()
+            await context.write(message)
+            stream.writing_since = 0.0
+    return stream.status
 
 
 @asynccontextmanager

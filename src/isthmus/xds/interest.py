@@ -2,6 +2,7 @@
 one.
 """
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
@@ -36,6 +37,8 @@ class Interests:
     def __init__(self) -> None:
         self._known: WeakValueDictionary[tuple[frozenset[str], bool], Interest] = WeakValueDictionary()
         self._blocks: WeakValueDictionary[bytes, Interest] = WeakValueDictionary()
+        self.recent: deque[bytes] = deque(maxlen=8)
+        """The blocks that were spelled last by anyone: streams that connect after it tend to repeat them."""
         self.nothing = self.of(frozenset())
         self.everything = self.of(frozenset(), wildcard=True)
 
@@ -59,6 +62,7 @@ class Interests:
             if len(self._blocks) >= _MOST_BLOCKS:
                 self._blocks.clear()
             interest = self._blocks[block] = self.of(names_of(block))
+            self.recent.append(block)
         return interest
 
 

@@ -42,15 +42,6 @@ class Answer(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
-    """A response that waits for its answer. `at` is when it was taken, on the hub's clock."""
-
-    nonce: str
-    at: float
-    batches: tuple[Batch, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Nack:
     """The last refusal of a type by a proxy."""
 
@@ -79,6 +70,7 @@ class Subscription:
         "nonce",
         "rejected",
         "sent",
+        "sent_at",
         "type_url",
     )
 
@@ -89,7 +81,9 @@ class Subscription:
         """Of the last response sent; "" before the first."""
         self.acked = ""
         self.nack: Nack | None = None
-        self.sent: Sent | None = None
+        self.sent: tuple[Batch, ...] | None = None
+        """What the last response was made of, until it is answered."""
+        self.sent_at = 0.0
         self.rejected: dict[str, Rejected] = {}
         """By name what the proxy refused: not sent again until it changes."""
         self.block: bytes | None = None
@@ -115,7 +109,7 @@ class Subscription:
         self.block = names
         before, self.interest = self.interest, self._wanted(names)
         everything = self.interest.wildcard and not before.wildcard
-        added = self.interest.names - before.names
+        added = self.interest.names - before.names if before.names else self.interest.names
         return answer, Due(everything, added) if everything or added else NOTHING
 
     def _wanted(self, names: bytes) -> Interest:
@@ -155,16 +149,15 @@ class Subscription:
             return answer, NOTHING
         return answer, Due(everything, due, request.known) if first else Due(everything, due)
 
-    def record(self, sent: Sent) -> None:
-        """A response was taken."""
-        self.nonce = sent.nonce
-        self.sent = sent
+    def record(self, nonce: str, batches: tuple[Batch, ...], now: float) -> None:
+        """A response was taken, at `now` on the hub's clock."""
+        self.nonce, self.sent, self.sent_at = nonce, batches, now
 
     def _settle(self, nonce: str, error: str | None) -> Answer:
         sent = self.sent
         if not nonce:
             return Answer.NONE
-        if sent is None or sent.nonce != nonce:
+        if nonce != self.nonce or sent is None:
             return Answer.NONE if nonce == self.nonce or not self.nonce else Answer.STALE
         self.sent = None
         if error is None:
@@ -178,9 +171,9 @@ class Subscription:
         return Answer.NACK
 
 
-def _refused(sent: Sent) -> dict[str, Rejected]:
+def _refused(sent: tuple[Batch, ...]) -> dict[str, Rejected]:
     return {
         one.resource.name: Rejected(one.resource.version, batch.held.get(one.resource.name))
-        for batch in sent.batches
+        for batch in sent
         for one in batch.settle().changed
     }

@@ -7,8 +7,8 @@ goes to protobuf. Field numbers: envoy/service/discovery/v3/discovery.proto.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 
+import msgspec
 from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf.message import DecodeError
 
@@ -19,8 +19,7 @@ _NAMES = 0x1A
 """Tag of DiscoveryRequest.resource_names (3), length-delimited."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True, gc=False):
     """A DiscoveryRequest. `names` is the raw block of `resource_names` fields, to be compared before it is
     parsed.
 
@@ -34,15 +33,14 @@ class Request:
     node: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class DeltaRequest:
+class DeltaRequest(msgspec.Struct, frozen=True):
     """A DeltaDiscoveryRequest. `known` is `initial_resource_versions`: name → version."""
 
     type_url: str
     nonce: str
     subscribe: frozenset[str] = frozenset()
     unsubscribe: frozenset[str] = frozenset()
-    known: Mapping[str, str] = field(default_factory=dict[str, str])
+    known: Mapping[str, str] = msgspec.field(default_factory=dict[str, str])
     error: str | None = None
     node: bytes = b""
 
@@ -204,8 +202,10 @@ def _end_of_names(data: bytes, start: int, blocks: Iterable[bytes]) -> tuple[byt
 
 def _length(data: bytes, at: int) -> tuple[int, int] | None:
     """The varint length at `at`: (where the value starts, its size), or None where that runs past the end."""
-    size = shift = 0
     end = len(data)
+    if at < end and data[at] < 0x80:
+        return (at + 1, data[at]) if at + 1 + data[at] <= end else None
+    size = shift = 0
     while at < end and shift < 35:
         byte = data[at]
         at += 1

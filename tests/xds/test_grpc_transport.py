@@ -1,0 +1,156 @@
+"""Both forms over loopback with a real gRPC client, and clients that misbehave."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import cast
+
+import grpc
+import pytest
+from envoy.service.discovery.v3 import discovery_pb2
+from grpc import aio
+
+from isthmus.lib.errors import UserError
+from isthmus.model.resources import CLUSTER, ENDPOINT
+from isthmus.xds.grpc_transport import Limits, serving_ads
+from isthmus.xds.hub import Hub
+from tests.xds.dialogue import node
+from tests.xds.fakes import FakeProvider, FakeScope, resource
+
+_SERVICE = "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
+Call = aio.StreamStreamCall[bytes, bytes]
+
+
+@asynccontextmanager
+async def calling(port: int, method: str = "StreamAggregatedResources") -> AsyncGenerator[Call]:
+    """One call on a connection of its own."""
+    options = (("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1))
+    async with aio.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
+        call = cast("Call", channel.stream_stream(_SERVICE + method)())
+        yield call
+        call.cancel()
+
+
+def asking(type_url: str, *names: str) -> bytes:
+    request = discovery_pb2.DiscoveryRequest(node=node(), type_url=type_url, resource_names=names)
+    return request.SerializeToString()
+
+
+async def hear(call: Call) -> dict[bytes, bytes]:
+    async with asyncio.timeout(10):
+        data = await call.read()
+    assert isinstance(data, bytes)
+    message = discovery_pb2.DiscoveryResponse.FromString(data)
+    ack = discovery_pb2.DiscoveryRequest(type_url=message.type_url, response_nonce=message.nonce)
+    if message.type_url == ENDPOINT:
+        ack.resource_names.append("a")
+    await call.write(ack.SerializeToString())
+    return dict(one.value.split(b"=") for one in message.resources)
+
+
+@pytest.fixture
+def scope() -> FakeScope:
+    return FakeScope("mesh", resource(CLUSTER, "a", "1"), resource(ENDPOINT, "a", "1"))
+
+
+@pytest.fixture
+def hub(scope: FakeScope) -> Hub:
+    return Hub(FakeProvider(scope))
+
+
+async def test_the_state_of_the_world_is_served_and_changes_follow(hub: Hub, scope: FakeScope) -> None:
+    async with serving_ads("127.0.0.1:0", hub) as port, calling(port) as call:
+        await call.write(asking(CLUSTER))
+        assert await hear(call) == {b"a": b"1"}
+        await call.write(asking(ENDPOINT, "a"))
+        assert await hear(call) == {b"a": b"1"}
+        hub.publish([scope.put(resource(ENDPOINT, "a", "2"))])
+        assert await hear(call) == {b"a": b"2"}
+
+
+async def test_the_incremental_form_is_served_too(hub: Hub, scope: FakeScope) -> None:
+    async with serving_ads("127.0.0.1:0", hub) as port, calling(port, "DeltaAggregatedResources") as call:
+        request = discovery_pb2.DeltaDiscoveryRequest(node=node(), type_url=CLUSTER)
+        await call.write(request.SerializeToString())
+        for version in "12":
+            data = await call.read()
+            assert isinstance(data, bytes)
+            message = discovery_pb2.DeltaDiscoveryResponse.FromString(data)
+            assert [(one.name, one.resource.value) for one in message.resources] == [
+                ("a", f"a={version}".encode())
+            ]
+            ack = discovery_pb2.DeltaDiscoveryRequest(type_url=CLUSTER, response_nonce=message.nonce)
+            await call.write(ack.SerializeToString())
+            hub.publish([scope.put(resource(CLUSTER, "a", "2"))])
+
+
+@pytest.mark.parametrize("garbage", [b"\xff\xfe garbage", b"", b"\x22\x03abc", asking("")])
+async def test_garbage_ends_its_own_stream_and_no_other(hub: Hub, scope: FakeScope, garbage: bytes) -> None:
+    async with serving_ads("127.0.0.1:0", hub) as port, calling(port) as good, calling(port) as bad:
+        await good.write(asking(CLUSTER))
+        await hear(good)
+        await bad.write(garbage)
+        assert await bad.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert await bad.details()
+        hub.publish([scope.put(resource(CLUSTER, "a", "2"))])
+        assert await hear(good) == {b"a": b"2"}
+        assert hub.counters.violations == 1
+        assert len(hub.clients()) == 1
+
+
+async def test_a_proxy_that_does_not_read_is_dropped_alone(scope: FakeScope) -> None:
+    hub = Hub(FakeProvider(scope))
+    scope.put(*(resource(CLUSTER, f"big-{index}", "x" * 1_000_000) for index in range(20)))
+    async with (
+        serving_ads("127.0.0.1:0", hub, Limits(stall=0.2)) as port,
+        calling(port) as slow,
+        calling(port) as quick,
+    ):
+        await slow.write(asking(CLUSTER))
+        await slow.wait_for_connection()
+        await quick.write(asking(ENDPOINT, "a"))
+        assert await hear(quick) == {b"a": b"1"}
+        async with asyncio.timeout(10):
+            while not hub.counters.stalled:  # noqa: ASYNC110 (the transport tells nobody)
+                await asyncio.sleep(0.01)
+            assert len(hub.clients()) == 1
+            await slow.read()
+            assert await slow.code() is grpc.StatusCode.UNAVAILABLE, "coming back, it is to connect anew"
+        hub.publish([scope.put(resource(ENDPOINT, "a", "2"))])
+        assert await hear(quick) == {b"a": b"2"}
+
+
+async def test_a_proxy_that_goes_away_is_forgotten(hub: Hub) -> None:
+    async with serving_ads("127.0.0.1:0", hub) as port:
+        async with calling(port) as call:
+            await call.write(asking(CLUSTER))
+            await hear(call)
+        async with asyncio.timeout(10):
+            while hub.clients():  # noqa: ASYNC110 (the transport tells nobody)
+                await asyncio.sleep(0.01)
+
+
+async def test_more_streams_than_allowed_are_turned_away(hub: Hub) -> None:
+    async with serving_ads("127.0.0.1:0", hub, Limits(streams=1)) as port, calling(port) as first:
+        await first.write(asking(CLUSTER))
+        await hear(first)
+        async with calling(port) as second:
+            assert await second.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_a_message_that_is_too_large_is_turned_away(hub: Hub) -> None:
+    async with serving_ads("127.0.0.1:0", hub, Limits(message_bytes=1000)) as port, calling(port) as call:
+        await call.write(asking(CLUSTER, "x" * 2000))
+        assert await call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_another_method_is_not_implemented(hub: Hub) -> None:
+    async with serving_ads("127.0.0.1:0", hub) as port, calling(port, "Nonsense") as call:
+        assert await call.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_an_address_in_use_says_what_to_do(hub: Hub) -> None:
+    async with serving_ads("127.0.0.1:0", hub) as port:
+        with pytest.raises(UserError, match=f"127.0.0.1:{port}.*Choose another"):
+            async with serving_ads(f"127.0.0.1:{port}", hub):
+                pass
