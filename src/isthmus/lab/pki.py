@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from isthmus.kube.access import Access
 from isthmus.lab.plan import ClusterPlan
 
 VALIDITY = timedelta(days=3650)
@@ -136,6 +137,13 @@ def make_pki(
 def client_pair(files: PkiFiles, identity: Identity) -> tuple[bytes, bytes]:
     """A new client certificate and its key, PEM, signed by the cluster's CA."""
     return _issue(files, identity)
+
+
+def access(files: PkiFiles, identity: Identity, *, server: str) -> Access:
+    """How to reach the server at that URL with a new client certificate of that identity."""
+    cert, key = client_pair(files, identity)
+    ca = files.ca_cert.read_bytes()
+    return Access(server=server, ca_pem=ca, client_cert_pem=cert, client_key_pem=key)
 
 
 def kubeconfig(files: PkiFiles, identity: Identity, *, cluster: str, server: str) -> bytes:

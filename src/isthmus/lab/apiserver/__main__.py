@@ -3,8 +3,7 @@
 With KUBEBUILDER_ASSETS set, the real etcd and kube-apiserver of that folder in its place.
 """
 
-import asyncio
-import signal
+import json
 import sys
 from pathlib import Path
 
@@ -14,7 +13,9 @@ import uvloop
 from isthmus.lab.apiserver.server import running_api_server
 from isthmus.lab.pki import make_cluster_pki
 from isthmus.lab.plan import API_PORT, ClusterPlan
-from isthmus.lab.real import find_assets, load_plan, run_real_api_server
+from isthmus.lab.real import find_assets, serve_real_api_server
+from isthmus.lib.errors import UserError
+from isthmus.lib.lifecycle import stop_signal
 from isthmus.lib.log import configure_logging
 
 _log = structlog.get_logger()
@@ -26,11 +27,9 @@ async def serve(plan: ClusterPlan, directory: Path) -> None:
     ready = directory / "run" / "apiserver.ready"
     assets = find_assets()
     if assets is not None:
-        await run_real_api_server(plan, directory, assets, ready)
+        await serve_real_api_server(plan, directory, assets, ready)
         return
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = stop_signal()
     async with running_api_server(
         directory,
         name=plan.name,
@@ -48,13 +47,18 @@ async def serve(plan: ClusterPlan, directory: Path) -> None:
 
 
 def main() -> int:
-    """Exit code 2 where the one argument is missing."""
+    """Exit code 2 where the one argument is missing, 1 with a sentence where the real programs fail."""
     if len(sys.argv) != 2:
         sys.stderr.write("usage: python -m isthmus.lab.apiserver CLUSTER_DIR\n")
         return 2
     configure_logging()
     directory = Path(sys.argv[1])
-    uvloop.run(serve(load_plan(directory), directory))
+    content = json.loads((directory / "plan.json").read_bytes())
+    try:
+        uvloop.run(serve(ClusterPlan(content["name"], content["index"]), directory))
+    except UserError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
     return 0
 
 

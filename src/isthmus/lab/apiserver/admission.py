@@ -15,7 +15,7 @@ from isthmus.lab.apiserver.services import allocate, keep_allocated
 from isthmus.lab.apiserver.store import Key
 
 PROTECTED_NAMESPACES = ("default", "kube-system", "kube-public")
-_TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
+_ACCOUNT_MOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 _TOKEN_SECONDS = 3607
 _EVICTED_AFTER = 300
 _SUFFIX = 5
@@ -96,13 +96,13 @@ def _mount_token(pod: Object) -> None:
     unmounted = [
         one
         for one in containers
-        if all(mount.get("mountPath") != _TOKEN_PATH for mount in items(one, "volumeMounts"))
+        if all(mount.get("mountPath") != _ACCOUNT_MOUNT for mount in items(one, "volumeMounts"))
     ]
     if not unmounted:
         return
     volume = f"kube-api-access-{metadata(pod)['uid'].replace('-', '')[:_SUFFIX]}"
     for container in unmounted:
-        mount = {"name": volume, "readOnly": True, "mountPath": _TOKEN_PATH}
+        mount = {"name": volume, "readOnly": True, "mountPath": _ACCOUNT_MOUNT}
         container["volumeMounts"] = [*items(container, "volumeMounts"), mount]
     namespace = {"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}
     authority = {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}
@@ -148,7 +148,8 @@ def _admit_grant(cluster: Cluster, resource: Resource, object_: Object, user: Us
     missing = [rule for rule in rules if not covers(held, rule)]
     if missing:
         groups = " ".join(f'"{group}"' for group in user.groups)
-        why = f'user "{user.name}" (groups=[{groups}]) is attempting to grant RBAC permissions not currently held'
+        who = f'user "{user.name}" (groups=[{groups}])'
+        why = f"{who} is attempting to grant RBAC permissions not currently held"
         shown = "\n".join(_shown_rule(rule) for rule in missing)
         raise forbidden(resource.group, resource.plural, name_of(object_), f"{why}:\n{shown}")
 

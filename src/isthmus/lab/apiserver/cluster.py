@@ -1,4 +1,4 @@
-"""The parts of one API server that its request functions share, wired together. It serves nothing by itself."""
+"""The parts of one API server that its request functions share, wired together. It serves nothing itself."""
 
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
@@ -14,7 +14,7 @@ from isthmus.lab.pki import PkiFiles
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How one server differs from another. `address` and `port` are what the Service `kubernetes` leads to."""
+    """How one server differs from another. The Service `kubernetes` leads to `address` and `port`."""
 
     pki: PkiFiles
     service_cidr: IPv4Network

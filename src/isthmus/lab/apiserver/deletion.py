@@ -4,7 +4,7 @@ Source: Kubernetes "Finalizers", "Garbage collection" and "Pod termination".
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from isthmus.lab.apiserver import admission, kinds
 from isthmus.lab.apiserver.cluster import Cluster
@@ -32,7 +32,7 @@ def read_options(body: Any, query: dict[str, str]) -> DeleteOptions:
     """The options of a delete, from its body or else its query; 400 or 422 where they make no sense."""
     if body is not None and not isinstance(body, dict):
         raise bad_request("the object provided is unrecognized (must be of type DeleteOptions)")
-    given: Object = body or {}
+    given: Object = cast("Object", body) if body else {}
     grace = given.get("gracePeriodSeconds", query.get("gracePeriodSeconds"))
     policy = given.get("propagationPolicy") or query.get("propagationPolicy") or ""
     if given.get("orphanDependents") or query.get("orphanDependents") == "true":
@@ -102,8 +102,8 @@ def _check_preconditions(resource: Resource, name: str, meta: Object, options: D
         ("resourceVersion", options.resource_version, "ResourceVersion"),
     ):
         if wanted and wanted != meta[field]:
-            why = f"Precondition failed: {shown} in precondition: {wanted}, {shown} in object meta: {meta[field]}"
-            raise conflict(resource.group, resource.plural, name, why)
+            why = f"{shown} in precondition: {wanted}, {shown} in object meta: {meta[field]}"
+            raise conflict(resource.group, resource.plural, name, f"Precondition failed: {why}")
 
 
 def _grace(resource: Resource, object_: Object, options: DeleteOptions) -> int:

@@ -1,7 +1,7 @@
-"""What the server says about itself: versions, groups, resources, and enough OpenAPI for kubectl's checks. Pure.
+"""What the server says about itself: versions, groups, resources, enough OpenAPI for kubectl's checks. Pure.
 
-The OpenAPI documents name, for each kind, that PATCH takes `fieldValidation`: kubectl asks nothing else of them
-before it applies or creates. They hold no schemas yet.
+The OpenAPI documents say, for each kind, that PATCH takes `fieldValidation`: kubectl asks nothing else of
+them before it applies or creates. They hold no schemas yet.
 """
 
 from collections.abc import Iterable

@@ -1,11 +1,12 @@
 """Bodies: which formats a client sends and accepts, and the answers in them. Pure but for reading a body.
 
-Objects are also given as `PartialObjectMetadata`; Tables are made in `tables`. CBOR is refused, protobuf only read.
+Objects are also given as `PartialObjectMetadata`; Tables are made in `tables`. CBOR is refused,
+protobuf only read.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import yaml
@@ -28,7 +29,7 @@ _DISCOVERY = "APIGroupDiscoveryList"
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The form of answer that a client prefers: `form` is plain, Table, PartialObjectMetadata or discovery."""
+    """The form of answer that a client prefers; `form` is empty for the plain one."""
 
     form: str = ""
     version: str = ""
@@ -129,5 +130,5 @@ def partial(object_: Object) -> Object:
 def partial_list(objects: list[Object], meta: Object) -> Object:
     """Objects as a PartialObjectMetadataList."""
     kind = "PartialObjectMetadata"
-    whole = cast("list[Object]", [partial(one) for one in objects])
+    whole = [partial(one) for one in objects]
     return {"kind": f"{kind}List", "apiVersion": "meta.k8s.io/v1", "metadata": meta, "items": whole}

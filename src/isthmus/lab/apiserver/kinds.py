@@ -101,8 +101,16 @@ PODS = Resource(
         Subresource("log", ("get",)),
         STATUS,
     ),
-    fields=("spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName")
-    + ("spec.hostNetwork", "status.phase", "status.podIP", "status.nominatedNodeName"),
+    fields=(
+        "spec.hostNetwork",
+        "spec.nodeName",
+        "spec.restartPolicy",
+        "spec.schedulerName",
+        "spec.serviceAccountName",
+        "status.nominatedNodeName",
+        "status.phase",
+        "status.podIP",
+    ),
     counts_generations=True,
 )
 SERVICES = Resource(

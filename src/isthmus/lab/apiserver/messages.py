@@ -1,10 +1,10 @@
 """The fields of the kinds that this server knows, by name, type and protobuf number: facts only.
 
-One message: its name, then `FIELD:NUMBER:TYPE` for each field, indented lines going on. TYPE is a message, or
-s text, i integer, b boolean, y bytes, t time, u time with microseconds, q quantity, o integer or text, x list
-of text, f any JSON; `[]` repeats it, `{}` maps text to it; `*` marks a field whose zero value is kept. `>` for
-a name: the message's fields belong to the message around it. Source: the struct tags of k8s.io/api and
-k8s.io/apimachinery, Kubernetes 1.36.
+One message: its name, then `FIELD:NUMBER:TYPE` for each field, indented lines going on. TYPE is a message,
+or s text, i integer, b boolean, y bytes, t time, u time with microseconds, q quantity, o integer or text, x
+list of text, f any JSON; `[]` repeats it, `{}` maps text to it; `*` marks a field whose zero value is kept.
+`>` for a name: the message's fields belong to the message around it. Source: the struct tags of k8s.io/api
+and k8s.io/apimachinery, Kubernetes 1.36.
 """
 
 MESSAGES = """

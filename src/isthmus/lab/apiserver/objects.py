@@ -1,4 +1,4 @@
-"""API objects as JSON dictionaries: the few accessors that every module needs. No rule of any kind is here."""
+"""API objects as JSON dictionaries: the few accessors that every module needs. No rules are here."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta

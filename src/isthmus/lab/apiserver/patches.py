@@ -25,7 +25,7 @@ def apply_patch(resource: Resource, media_type: str, original: Object, patch: An
     if not isinstance(patch, dict):
         raise bad_request("json: cannot unmarshal into Go value of type map[string]interface {}")
     if media_type == MERGE_PATCH:
-        return cast("Object", merge_patch(copy(original), patch))
+        return cast("Object", merge_patch(copy(original), cast("Object", patch)))
     return strategic_merge(resource, copy(original), cast("Object", patch))
 
 
@@ -49,9 +49,10 @@ def json_patch(document: Object, operations: list[Any]) -> Object:
         if not isinstance(operation, dict):
             raise bad_request("json patch: an operation is no object")
         _operate(holder, cast("Object", operation))
-    if not isinstance(holder[""], dict):
+    result: Any = holder[""]
+    if not isinstance(result, dict):
         raise _inapplicable("the document is no longer an object")
-    return holder[""]
+    return cast("Object", result)
 
 
 def _operate(holder: Object, operation: Object) -> None:

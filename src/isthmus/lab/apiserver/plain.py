@@ -1,4 +1,4 @@
-"""The kinds with few rules of their own: configuration, endpoints, events, leases, roles and their like. Pure."""
+"""The kinds with few rules: configuration, endpoints, events, leases, roles and the like. Pure."""
 
 import base64
 from collections.abc import Iterator
@@ -12,10 +12,10 @@ from isthmus.lab.apiserver.errors import (
     unsupported,
 )
 from isthmus.lab.apiserver.names import label_faults, port_faults
-from isthmus.lab.apiserver.objects import Object, items, metadata, section
+from isthmus.lab.apiserver.objects import Object, items, metadata, section, strings
 
-TOKEN_SECRET = "kubernetes.io/service-account-token"
-ACCOUNT_ANNOTATION = "kubernetes.io/service-account.name"
+_LEGACY = "kubernetes.io/service-account-token"
+_ACCOUNT = "kubernetes.io/service-account.name"
 _RBAC = "rbac.authorization.k8s.io"
 _LARGEST = 1024 * 1024
 _MANDATORY_KEYS = {
@@ -38,10 +38,11 @@ def default_namespace(namespace: Object) -> None:
 def default_secret(secret: Object) -> None:
     """`stringData` is written into `data`; the type is Opaque where none is given."""
     secret.setdefault("type", "Opaque")
-    plain = secret.pop("stringData", None) or {}
+    plain = section(secret, "stringData")
+    secret.pop("stringData", None)
     if plain:
-        data = secret.get("data") or {}
-        encoded = {key: base64.b64encode(str(value).encode()).decode() for key, value in plain.items()}
+        data = section(secret, "data")
+        encoded = {key: base64.b64encode(value.encode()).decode() for key, value in plain.items()}
         secret["data"] = {**data, **encoded}
 
 
@@ -51,9 +52,9 @@ def validate_secret(secret: Object) -> Iterator[Cause]:
     yield from _validate_keys(secret, "data")
     if size > _LARGEST:
         yield Cause("data", "FieldValueTooLong", f"Too long: may not be more than {_LARGEST} bytes")
-    if secret["type"] == TOKEN_SECRET:
-        if not section(metadata(secret), "annotations").get(ACCOUNT_ANNOTATION):
-            yield required(f"metadata.annotations[{ACCOUNT_ANNOTATION}]")
+    account = section(metadata(secret), "annotations").get(_ACCOUNT)
+    if secret["type"] == _LEGACY and not account:
+        yield required(f"metadata.annotations[{_ACCOUNT}]")
     for key in _MANDATORY_KEYS.get(secret["type"], ()):
         if key not in section(secret, "data"):
             yield required(f"data[{key}]")
@@ -163,7 +164,7 @@ def validate_endpoint_slice(slice_: Object) -> Iterator[Cause]:
             "endpoints", "FieldValueTooMany", f"Too many: {len(endpoints)}: must have at most 1000 items"
         )
     for index, endpoint in enumerate(endpoints):
-        addresses = endpoint.get("addresses") or []
+        addresses = strings(endpoint, "addresses")
         if not addresses:
             yield required(f"endpoints[{index}].addresses", "must contain at least 1 address")
         for position, address in enumerate(addresses):

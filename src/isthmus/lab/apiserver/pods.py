@@ -4,7 +4,6 @@ Source: Kubernetes' PodSpec reference, its defaulting and its validation, for th
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 from isthmus.lab.apiserver.errors import (
     Cause,
@@ -79,9 +78,8 @@ def _default_container(container: Object, *, host_network: bool) -> None:
             for field, value in _PROBE_DEFAULTS.items():
                 probe.setdefault(field, value)
             _default_action(probe)
-    for hook in section(container, "lifecycle").values():
-        if isinstance(hook, dict):
-            _default_action(hook)
+    for hook in ("postStart", "preStop"):
+        _default_action(section(section(container, "lifecycle"), hook))
 
 
 def _default_action(action: Object) -> None:
@@ -217,8 +215,7 @@ def _comparable(spec: Object, old: Object) -> Object:
         for container, before in zip(items(masked, field), items(old, field), strict=False):
             container["image"] = before.get("image")
     _put_back(masked, old, "activeDeadlineSeconds")
-    before: list[Any] = items(old, "tolerations")
-    if all(one in items(masked, "tolerations") for one in before):
+    if all(one in items(masked, "tolerations") for one in items(old, "tolerations")):
         _put_back(masked, old, "tolerations")
     return masked
 

@@ -19,8 +19,8 @@ from isthmus.lab.apiserver.selectors import predicate
 from isthmus.lab.apiserver.store import Key, Stored, prefix_of
 
 _CONTINUE_EXPIRED = (
-    "The provided continue parameter is too old to display a consistent list result. You can start a new list "
-    "without the continue parameter."
+    "The provided continue parameter is too old to display a consistent list result. "
+    "You can start a new list without the continue parameter."
 )
 
 
@@ -95,7 +95,8 @@ def _position(
         return Key(position.namespace, position.name), position.revision
     match = query.get("resourceVersionMatch", "")
     if match and asked is None:
-        text = "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided"
+        why = "resourceVersionMatch is forbidden unless resourceVersion is provided"
+        text = f"resourceVersionMatch: Forbidden: {why}"
         raise RefusedError(422, "Invalid", f'ListOptions.meta.k8s.io "" is invalid: {text}')
     if match not in ("", "Exact", "NotOlderThan"):
         known = '"Exact", "NotOlderThan", ""'

@@ -91,7 +91,7 @@ def dry_run(query: Mapping[str, str]) -> bool:
 
 
 def field_validation(query: Mapping[str, str]) -> str:
-    """What to do about unknown fields: Ignore, Warn (where nothing is said) or Strict; 422 for anything else."""
+    """What to do about unknown fields: Ignore, Warn (the default) or Strict; 422 for anything else."""
     chosen = query.get("fieldValidation") or "Warn"
     if chosen not in ("Ignore", "Warn", "Strict"):
         known = '"Ignore", "Strict", "Warn"'

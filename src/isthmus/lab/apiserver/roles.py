@@ -1,17 +1,18 @@
-"""The roles that a new cluster has, as Kubernetes' "Default roles and role bindings" lists them, for our kinds.
+"""The roles of a new cluster, for our kinds, as Kubernetes' "Default roles and role bindings" lists them.
 
-`admin`, `edit` and `view` are sums of the roles that carry their aggregation label; `aggregated` adds them up.
+`admin`, `edit` and `view` are sums of the roles that carry their aggregation label; `aggregated` adds up.
 """
 
 from collections.abc import Iterable, Iterator
 
 from isthmus.lab.apiserver.objects import Object, items, labels_of, section
-from isthmus.lab.apiserver.rbac import MASTERS, RBAC_GROUP
+from isthmus.lab.apiserver.rbac import MASTERS, NODES_GROUP, RBAC_GROUP
 from isthmus.lab.apiserver.selectors import selects
 
 _READ = ("get", "list", "watch")
 _WRITE = ("create", "delete", "deletecollection", "patch", "update")
 _ALL = ("*",)
+_LAB_NODE_NAME = "isthmus-lab:node"
 _LABELS = {"kubernetes.io/bootstrapping": "rbac-defaults"}
 _TO = "rbac.authorization.k8s.io/aggregate-to-"
 
@@ -31,8 +32,11 @@ _VIEW = [
     _rule(
         _READ,
         ["apps"],
-        ("deployments", "deployments/scale", "deployments/status")
-        + ("replicasets", "replicasets/scale", "replicasets/status"),
+        (
+            f"{plural}{part}"
+            for plural in ("deployments", "replicasets")
+            for part in ("", "/scale", "/status")
+        ),
     ),
     _rule(_READ, ["policy"], ("poddisruptionbudgets", "poddisruptionbudgets/status")),
 ]
@@ -67,11 +71,10 @@ _NODE = [
     _rule(["get"], [""], ["serviceaccounts"]),
     _rule(("create", "delete", "get", "patch", "update"), ["coordination.k8s.io"], ["leases"]),
 ]
-# The lab's node agent is its kube-proxy, its DNS and its scheduler too: kubeadm gives those accounts of their own.
-_NODE_EXTRAS = [
-    _rule(_READ, [""], ("endpoints", "namespaces")),
+_LAB_NODE = [
+    _rule(_READ, [""], ("configmaps", "endpoints", "namespaces", "secrets", "services")),
     _rule(_READ, ["discovery.k8s.io"], ["endpointslices"]),
-    _rule(["create"], [""], ("bindings", "pods/binding")),
+    _rule(["create"], [""], ["pods/binding"]),
 ]
 _CONTROLLERS = [
     _rule(_ALL, _ALL, _ALL),
@@ -101,7 +104,7 @@ _CLUSTER_ROLES: dict[str, list[Object]] = {
         _rule(["create"], ["authentication.k8s.io"], ["tokenreviews"]),
         _rule(["create"], ["authorization.k8s.io"], ["subjectaccessreviews"]),
     ],
-    "system:node": _NODE + _NODE_EXTRAS,
+    "system:node": _NODE,
     "system:kube-controller-manager": _CONTROLLERS,
 }
 _AGGREGATED: dict[str, list[Object]] = {"view": _VIEW, "edit": _EDIT, "admin": _ADMIN}
@@ -127,8 +130,19 @@ _BINDINGS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
 }
 
 
+def lab_node_role() -> Object:
+    """What the lab's node agent may do besides a kubelet, since it is kube-proxy, DNS and scheduler too."""
+    return {"metadata": {"name": _LAB_NODE_NAME, "labels": dict(_LABELS)}, "rules": _LAB_NODE}
+
+
+def lab_node_binding() -> Object:
+    """Gives the role of `lab_node_role` to all nodes."""
+    return _binding(_LAB_NODE_NAME, _LAB_NODE_NAME, (("Group", NODES_GROUP),))
+
+
 def cluster_roles() -> Iterator[Object]:
     """The ClusterRoles of a new cluster; the aggregated ones are still empty."""
+    yield lab_node_role()
     for name, rules in _CLUSTER_ROLES.items():
         yield {"metadata": {"name": name, "labels": dict(_LABELS)}, "rules": rules}
     for name, rules in _AGGREGATED.items():
@@ -151,11 +165,16 @@ def cluster_roles() -> Iterator[Object]:
 def cluster_role_bindings() -> Iterator[Object]:
     """The ClusterRoleBindings of a new cluster."""
     for name, (role, subjects) in _BINDINGS.items():
-        yield {
-            "metadata": {"name": name, "labels": dict(_LABELS)},
-            "roleRef": {"apiGroup": RBAC_GROUP, "kind": "ClusterRole", "name": role},
-            "subjects": [{"apiGroup": RBAC_GROUP, "kind": kind, "name": one} for kind, one in subjects],
-        }
+        yield _binding(name, role, subjects)
+    yield lab_node_binding()
+
+
+def _binding(name: str, role: str, subjects: Iterable[tuple[str, str]]) -> Object:
+    return {
+        "metadata": {"name": name, "labels": dict(_LABELS)},
+        "roleRef": {"apiGroup": RBAC_GROUP, "kind": "ClusterRole", "name": role},
+        "subjects": [{"apiGroup": RBAC_GROUP, "kind": kind, "name": one} for kind, one in subjects],
+    }
 
 
 def aggregated(role: Object, all_roles: Iterable[Object]) -> list[Object] | None:

@@ -1,4 +1,4 @@
-"""Which defaults and checks each kind has: the one table that joins `pods`, `services`, `workloads`, `plain`."""
+"""Which defaults and checks each kind has: the table that joins `pods`, `services`, `workloads`, `plain`."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The shape of the kinds' fields, and bodies brought into it: unknown fields dropped and named, types checked.
+"""The shape of the kinds' fields, and bodies brought into it: unknown fields dropped, types checked.
 
 It knows shape only; what values mean is for `rules`. Source: Kubernetes "API concepts", field validation.
 """
@@ -175,7 +175,8 @@ class _Reader:
             )
         wanted = _GO_NAMES.get(type_, type_)
         return _MismatchError(
-            f"json: cannot unmarshal {_json_name(value)} into Go struct field {self.kind}.{path} of type {wanted}"
+            f"json: cannot unmarshal {_json_name(value)} into Go struct field {self.kind}.{path} "
+            f"of type {wanted}"
         )
 
 

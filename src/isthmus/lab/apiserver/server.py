@@ -26,6 +26,7 @@ from isthmus.lab.apiserver.kubelet import running_kubelets
 from isthmus.lab.plan import KUBELET_PORT
 
 _LOOPBACK = IPv4Address("127.0.0.1")
+_SERVICES = IPv4Network("10.96.0.0/16")
 _BACKLOG = 4096
 
 
@@ -34,34 +35,20 @@ class RunningServer:
     """A server that answers. `cluster` is its state, for those in the same process."""
 
     url: str
-    pki: pki.PkiFiles
+    files: pki.PkiFiles
     cluster: Cluster
 
     def access(self, identity: pki.Identity = pki.ADMIN) -> Access:
         """How to reach it as somebody, by default as the administrator; makes a new certificate."""
-        cert, key = pki.client_pair(self.pki, identity)
-        return self._access(cert=cert, key=key)
+        return pki.access(self.files, identity, server=self.url)
 
     def token_access(self, token: str) -> Access:
         """How to reach it with a bearer token; an empty one is nobody's."""
-        return self._access(token=token or None)
+        return Access(server=self.url, ca_pem=self.files.ca_cert.read_bytes(), token=token or None)
 
     def kubeconfig(self, name: str, identity: pki.Identity = pki.ADMIN) -> bytes:
         """A kubeconfig for it, with inline data only."""
-        return pki.kubeconfig(self.pki, identity, cluster=name, server=self.url)
-
-    def _access(
-        self, *, cert: bytes | None = None, key: bytes | None = None, token: str | None = None
-    ) -> Access:
-        return Access(
-            server=self.url,
-            ca_pem=self.pki.ca_cert.read_bytes(),
-            client_cert_pem=cert,
-            client_key_pem=key,
-            token=token,
-            token_file=None,
-            tls_server_name=None,
-        )
+        return pki.kubeconfig(self.files, identity, cluster=name, server=self.url)
 
 
 @asynccontextmanager
@@ -71,7 +58,7 @@ async def running_api_server(
     name: str = "test",
     address: IPv4Address = _LOOPBACK,
     port: int = 0,
-    service_cidr: IPv4Network = IPv4Network("10.96.0.0/16"),
+    service_cidr: IPv4Network = _SERVICES,
     bookmark_seconds: float = 60.0,
     kubelet_port: int = KUBELET_PORT,
 ) -> AsyncGenerator[RunningServer]:

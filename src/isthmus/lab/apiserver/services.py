@@ -6,6 +6,7 @@ Source: Kubernetes "Service" and "Service ClusterIP allocation" (the lower band 
 
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Network, ip_address
+from typing import Any
 
 from isthmus.lab.apiserver.errors import Cause, duplicate, invalid_value, required, unsupported
 from isthmus.lab.apiserver.names import label_faults, port_faults, subdomain_faults
@@ -146,7 +147,7 @@ def allocate(service: Object, others: Iterable[Object], cidr: IPv4Network) -> It
         yield from _allocate_node_ports(spec, others)
 
 
-def _claim(address: str, taken: set[object], cidr: IPv4Network) -> Iterator[Cause]:
+def _claim(address: str, taken: set[Any], cidr: IPv4Network) -> Iterator[Cause]:
     try:
         parsed = ip_address(address)
     except ValueError:
@@ -162,7 +163,7 @@ def _claim(address: str, taken: set[object], cidr: IPv4Network) -> Iterator[Caus
         yield invalid_value("spec.clusterIPs", [address], text)
 
 
-def _free(taken: set[object], cidr: IPv4Network) -> IPv4Address:
+def _free(taken: set[Any], cidr: IPv4Network) -> IPv4Address:
     """The first free address above the static band, else within it; the tenth is the cluster's DNS."""
     size = cidr.num_addresses - 2
     band = min(max(16, size // 16), 256)

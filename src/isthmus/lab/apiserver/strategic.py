@@ -1,7 +1,7 @@
 """Strategic merge patch: merge maps, and lists by the key that Kubernetes gives them. Pure.
 
 Source: the Kubernetes "strategic merge patch" design (`$patch`, `$retainKeys`, `$deleteFromPrimitiveList`,
-`$setElementOrder`) and the `patchStrategy` and `patchMergeKey` tags of its types, which the tables here repeat.
+`$setElementOrder`), and the `patchStrategy` and `patchMergeKey` tags of its types, repeated in tables here.
 """
 
 from collections.abc import Mapping
@@ -201,10 +201,9 @@ def _plain(value: Any) -> Any:
             if part is not None and not key.startswith("$")
         }
     if isinstance(value, list):
-        whole = [
-            part
-            for part in cast("list[Any]", value)
-            if not (isinstance(part, dict) and cast("Object", part).get("$patch") == "delete")
-        ]
-        return [_plain(part) for part in whole]
+        return [_plain(part) for part in cast("list[Any]", value) if not _is_removal(part)]
     return value
+
+
+def _is_removal(part: Any) -> bool:
+    return isinstance(part, dict) and cast("Object", part).get("$patch") == "delete"

@@ -1,4 +1,4 @@
-"""The paths below an object that are not its status: binding, eviction, scale, tokens and finalize. Synchronous."""
+"""The paths below an object, but for its status: binding, eviction, scale, token, finalize. Synchronous."""
 
 import time
 from typing import Any

@@ -1,6 +1,6 @@
 """Tables: what `kubectl get` prints, with the columns of Kubernetes' own printers. Pure but for the clock.
 
-What goes into a cell that needs more than one field is in `cells`. Kinds without a row here show name and age.
+Cells that need more than one field are in `cells`. Kinds without a row here show name and creation time.
 """
 
 from collections.abc import Callable, Mapping

@@ -21,7 +21,7 @@ class Event:
     """One change as the watchers of a kind see it; `added`, `modified` and `deleted` are shared bytes."""
 
     change: Change
-    _lines: dict[str, bytes] = field(default_factory=dict)
+    _lines: dict[str, bytes] = field(default_factory=dict[str, bytes])
 
     def line(self, type_: str) -> bytes:
         """The line for a watcher to whom the change is of that type (ADDED, MODIFIED, DELETED)."""

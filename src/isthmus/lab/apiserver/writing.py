@@ -29,13 +29,19 @@ from isthmus.lab.apiserver.store import Key, Stored
 
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 _LONGEST_BASE = 58
-_SERVER_OWNED = ("deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink", "managedFields")
-_STATUS_DROPPED = (kinds.DEPLOYMENTS, kinds.REPLICA_SETS, kinds.SERVICES, kinds.PODS)
-_STATUS_DROPPED += (kinds.NAMESPACES, kinds.POD_DISRUPTION_BUDGETS)
+_SERVER_OWNED = ("deletionTimestamp", "deletionGracePeriodSeconds", "generation", "managedFields", "selfLink")
+_STATUS_DROPPED = (
+    kinds.DEPLOYMENTS,
+    kinds.REPLICA_SETS,
+    kinds.SERVICES,
+    kinds.PODS,
+    kinds.NAMESPACES,
+    kinds.POD_DISRUPTION_BUDGETS,
+)
 
 
 def check_type(body: Any, kind: str, group_version: str) -> Object:
-    """The body as an object of that kind, with the fields that the kind has; 400 where it is something else."""
+    """The body as an object of that kind, with the fields that it has; 400 where it is something else."""
     return read_typed(body, kind, group_version)[0]
 
 
