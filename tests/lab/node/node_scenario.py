@@ -1,0 +1,178 @@
+"""Run in a box: a lab of two clusters whose nodes run pods, and what those pods see and do."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from isthmus.kube.access import access_from_file
+from isthmus.kube.client import Client, running_client
+from isthmus.kube.kinds import untyped
+from isthmus.lab.network import pod_namespaces, unmake_all
+from isthmus.lab.node.enter import entrance
+from isthmus.lab.plan import STATE, ClusterPlan
+from isthmus.lab.processes import NODE, LabProcess
+from isthmus.lab.up import bring_up
+
+POD = untyped("", "v1", "pods", "Pod")
+NAMESPACE = untyped("", "v1", "namespaces", "Namespace", namespaced=False)
+SERVICE = untyped("", "v1", "services", "Service")
+CONFIG_MAP = untyped("", "v1", "configmaps", "ConfigMap")
+_NS = "demo"
+_SERVER = """
+import http.server, signal, sys
+signal.signal(signal.SIGTERM, lambda *_: (print("terminated", flush=True), sys.exit(0)))
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.end_headers(); self.wfile.write(self.client_address[0].encode())
+http.server.ThreadingHTTPServer(("", 8080), Handler).serve_forever()
+"""
+
+
+def pod(name: str, container: dict[str, Any], **spec: Any) -> dict[str, Any]:
+    whole = {"name": "main", "image": "isthmus/client"} | container
+    meta = {"name": name, "labels": {"app": name}}
+    return {"metadata": meta, "spec": {"containers": [whole], "terminationGracePeriodSeconds": 3} | spec}
+
+
+def enter(plan: ClusterPlan, name: str, *command: str) -> str:
+    found = entrance(plan.directory, _NS, name, None, list(command))
+    done = subprocess.run(found.argv, env=found.env, capture_output=True, text=True, timeout=10)
+    return (done.stdout + done.stderr).strip()
+
+
+async def until(client: Client, name: str, met: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    async with asyncio.timeout(15):
+        while True:
+            found = await client.get(POD, name, _NS)
+            if met(found):
+                return found
+            await asyncio.sleep(0.02)
+
+
+async def gone(client: Client, name: str) -> None:
+    async with asyncio.timeout(15):
+        while True:
+            if name not in [found["metadata"]["name"] for found in (await client.list(POD, _NS)).items]:
+                return
+            await asyncio.sleep(0.02)
+
+
+def ready(found: dict[str, Any]) -> bool:
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in found["status"].get("conditions", []))
+
+
+async def logs(client: Client, name: str, **query: str) -> str:
+    return (await client.request("GET", POD.path(_NS, name, "log"), params=query)).decode()
+
+
+async def check_pods(client: Client, plan: ClusterPlan) -> None:
+    """Init containers, probes, volumes that change, users and rights, /dev/stdout, hooks and termination."""
+    await client.create(CONFIG_MAP, {"metadata": {"name": "settings"}, "data": {"a": "1"}}, _NS)
+    server = {
+        "command": ["python3", "-c", _SERVER],
+        "ports": [{"name": "http", "containerPort": 8080}],
+        "readinessProbe": {"httpGet": {"port": "http"}, "periodSeconds": 1},
+        "lifecycle": {"preStop": {"exec": {"command": ["sh", "-c", "echo stopping > /proc/1/fd/1"]}}},
+        "securityContext": {"runAsUser": 1337, "runAsGroup": 1337, "readOnlyRootFilesystem": True},
+        "volumeMounts": [{"name": "settings", "mountPath": "/settings"}],
+    }
+    rules = "iptables -t nat -A OUTPUT -p tcp -m owner --uid-owner 1337 -j RETURN && iptables-save -t nat"
+    init = {
+        "name": "init",
+        "image": "isthmus/proxyv2",
+        "command": ["sh", "-c", rules],
+        "securityContext": {"capabilities": {"add": ["NET_ADMIN"]}},
+    }
+    volumes = [{"name": "settings", "configMap": {"name": "settings"}}]
+    await client.create(POD, pod("web", server, initContainers=[init], volumes=volumes), _NS)
+    await until(client, "web", ready)
+    assert "--uid-owner 1337 -j RETURN" in await logs(client, "web", container="init")
+    assert enter(plan, "web", "id", "-u") == "1337"
+    assert "Read-only" in enter(plan, "web", "touch", "/x")
+    await client.patch(CONFIG_MAP, "settings", {"data": {"a": "2"}}, _NS)
+    await asyncio.sleep(0.3)
+    assert enter(plan, "web", "cat", "/settings/a") == "2"
+    following = asyncio.create_task(logs(client, "web", container="main", follow="true"))
+    await asyncio.sleep(0.2)
+    await client.delete(POD, "web", _NS)
+    await gone(client, "web")
+    assert [line for line in (await following).splitlines() if "GET" not in line] == [
+        "stopping",
+        "terminated",
+    ]
+    assert pod_namespaces(plan) == []
+
+
+async def check_services(client: Client, plan: ClusterPlan, other: ClusterPlan) -> None:
+    """Names, ClusterIPs, a pod that reaches itself, source addresses, across clusters, and refusals."""
+    for name in ("web", "empty"):
+        spec = {"selector": {"app": name}, "ports": [{"name": "http", "port": 80, "targetPort": "http"}]}
+        await client.create(SERVICE, {"metadata": {"name": name}, "spec": spec}, _NS)
+    server = {
+        "command": ["python3", "-c", _SERVER],
+        "ports": [{"name": "http", "containerPort": 8080}],
+        "readinessProbe": {"tcpSocket": {"port": "http"}, "periodSeconds": 1},
+    }
+    await client.create(POD, pod("web", server), _NS)
+    await client.create(POD, pod("client", {"command": ["sleep", "1000"]}), _NS)
+    web = (await until(client, "web", ready))["status"]["podIP"]
+    own = (await until(client, "client", ready))["status"]["podIP"]
+    await asyncio.sleep(0.3)
+    service = (await client.get(SERVICE, "web", _NS))["spec"]["clusterIP"]
+    assert enter(plan, "client", "curl", "-sS", "-m2", "http://web.demo.svc.cluster.local") == own
+    assert enter(plan, "client", "curl", "-sS", "-m2", f"http://{web}:8080") == own
+    assert enter(plan, "web", "curl", "-sS", "-m2", f"http://{service}") == str(plan.pod_cidr[1])
+    began = time.monotonic()
+    assert "Couldn't connect" in enter(plan, "client", "curl", "-sS", "-m2", "http://empty")
+    assert "resolve host" in enter(plan, "client", "curl", "-sS", "-m2", "http://nosuch.example")
+    assert time.monotonic() - began < 1.5
+    token = "/var/run/secrets/kubernetes.io/serviceaccount"
+    version = f'curl -sS --cacert {token}/ca.crt -H "Authorization: Bearer $(cat {token}/token)"'
+    assert "gitVersion" in enter(plan, "client", "sh", "-c", f"{version} https://kubernetes.default/version")
+    assert "gitVersion" in enter(plan, "client", "curl", "-sSk", "-m2", f"{other.api_url}/version")
+
+
+async def check_crash(client: Client, plan: ClusterPlan) -> None:
+    """A node that is killed takes its pods along; started again, it runs them anew and counts that."""
+    process = LabProcess(plan, NODE)
+    os.kill(int((plan.directory / "run" / "node.pid").read_text()), signal.SIGKILL)
+    await asyncio.sleep(0.3)
+    assert not [p for p in Path("/proc").glob("[0-9]*/cmdline") if b"run/pods" in p.read_bytes()]
+    await process.start()
+    found = await until(client, "web", lambda p: p["status"]["containerStatuses"][0]["restartCount"] == 1)
+    await until(client, "web", ready)
+    assert found["status"]["containerStatuses"][0]["restartCount"] == 1
+
+
+async def scenario(plans: list[ClusterPlan]) -> None:
+    west, east = plans
+    async with running_client(access_from_file(west.kubeconfig)) as client:
+        await client.create(NAMESPACE, {"metadata": {"name": _NS}})
+        await asyncio.sleep(0.5)  # the controllers make its service account
+        await check_pods(client, west)
+        await check_services(client, west, east)
+        await check_crash(client, west)
+        began = time.monotonic()
+        await client.create(POD, pod("quick", {"command": ["sleep", "1000"]}), _NS)
+        await until(client, "quick", ready)
+        print(f"pod ready after {time.monotonic() - began:.3f} s")
+
+
+def main() -> None:
+    """Fails by an exception."""
+    before = sorted(Path("/run").iterdir())
+    asyncio.run(scenario(bring_up(["west", "east"], print)))
+    unmake_all()
+    assert not STATE.exists()
+    assert sorted(Path("/run").iterdir()) == before
+    left = [p.read_bytes() for p in Path("/proc").glob("[0-9]*/cmdline")]
+    assert not [command for command in left if b"isthmus.lab." in command], left
+
+
+if __name__ == "__main__":
+    main()
