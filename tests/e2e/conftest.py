@@ -13,8 +13,9 @@ from isthmus.lab.demo.observe import Observed, running_prober
 from isthmus.lab.demo.run import prepare
 from isthmus.lab.down import take_down
 from isthmus.lab.plan import ClusterPlan
-from isthmus.lab.up import DEFAULT_CLUSTERS, bring_up, check_machine
+from isthmus.lab.up import check_machine, running_lab
 from isthmus.lib.errors import UserError
+from tests.e2e.commands import lab
 
 _HERE = Path(__file__).parent
 _SKIPPED: list[str] = []
@@ -56,7 +57,8 @@ class Mesh:
 
 @pytest.fixture
 def plans(machine: None) -> Sequence[ClusterPlan]:
-    return bring_up(DEFAULT_CLUSTERS, lambda text: None)
+    lab("up")
+    return running_lab()
 
 
 @pytest_asyncio.fixture

@@ -1,7 +1,9 @@
 """The real kubectl works against the lab."""
 
+import asyncio
 import json
 
+from isthmus.lab.demo.steps import pods_of
 from tests.e2e.commands import isthmus, kubectl, lab, pods
 from tests.e2e.conftest import Mesh
 
@@ -49,12 +51,14 @@ async def test_commands_run_in_pods_with_their_exit_codes(mesh: Mesh) -> None:
 
 
 async def test_rollout_replaces_every_pod_and_loses_no_request(mesh: Mesh) -> None:
-    before = {pod["metadata"]["name"] for pod in pods("west", "demo", "app=echo")}
-    patch = {"spec": {"template": {"metadata": {"annotations": {"rolled": mesh.primary.plan.netns}}}}}
-    kubectl("west", "patch", "deployment", "echo", "-n", "demo", "-p", json.dumps(patch))
-    kubectl("west", "rollout", "status", "deployment/echo", "-n", "demo", "--timeout=60s")
-    answers = await mesh.observed.sample(100)
-    assert not [who for who in answers if who.rpartition("/")[2] in before]
+    before = await pods_of(mesh.primary)
+    patch = {"spec": {"template": {"metadata": {"annotations": {"rolled": "yes"}}}}}
+    await asyncio.to_thread(
+        kubectl, "west", "patch", "deployment", "echo", "-n", "demo", "-p", json.dumps(patch)
+    )
+    status = ("rollout", "status", "deployment/echo", "-n", "demo", "--timeout=60s")
+    await asyncio.to_thread(kubectl, "west", *status)
+    assert not before & (await mesh.observed.sample(100)).keys()
+    await asyncio.to_thread(kubectl, "west", "rollout", "undo", "deployment/echo", "-n", "demo")
+    await asyncio.to_thread(kubectl, "west", *status)
     assert mesh.observed.failures() == []
-    kubectl("west", "rollout", "undo", "deployment/echo", "-n", "demo")
-    kubectl("west", "wait", "--for=condition=Available", "deployment/echo", "-n", "demo", "--timeout=60s")

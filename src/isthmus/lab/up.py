@@ -1,7 +1,6 @@
 """`isthmus lab up`: make clusters, all at once, or leave nothing behind."""
 
 import asyncio
-import json
 import os
 import re
 import shutil
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 from isthmus.lab.network import clusters_up, make_cluster, make_hub, unmake_all
 from isthmus.lab.pki import make_cluster_pki
 from isthmus.lab.plan import HOST_INTERFACE, MOST_CLUSTERS, STATE, ClusterPlan, plan_clusters
+from isthmus.lab.plan_file import read_neighbours, write_plan
 from isthmus.lab.processes import API_SERVER, CONTROLLERS, NAMES, NODE, LabProcess
 from isthmus.lib.errors import UserError
 
@@ -71,10 +71,9 @@ def running_lab() -> list[ClusterPlan]:
     """The clusters of the lab on this machine, in their own order; none when no lab is up."""
     for name in clusters_up():
         try:
-            names = json.loads((STATE / name / "plan.json").read_bytes())["clusters"]
+            return read_neighbours(STATE / name)
         except (OSError, ValueError):
             continue
-        return plan_clusters(names)
     return []
 
 
@@ -121,17 +120,16 @@ async def _make(plans: Sequence[ClusterPlan], say: Say) -> None:
     try:
         async with asyncio.TaskGroup() as group:
             for plan in plans:
-                group.create_task(_make_one(plan, [each.name for each in plans], say))
+                group.create_task(_make_one(plan, plans, say))
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from None
 
 
-async def _make_one(plan: ClusterPlan, names: Sequence[str], say: Say) -> None:
+async def _make_one(plan: ClusterPlan, plans: Sequence[ClusterPlan], say: Say) -> None:
     plan.directory.mkdir(parents=True, mode=0o755)
     make_cluster(plan)
     make_cluster_pki(plan)
-    content = {"name": plan.name, "index": plan.index, "clusters": list(names)}
-    (plan.directory / "plan.json").write_text(json.dumps(content))
+    write_plan(plan, plans)
     await LabProcess(plan, API_SERVER).start()
     await asyncio.gather(LabProcess(plan, CONTROLLERS).start(), LabProcess(plan, NODE).start())
     say(f"Cluster {plan.name} is up: {plan.api_url}, pods in {plan.pod_cidr}.")

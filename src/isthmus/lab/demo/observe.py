@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -80,11 +81,11 @@ class Observed:
                 await self._arrived.wait()
 
     async def sample(self, count: int, *, timeout: float = 60.0) -> dict[str, int]:
-        """The next `count` proper answers, counted by who gave them, sorted by name."""
-        start = len(self.answers)
+        """The next `count` proper answers from now on, counted by who gave them, sorted by name."""
+        now = time.monotonic()
         async with asyncio.timeout(timeout):
             while True:
-                proper = [answer.who for answer in self.answers[start:] if not answer.failed]
+                proper = [answer.who for answer in self.since(now) if not answer.failed]
                 if len(proper) >= count:
                     return dict(sorted(Counter(proper[:count]).items()))
                 await self._arrived.wait()
