@@ -139,6 +139,11 @@ def test_addresses_that_mean_oneself_are_refused(address: str):
         endpoint_address(address)
 
 
+def test_an_address_of_an_interface_is_refused():
+    with pytest.raises(ValueError, match="interface"):
+        endpoint_address("fd00::1%eth0")
+
+
 def test_ipv6_is_canonical():
     assert endpoint_address("FD00:0::1", "IPv6") == "fd00::1"
 

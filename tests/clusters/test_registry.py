@@ -307,6 +307,33 @@ async def test_the_oldest_secret_wins_a_name_and_the_loser_takes_its_place():
 
 
 @in_virtual_time
+async def test_a_key_that_moves_to_another_secret_keeps_its_cluster():
+    world = world_of("east")
+    world.put_secret("a", east=world.kubeconfig("east"))
+    async with running_mesh(world) as mesh:
+        await mesh.clusters.settled()
+        mesh.told.clear()
+        world.put_secret("b", east=world.kubeconfig("east"), created="2026-01-02T00:00:00Z")
+        world.remove_secret("a")
+        await asyncio.sleep(60)
+        assert mesh.told == []
+        assert mesh.status("east").secret == "istio-system/b"
+
+
+@in_virtual_time
+async def test_unreadable_secrets_are_told_and_keep_nobody_from_being_ready():
+    world = world_of()
+    world["home"].forbidden = {"secrets"}
+    async with running_mesh(world) as mesh:
+        await mesh.clusters.settled()
+        assert mesh.addresses() == [HOME]
+        assert "cluster Secrets in istio-system cannot be read: 403" in mesh.status("home").remarks[0]
+        world["home"].forbidden = set()
+        await asyncio.sleep(2)
+        assert mesh.status("home").remarks == ()
+
+
+@in_virtual_time
 async def test_a_secret_cannot_take_the_own_clusters_name():
     world = world_of("east")
     world.put_secret("s", home=world.kubeconfig("east"))

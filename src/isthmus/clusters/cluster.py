@@ -84,7 +84,7 @@ class Cluster:
             if trial is not None:
                 trial.end()
         self._in_force = self._next = None
-        _log.info("cluster removed", cluster=self.name)
+        _log.info("cluster state", cluster=self.name, state=State.REMOVED.value)
 
     @property
     def server(self) -> str:
@@ -116,6 +116,7 @@ class Cluster:
 
     async def _follow(self, trial: _Trial) -> NoReturn:
         """Keep a session of this credential running: where a fault of our own ends one, another follows."""
+        structlog.contextvars.bind_contextvars(cluster=self.name)
         backoff = Backoff()
         while True:
             session = trial.session = Session(self._intake(), partial(self._progressed, trial))

@@ -1,6 +1,7 @@
 """Derives what the mesh sees from what its clusters say. Pure; it keeps nothing and looks nothing up."""
 
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from typing import Protocol as Interface
 
 from isthmus.clusters.parts import Backend, ServicePart, ServicePort, SlicePart
@@ -129,6 +130,6 @@ def union(parts: Iterable[Mapping[int, tuple[Endpoint, ...]]]) -> dict[int, tupl
         for number, endpoints in part.items():
             together.setdefault(number, []).append(endpoints)
     return {
-        number: pieces[0] if len(pieces) == 1 else tuple(e for piece in pieces for e in piece)
+        number: pieces[0] if len(pieces) == 1 else tuple(chain.from_iterable(pieces))
         for number, pieces in sorted(together.items())
     }

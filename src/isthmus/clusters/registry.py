@@ -7,14 +7,14 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NoReturn
 
 import structlog
 
 from isthmus.clusters.api import Connect, connected
 from isthmus.clusters.cluster import Cluster
-from isthmus.clusters.health import State
+from isthmus.clusters.health import State, observe
 from isthmus.clusters.intake import Intake
 from isthmus.clusters.roster import (
     MULTI_CLUSTER_LABEL,
@@ -78,6 +78,7 @@ class Clusters:
         self._claims: dict[Ref, tuple[Claim, ...]] = {}
         self._roster = Roster({}, ())
         self._listed = False
+        self._secrets_watch: WatchState | None = None
         self._refusals: dict[str, float] = {}
         self._own_complete = asyncio.Event()
         self._secrets_answered = asyncio.Event()
@@ -97,6 +98,7 @@ class Clusters:
             )
 
     def _secrets_reported(self, watch: WatchState) -> None:
+        self._secrets_watch = observe(self._secrets_watch, watch)
         if watch.phase is not Phase.LISTING:
             self._secrets_answered.set()
 
@@ -193,6 +195,7 @@ class Clusters:
             describe(member.cluster, member.claim, refusal=member.refusal, same_as=self._same.get(name))
             for name, member in sorted(self._members.items())
         ]
+        watched = [each if each.secret else self._with_secrets(each) for each in watched]
         refused = [
             self._refused(claim, claim.refusal)
             for name, claim in sorted(self._roster.winners.items())
@@ -203,6 +206,15 @@ class Clusters:
             *refused,
             *(self._refused(loser.claim, loser.reason) for loser in self._roster.losers),
         )
+
+    def _with_secrets(self, own: ClusterStatus) -> ClusterStatus:
+        """The own cluster's status, and what is amiss with reading its cluster Secrets."""
+        watch = self._secrets_watch
+        if watch is None:
+            return own
+        broken = f"cluster Secrets in {self._namespace} cannot be read: {watch.error}"
+        remarks = (broken, *own.remarks) if watch.phase is Phase.FAILED else own.remarks
+        return replace(own, remarks=remarks, rejected=(*own.rejected, *watch.rejected))
 
     def _refused(self, claim: Claim, reason: str) -> ClusterStatus:
         since = self._refusals[reason]

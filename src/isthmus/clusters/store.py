@@ -169,7 +169,8 @@ class ClusterStore:
                 self._slices_of_pod.add(Ref(name.namespace, pod), name)
             if node:
                 self._slices_on_node.add(node, name)
-        return self._endpoints_changed({part.service} if old is None else {old.service, part.service})
+        services = {part.service} if old is None else {old.service, part.service}
+        return Changes(endpoints=self._forget_known(services))
 
     def drop_slice(self, name: Ref) -> Changes:
         """An EndpointSlice or Endpoints is gone."""
@@ -177,7 +178,7 @@ class ClusterStore:
         if old is None:
             return _NOTHING
         self._unindex_slice(name, old)
-        return self._endpoints_changed({old.service})
+        return Changes(endpoints=self._forget_known((old.service,)))
 
     def _unindex_slice(self, name: Ref, old: SlicePart) -> None:
         self._slices_of_service.discard(old.service, name)
@@ -265,13 +266,13 @@ class ClusterStore:
     def _pods_changed(self, pods: set[Ref], slices: Iterable[Ref] = ()) -> Changes:
         touched = {name for pod in pods for name in self._slices_of_pod[pod]}.union(slices)
         services = {self._slices[name].service for name in touched}
-        return replace(self._endpoints_changed(services), workloads=self._keys(pods))
+        return Changes(endpoints=self._forget_known(services), workloads=self._keys(pods))
 
-    def _endpoints_changed(self, services: Iterable[ServiceKey]) -> Changes:
+    def _forget_known(self, services: Iterable[ServiceKey]) -> frozenset[ServiceKey]:
         """Slices of a service that this cluster does not have change nothing."""
         known = frozenset(key for key in services if key in self._services)
         self._forget(known)
-        return Changes(endpoints=known)
+        return known
 
     def _forget(self, services: Iterable[ServiceKey]) -> None:
         for key in services:
