@@ -62,7 +62,7 @@ class RealServer:
 
 
 def find_assets() -> Path | None:
-    """The folder that KUBEBUILDER_ASSETS names, None where it is not set; UserError where a part is missing."""
+    """The folder that KUBEBUILDER_ASSETS names, None where it is not set. UserError: it lacks a part."""
     named = os.environ.get(VARIABLE)
     if not named:
         return None

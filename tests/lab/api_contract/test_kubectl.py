@@ -1,0 +1,166 @@
+"""The real kubectl against the server: what a person types works, and says what it says everywhere."""
+
+import asyncio
+import json
+import os
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from isthmus.lab import pki
+from isthmus.lib.binaries import find_kubectl
+from tests.lab.api_contract.api import Api
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    code: int
+    out: str
+    err: str
+
+
+Kubectl = Callable[..., Coroutine[Any, Any, Said]]
+
+
+@pytest.fixture
+def kubectl(api: Api, tmp_path: Path) -> Kubectl:
+    """Run kubectl as the administrator; `stdin` is text, or objects that are sent as YAML."""
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_bytes(pki.kubeconfig(api.files, pki.ADMIN, cluster="test", server=api.url))
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "KUBECONFIG": str(kubeconfig)}
+
+    async def run(*arguments: str, stdin: Any = "") -> Said:
+        process = await asyncio.create_subprocess_exec(
+            str(find_kubectl()),
+            *arguments,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=environment,
+        )
+        text = stdin if isinstance(stdin, str) else yaml.safe_dump_all(stdin)
+        out, err = await process.communicate(text.encode())
+        assert process.returncode is not None
+        return Said(process.returncode, out.decode(), err.decode())
+
+    return run
+
+
+def _deployment(namespace: str, image: str) -> dict[str, Any]:
+    labels = {"app": "web"}
+    container = {"name": "web", "image": image, "ports": [{"containerPort": 8080}]}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "web", "namespace": namespace},
+        "spec": {"replicas": 2, "selector": {"matchLabels": labels}, "template": template},
+    }
+
+
+async def test_apply_creates_changes_and_leaves_alone(api: Api, kubectl: Kubectl) -> None:
+    namespace = (await api.namespace()).rpartition("/")[2]
+    for image, word in (("web:1", "created"), ("web:2", "configured"), ("web:2", "unchanged")):
+        said = await kubectl("apply", "-f", "-", stdin=[_deployment(namespace, image)])
+        assert said.out == f"deployment.apps/web {word}\n", said.err
+    said = await kubectl("get", "deploy", "web", "-n", namespace, "-o", "json")
+    found = json.loads(said.out)
+    assert found["spec"]["template"]["spec"]["containers"][0]["image"] == "web:2"
+    assert found["metadata"]["generation"] == 2
+
+
+async def test_typed_commands_create_objects(api: Api, kubectl: Kubectl) -> None:
+    namespace = (await api.namespace()).rpartition("/")[2]
+    for arguments in (
+        ("configmap", "one", "--from-literal=a=b"),
+        ("secret", "generic", "one", "--from-literal=password=hidden"),
+        ("service", "clusterip", "one", "--tcp=80:8080"),
+        ("deployment", "one", "--image=example/app"),
+        ("role", "one", "--verb=get,list", "--resource=pods"),
+        ("rolebinding", "one", "--role=one", "--user=ann"),
+    ):
+        said = await kubectl("create", *arguments, "-n", namespace)
+        assert said.code == 0, said.err
+        assert said.out.endswith("/one created\n")
+    said = await kubectl("get", "secret", "one", "-n", namespace, "-o", "jsonpath={.data.password}")
+    assert said.out == "aGlkZGVu"
+
+
+async def test_get_prints_tables_and_describe_prints_all(api: Api, kubectl: Kubectl) -> None:
+    namespace = (await api.namespace()).rpartition("/")[2]
+    await kubectl("run", "one", "--image=example/app:1", "--port=80", "-n", namespace)
+    said = await kubectl("get", "pods", "-n", namespace)
+    header, row = said.out.splitlines()
+    assert header.split() == ["NAME", "READY", "STATUS", "RESTARTS", "AGE"]
+    assert row.split()[:4] == ["one", "0/1", "Pending", "0"]
+    described = (await kubectl("describe", "pod", "one", "-n", namespace)).out
+    assert "Service Account:  default" in described
+    assert "Image:        example/app:1" in described
+
+
+async def test_labels_annotations_and_waits(api: Api, kubectl: Kubectl) -> None:
+    namespace = (await api.namespace()).rpartition("/")[2]
+    await kubectl("create", "configmap", "one", "-n", namespace)
+    assert (await kubectl("label", "cm", "one", "a=b", "-n", namespace)).out == "configmap/one labeled\n"
+    assert (await kubectl("annotate", "cm", "one", "c=d", "-n", namespace)).code == 0
+    refused = await kubectl("label", "cm", "one", "a=z", "-n", namespace)
+    assert "already has a value (b), and --overwrite is false" in refused.err
+    wait = ("wait", "cm/one", "--for=jsonpath={.metadata.annotations.c}=d", "--timeout=5s", "-n", namespace)
+    assert (await kubectl(*wait)).out == "configmap/one condition met\n"
+
+
+async def test_delete_waits_until_the_object_is_gone(api: Api, kubectl: Kubectl) -> None:
+    namespace = (await api.namespace()).rpartition("/")[2]
+    await kubectl("create", "configmap", "one", "-n", namespace)
+    async with asyncio.TaskGroup() as group:
+        wait = ("wait", "--for=delete", "cm/one", "--timeout=10s", "-n", namespace)
+        waiting = group.create_task(kubectl(*wait))
+        said = await kubectl("delete", "cm", "one", "-n", namespace)
+    assert said.out.startswith('configmap "one" deleted')
+    assert waiting.result().code == 0
+    missing = await kubectl("get", "cm", "one", "-n", namespace)
+    assert missing.err == 'Error from server (NotFound): configmaps "one" not found\n'
+    assert missing.code == 1
+
+
+async def test_errors_read_as_they_do_everywhere(api: Api, kubectl: Kubectl) -> None:
+    namespace = (await api.namespace()).rpartition("/")[2]
+    body = _deployment(namespace, "web:1")
+    body["spec"]["selector"] = {"matchLabels": {"app": "other"}}
+    said = await kubectl("create", "-f", "-", stdin=[body])
+    assert said.err.startswith(
+        'The Deployment "web" is invalid: spec.template.metadata.labels: Invalid value'
+    )
+    mistyped = _deployment(namespace, "web:1")
+    mistyped["spec"]["replica"] = 3
+    said = await kubectl("apply", "-f", "-", stdin=[mistyped])
+    assert 'strict decoding error: unknown field "spec.replica"' in said.err
+    await kubectl("create", "cm", "one", "-n", namespace)
+    said = await kubectl("create", "cm", "one", "-n", namespace)
+    assert said.err == 'error: failed to create configmap: configmaps "one" already exists\n'
+
+
+async def test_rights_can_be_asked_for_oneself_and_for_others(kubectl: Kubectl) -> None:
+    assert (await kubectl("auth", "can-i", "delete", "nodes")).out == "yes\n"
+    denied = await kubectl("auth", "can-i", "delete", "nodes", "--as=joe")
+    assert (denied.out, denied.code) == ("no\n", 1)
+    assert "kubernetes-admin" in (await kubectl("auth", "whoami")).out
+
+
+async def test_scaling_and_rolling_out_change_the_deployment(api: Api, kubectl: Kubectl) -> None:
+    namespace = (await api.namespace()).rpartition("/")[2]
+    await kubectl("apply", "-f", "-", stdin=[_deployment(namespace, "web:1")])
+    assert (await kubectl("scale", "deploy/web", "--replicas=5", "-n", namespace)).code == 0
+    assert (await kubectl("set", "image", "deploy/web", "web=web:3", "-n", namespace)).code == 0
+    assert (await kubectl("rollout", "restart", "deploy/web", "-n", namespace)).code == 0
+    found = json.loads((await kubectl("get", "deploy", "web", "-n", namespace, "-o", "json")).out)
+    assert found["spec"]["replicas"] == 5
+    template = found["spec"]["template"]
+    assert template["spec"]["containers"][0]["image"] == "web:3"
+    assert "kubectl.kubernetes.io/restartedAt" in template["metadata"]["annotations"]
