@@ -1,8 +1,9 @@
 import sys
+from pathlib import Path
 
 import pytest
 
-from isthmus.lab.images import ImageUnknownError, find_image
+from isthmus.lab.images import ImageUnknownError, find_image, open_to_all
 
 
 @pytest.mark.parametrize(
@@ -40,3 +41,20 @@ def test_no_bind_hides_in_another() -> None:
     targets = [bind.target for bind in find_image("isthmus/echo").binds]
     nested = [(a, b) for a in targets for b in targets if a != b and b.startswith(a + "/")]
     assert nested == []
+
+
+def test_what_only_root_can_read_is_copied_for_everybody(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    (closed / "package").mkdir(parents=True)
+    (closed / "package" / "module.py").write_text("x = 1")
+    (closed / "link").symlink_to("package")
+    closed.chmod(0o755)
+    assert open_to_all(closed, tmp_path / "copies") == closed
+    (closed / "package" / "module.py").chmod(0o600)
+    (closed / "package").chmod(0o700)
+    copy = open_to_all(closed, tmp_path / "copies")
+    assert copy != closed
+    assert (copy / "package" / "module.py").stat().st_mode & 0o777 == 0o644
+    assert (copy / "package").stat().st_mode & 0o777 == 0o755
+    assert (copy / "link").is_symlink()
+    assert open_to_all(closed, tmp_path / "copies") == copy

@@ -7,12 +7,18 @@ add an image, add a line to `_PROGRAMS`.
 """
 
 import os
+import shutil
+import stat
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
+from itertools import chain, islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import isthmus
+from isthmus.lab.plan import STATE
 from isthmus.lib.binaries import find_envoy
 
 PROGRAMS_FOLDER = "/opt/isthmus/bin"
@@ -30,6 +36,9 @@ _SYSTEM_ETC = (
     "alternatives", "ca-certificates", "ethertypes", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime",
     "pki", "protocols", "services", "ssl",
 )  # fmt: skip
+_COPIES = STATE / "python"
+_LOOKED_AT = 500
+"""Entries of a folder."""
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 _USERS = """root:x:0:0:root:/root:/bin/sh
 istio-proxy:x:1337:1337:istio-proxy:/home/istio-proxy:/bin/sh
@@ -78,7 +87,7 @@ def find_image(reference: str) -> RootFilesystem:
             f" it knows {', '.join(_PROGRAMS)}, with any tag"
         )
     system, links = _system()
-    python = _outermost(Bind(source, target) for target, source in _python_folders())
+    python = _python()
     envoy = [Bind(str(find_envoy()), f"{PROGRAMS_FOLDER}/envoy")] if "envoy" in programs else []
     scripts = [
         (f"{PROGRAMS_FOLDER}/isthmus", _isthmus_script(), 0o755),
@@ -126,14 +135,50 @@ def _devices() -> list[Bind]:
     return [Bind(f"/dev/{name}", f"/dev/{name}", read_only=False) for name in _DEVICES]
 
 
-def _python_folders() -> Iterable[tuple[str, str]]:
-    """Folders that this Python needs: (as it names them, where they really are)."""
+@cache
+def _python() -> list[Bind]:
+    """Folders that this Python needs, at the paths by which it names them."""
     source = Path(isthmus.__file__).parent.parent
     hops = [Path(sys.executable)]
     while hops[-1].is_symlink() and len(hops) < 16:
         hops.append(Path(os.path.normpath(hops[-1].parent / os.readlink(hops[-1]))))
     folders = [Path(sys.prefix), Path(sys.base_prefix), source, *(hop.parent for hop in hops)]
-    return [(str(folder), os.path.realpath(folder)) for folder in folders]
+    needed = _outermost(Bind(os.path.realpath(folder), str(folder)) for folder in folders)
+    return [Bind(str(open_to_all(Path(each.source), _COPIES)), each.target) for each in needed]
+
+
+def prepare_images() -> None:
+    """Do now what would else delay the first container: copy what only root can read."""
+    _python()
+
+
+def open_to_all(folder: Path, copies: Path) -> Path:
+    """The folder, or where it was made for its owner only (a strict umask) a copy that everybody can read.
+
+    Containers do not all run as root. The first entries tell: a umask closes all or nothing.
+    """
+    if all(map(_is_open, islice(chain([folder], folder.rglob("*")), _LOOKED_AT))):
+        return folder
+    target = copies / folder.relative_to("/")
+    if not target.exists():
+        copies.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=copies) as unfinished:
+            copy = shutil.copytree(folder, Path(unfinished) / "copy", symlinks=True)
+            for path in chain([copy], copy.rglob("*")):
+                if not path.is_symlink():
+                    path.chmod(
+                        path.stat().st_mode | (0o055 if path.is_dir() or os.access(path, os.X_OK) else 0o044)
+                    )
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if not target.exists():  # another node of this lab may have been quicker
+                copy.rename(target)
+    return target
+
+
+def _is_open(path: Path) -> bool:
+    mode = path.lstat().st_mode
+    wanted = stat.S_IROTH | (stat.S_IXOTH if stat.S_ISDIR(mode) else 0)
+    return stat.S_ISLNK(mode) or mode & wanted == wanted
 
 
 def _outermost(binds: Iterable[Bind]) -> list[Bind]:

@@ -12,6 +12,7 @@ from isthmus.kube.client import Client, running_client
 from isthmus.kube.kinds import ENDPOINT_SLICE, SERVICE, Kind
 from isthmus.kube.objects import EndpointSlice, Service
 from isthmus.kube.watch import Event, Removed, Synced, Upserted, watch_kind
+from isthmus.lab.images import prepare_images
 from isthmus.lab.leftovers import end_processes, lives_in, namespace_of
 from isthmus.lab.network import NETNS_FOLDER, pod_namespaces, remove_namespaces
 from isthmus.lab.node.configs import CONFIG_KINDS, ConfigName, Configs
@@ -42,6 +43,7 @@ async def running_node(plan: ClusterPlan) -> AsyncGenerator[None]:
     Must run as root in the node's network namespace. Its pods end with it.
     """
     remove_leftovers(plan)
+    prepare_images()
     access = access_from_file(plan.directory / "node.kubeconfig")
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(running_client(access))

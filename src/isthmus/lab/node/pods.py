@@ -12,20 +12,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import structlog
-
 from isthmus.kube.client import Client
 from isthmus.kube.errors import ApiError, Unreachable
 from isthmus.kube.objects import Service
 from isthmus.lab.node.admission import refusal
 from isthmus.lab.node.configs import ConfigName, Configs
 from isthmus.lab.node.containers import ContainerRun
+from isthmus.lab.node.ending import Ending
 from isthmus.lab.node.enter import state_folder
 from isthmus.lab.node.environment import ConfigMissingError, Placement
 from isthmus.lab.node.events import Events
 from isthmus.lab.node.launching import PodPlace, lookup_in
-from isthmus.lab.node.podspec import POD, Container, Pod, is_sidecar
-from isthmus.lab.node.publishing import Conditions, StatusPublisher
+from isthmus.lab.node.podspec import Container, Pod, is_sidecar
+from isthmus.lab.node.publishing import Conditions, StatusPublisher, remove_object
 from isthmus.lab.node.pulse import Pulse
 from isthmus.lab.node.records import ContainerRecord, Waiting
 from isthmus.lab.node.sandbox import PodAddresses, Sandbox, SandboxError, running_sandbox
@@ -37,7 +36,6 @@ from isthmus.lib.backoff import Backoff
 from isthmus.lib.lifecycle import TaskScope, task_scope
 
 _CONFIG_RETRY = 5.0
-_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +65,7 @@ class PodRun:
         self._sandbox: Sandbox | None = None
         self._address = ""
         self._began = datetime.now(UTC)
-        self._ending = asyncio.Event()
-        self._deadline = float("inf")
-        self._killer: asyncio.TimerHandle | None = None
+        self._ending = Ending(self._kill_all)
         self._gone = False
         self._place: PodPlace | None = None
         self._configs_changed = Pulse()
@@ -82,13 +78,13 @@ class PodRun:
         if self._place is not None:
             self._place.pod = pod
         if pod.metadata.deletion_timestamp:
-            self._end_within(pod.metadata.deletion_grace_period_seconds)
+            self._ending.within(pod.metadata.deletion_grace_period_seconds)
         self._publisher.wake()
 
     def removed(self) -> None:
         """The Pod's object is gone: end at once, there is nobody left to tell."""
         self._gone = True
-        self._end_within(0)
+        self._ending.within(0)
 
     def configs_changed(self, name: ConfigName) -> None:
         """A ConfigMap or Secret changed."""
@@ -108,14 +104,14 @@ class PodRun:
                     await self._live()
                 if not self._gone:
                     await self._publisher.flush()
-            await self._ending.wait()
+            await self._ending.begun.wait()
             if not self._gone:
-                await self._remove_object()
+                await remove_object(self._node.client, self.pod)
         shutil.rmtree(self._log_folder, ignore_errors=True)
 
     async def _live(self) -> None:
         backoff = Backoff(initial=0.5, cap=10.0)
-        while not self._ending.is_set():
+        while not self._ending.begun.is_set():
             try:
                 async with self._running_place() as place:
                     await self._run_containers(place)
@@ -170,7 +166,7 @@ class PodRun:
         """Run them until all have ended for good, or the pod is to end; then end what is left."""
         async with task_scope() as scope:
             working = scope.spawn(self._work(place, scope), name="containers")
-            ending = scope.spawn(self._ending.wait(), name="ending")
+            ending = scope.spawn(self._ending.begun.wait(), name="ending")
             await asyncio.wait({working, ending}, return_when=asyncio.FIRST_COMPLETED)
             working.cancel()
             self._publisher.wake()
@@ -216,9 +212,8 @@ class PodRun:
 
     async def _stop_all(self) -> None:
         """End the containers, those that stay beside them after them, in reverse order of their start."""
-        if not self._ending.is_set():
-            grace = self.pod.spec.termination_grace_period_seconds
-            self._deadline = asyncio.get_running_loop().time() + grace
+        if not self._ending.begun.is_set():
+            self._ending.allow(self.pod.spec.termination_grace_period_seconds)
         await asyncio.gather(*(self._stop(record) for record in (*self._main, *_once(self._init))))
         for record in reversed([each for each in self._init if is_sidecar(each.container)]):
             await self._stop(record)
@@ -235,40 +230,14 @@ class PodRun:
                 f"Stopping container {record.container.name}",
                 container=record.container.name,
             )
-            await run.stop(max(0.0, self._deadline - asyncio.get_running_loop().time()))
+            await run.stop(self._ending.remaining())
         else:
             task.cancel()
         await asyncio.wait({task})
 
-    def _end_within(self, grace: float) -> None:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + grace
-        if deadline >= self._deadline:
-            return
-        self._deadline = deadline
-        if self._killer is not None:
-            self._killer.cancel()
-        self._killer = loop.call_at(deadline, self._kill_all)
-        self._ending.set()
-
     def _kill_all(self) -> None:
         for run in self._runs.values():
             run.kill()
-
-    async def _remove_object(self) -> None:
-        """Delete the Pod, with grace 0: the node's word that nothing of it runs any more."""
-        meta, backoff = self.pod.metadata, Backoff(initial=0.1, cap=5.0)
-        while not self._gone:
-            try:
-                await self._node.client.delete(POD, meta.name, meta.namespace, grace_seconds=0, uid=meta.uid)
-                return
-            except ApiError as error:
-                if error.status in (404, 409):
-                    return
-                _log.warning("pod not removed; will be again", pod=self.pod.ref, error=str(error))
-            except Unreachable as error:
-                _log.warning("pod not removed; will be again", pod=self.pod.ref, error=str(error))
-            await asyncio.sleep(backoff.next_delay())
 
     def _status(self, earlier: Conditions) -> dict[str, Any]:
         state = PodState(
@@ -277,7 +246,7 @@ class PodRun:
             address=self._address,
             node_address=str(self._node.plan.node_address),
             started=self._began,
-            ending=self._ending.is_set(),
+            ending=self._ending.begun.is_set(),
             refused=self._refused,
         )
         return derive_status(self.pod, state, datetime.now(UTC), earlier)

@@ -1,4 +1,4 @@
-"""Writes one pod's status to the API: the latest, as soon as it changes, and never the same twice."""
+"""What the node tells the API of one pod: its latest status as soon as it changes, and at last its end."""
 
 import asyncio
 from collections.abc import Callable
@@ -75,3 +75,19 @@ class StatusPublisher:
         self._conditions = {
             each["type"]: (each["status"], each["lastTransitionTime"]) for each in status["conditions"]
         }
+
+
+async def remove_object(client: Client, pod: Pod) -> None:
+    """Delete the Pod with grace 0: the node's word that nothing of it runs any more. Tries until done."""
+    meta, backoff = pod.metadata, Backoff(initial=0.1, cap=5.0)
+    while True:
+        try:
+            await client.delete(POD, meta.name, meta.namespace, grace_seconds=0, uid=meta.uid)
+            return
+        except ApiError as error:
+            if error.status in (404, 409):
+                return
+            _log.warning("pod not removed; will be again", pod=pod.ref, error=str(error))
+        except Unreachable as error:
+            _log.warning("pod not removed; will be again", pod=pod.ref, error=str(error))
+        await asyncio.sleep(backoff.next_delay())

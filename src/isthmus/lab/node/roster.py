@@ -60,6 +60,8 @@ class Roster:
     def _upserted(self, pod: Pod) -> None:
         uid = pod.metadata.uid
         known = self._runs.get(uid)
+        if known is None:
+            self._forget_namesakes(pod)
         if known is not None:
             known.update(pod)
         elif pod.spec.node_name == self._node.plan.node_name:
@@ -70,6 +72,13 @@ class Roster:
             self._scope.spawn(
                 bind_pod(self._node.client, pod, self._node.plan.node_name), name=f"bind {pod.ref}"
             )
+
+    def _forget_namesakes(self, pod: Pod) -> None:
+        """A new pod under a known name: the end of the old one was missed while no watch was open."""
+        for uid, run in tuple(self._runs.items()):
+            if run.pod.ref == pod.ref:
+                del self._runs[uid]
+                run.removed()
 
     async def _supervise(self, run: PodRun) -> None:
         """The boundary that keeps one pod's failure from others: a bug is logged, and its pod is lost."""
