@@ -194,6 +194,39 @@ async def test_a_good_credential_put_back_ends_the_trial_of_a_bad_one():
 
 
 @in_virtual_time
+async def test_a_credential_of_another_cluster_is_not_taken_until_the_secret_is_made_anew():
+    world = world_of("east", "north")
+    world.put_secret("s", east=world.kubeconfig("east"))
+    async with running_mesh(world) as mesh:
+        await mesh.clusters.settled()
+        mesh.told.clear()
+        world.put_secret("s", east=world.kubeconfig("north"))
+        await asyncio.sleep(60)
+        assert mesh.told == []
+        assert "another cluster" in mesh.status("east").remarks[0]
+        world.remove_secret("s")
+        world.put_secret("s", east=world.kubeconfig("north"))
+        await asyncio.sleep(1)
+        assert mesh.addresses() == [NORTH, HOME]
+
+
+@in_virtual_time
+async def test_swapped_credentials_lose_no_endpoint():
+    world = world_of("east", "north")
+    east, north = world.kubeconfig("east"), world.kubeconfig("north")
+    world.put_secret("s", east=east, north=north)
+    async with running_mesh(world) as mesh:
+        await mesh.clusters.settled()
+        mesh.told.clear()
+        world.put_secret("s", east=north, north=east)
+        await asyncio.sleep(60)
+        world.put_secret("s", east=east, north=north)
+        await asyncio.sleep(60)
+        assert mesh.told == []
+        assert mesh.states() == dict.fromkeys(("home", "east", "north"), State.FRESH)
+
+
+@in_virtual_time
 async def test_a_kubeconfig_that_turns_bad_leaves_the_old_one_working_and_says_so():
     world = world_of("east")
     world.put_secret("s", east=world.kubeconfig("east"))

@@ -1,7 +1,8 @@
 """One cluster's life: the client in force and, during a rotation, the one that is to follow it.
 
 Make before break: a new credential's client reads everything before the old one is let go, and one that
-does not get that far leaves the old one as it is. It never gives up, and waits for no other cluster.
+does not get that far, or that leads to another cluster, leaves the old one as it is. It never gives up, and
+waits for no other cluster.
 """
 
 import asyncio
@@ -107,8 +108,12 @@ class Cluster:
         """What keeps the newest credential from coming into force while an older one is; else ""."""
         if self._in_force is None or self._next is None:
             return ""
-        reason = self._next.session and self._next.session.health.reason
-        return f"a new credential is being tried, the old one stays in use: {reason or 'still reading'}"
+        session = self._next.session
+        if session is not None and session.complete:
+            reason = "it leads to another cluster; if you mean that, delete the Secret and create it anew"
+        else:
+            reason = (session and session.health.reason) or "still reading"
+        return f"a new credential is being tried, the old one stays in use: {reason}"
 
     async def answered(self) -> None:
         """Wait until the cluster was once read as a whole, or could not be."""
@@ -137,7 +142,7 @@ class Cluster:
         """A watch of that session has reported."""
         if session is not trial.session or trial not in (self._in_force, self._next):
             return
-        if session.complete and session is not self._current:
+        if session.complete and session is not self._current and not self._is_other_cluster(session):
             self._take_over(trial, session)
         health = self.health
         if health.state is not State.SYNCING:
@@ -146,6 +151,11 @@ class Cluster:
             log = _log.info if health.state is State.FRESH else _log.warning
             log("cluster state", cluster=self.name, state=health.state.value, reason=health.reason)
         self._last = health
+
+    def _is_other_cluster(self, session: Session) -> bool:
+        """Whether it read a cluster that is certainly not the one in force (by the UID of `kube-system`)."""
+        known, found = self._current and self._current.store.identity, session.store.identity
+        return bool(known and found and known != found)
 
     def _take_over(self, trial: _Trial, session: Session) -> None:
         """This session is in force from now on; what went before is let go only now."""
