@@ -63,4 +63,5 @@ def _content(batches: tuple[Batch, ...], form: Form) -> Iterable[bytes]:
 def _gone(batches: tuple[Batch, ...]) -> list[str]:
     """Names that one batch misses and no other has: a resource may move between scopes."""
     here = {one.resource.name for batch in batches for one in batch.settle().changed}
-    return [name for batch in batches for name in batch.settle().gone if name not in here]
+    gone = (name for batch in batches for name in batch.settle().gone if name not in here)
+    return list(dict.fromkeys(gone))

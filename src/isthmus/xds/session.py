@@ -157,6 +157,8 @@ class Session:
     def _follow(self, lane: Lane, before: Interest) -> None:
         """Follow the lane's present interest in place of the one before."""
         nothing, now = self._shared.interests.nothing, lane.subscription.interest
+        if lane.due:
+            lane.due = tuple(one for batch in lane.due if (one := _only(batch, now)).held)
         for scope in self.scopes:
             if now is not nothing:
                 self._shared.shelves.follow(scope, lane.subscription.type_url, now, lane)
@@ -342,6 +344,14 @@ def _removes(batches: tuple[Batch, ...]) -> bool:
 
 def _names(batches: tuple[Batch, ...]) -> frozenset[str]:
     return frozenset(one.resource.name for batch in batches for one in batch.settle().changed)
+
+
+def _only(batch: Batch, interest: Interest) -> Batch:
+    """The batch without names that are not wanted any more."""
+    held = {name: one for name, one in batch.held.items() if name in interest}
+    if len(held) == len(batch.held):
+        return batch
+    return Batch.removing(held) if batch.shelf is None else Batch(batch.shelf, held)
 
 
 def _without(batch: Batch, known: Mapping[str, str], afresh: frozenset[str] = frozenset()) -> Batch:

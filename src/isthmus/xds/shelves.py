@@ -67,11 +67,18 @@ class Shelves(Generic[F]):
 
 
 def merge(due: Due, batch: Batch) -> Due:
-    """`batch` on top of what is due already."""
-    for place, one in enumerate(due):
+    """`batch` on top of what is due already. What it names is not simply gone any more."""
+    merged: list[Batch] = []
+    for one in due:
         if one.shelf is batch.shelf:
-            return (*due[:place], one.merged(batch), *due[place + 1 :])
-    return (*due, batch)
+            batch = one.merged(batch)
+        elif one.shelf is None:
+            left = {name: held for name, held in one.held.items() if name not in batch.held}
+            if left:
+                merged.append(Batch.removing(left))
+        else:
+            merged.append(one)
+    return (*merged, batch)
 
 
 def locate(shelves: Iterable[Shelf[Any]], names: frozenset[str]) -> tuple[list[Batch], frozenset[str]]:
