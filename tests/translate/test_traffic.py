@@ -74,6 +74,18 @@ async def call(
     return answers
 
 
+@asynccontextmanager
+async def hanging_up() -> AsyncGenerator[int]:
+    """A server on 127.0.0.2 that reads a request and closes the connection without an answer."""
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.2", 0) as server:
+        yield server.sockets[0].getsockname()[1]
+
+
 async def test_every_name_of_a_service_reaches_it_and_no_other_name_does(tmp_path: Path) -> None:
     async with (
         answering("a") as port,
@@ -130,3 +142,22 @@ async def test_bytes_that_are_no_http_pass_as_they_are(protocol: Protocol, tmp_p
             assert await reader.readline() == b"HELLO\n"
             writer.close()
             await writer.wait_closed()
+
+
+async def test_safe_request_is_asked_again_elsewhere_when_its_endpoint_goes_away(tmp_path: Path) -> None:
+    async with (
+        answering("a") as port,
+        hanging_up() as bad,
+        running_envoy(
+            tmp_path, configuration(endpoint("127.0.0.1", port=port), endpoint("127.0.0.2", port=bad))
+        ) as envoy,
+    ):
+        address = await envoy.address_of("0.0.0.0_80")
+        seen: dict[str, set[int]] = {}
+        for method in ("GET", "POST"):
+            for _ in range(10):
+                async with envoy.session.request(
+                    method, f"http://{address}/", headers={"Host": "echo"}
+                ) as response:
+                    seen.setdefault(method, set()).add(response.status)
+    assert seen == {"GET": {200}, "POST": {200, 503}}

@@ -10,6 +10,7 @@ from ipaddress import ip_address
 
 from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2
+from envoy.type.matcher.v3 import regex_pb2, string_pb2
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
 from isthmus.config.mesh import MeshConfig, OutboundMode
@@ -20,6 +21,12 @@ from isthmus.translate.wire import NO_TIME, pack, serialise
 _RETRY_ON = "connect-failure,refused-stream,reset-before-request,unavailable,cancelled,retriable-status-codes"
 """Failures after which the request was never processed, so that repeating it is safe for any method. Istio's
 list, and `reset-before-request` for a connection that the endpoint closed as it went away."""
+_SAFE_METHODS = "GET|HEAD|OPTIONS|TRACE"
+_RETRY_SAFE_ON = f"{_RETRY_ON},reset"
+"""For safe methods (RFC 9110, 9.2.1 and 9.2.2), which may be repeated even if they were processed:
+none is lost with the endpoint that was about to answer it."""
+_RETRY_SAFE_STATUS = 503
+"""What a sidecar answers whose application has gone before it; retried for safe methods too."""
 _RETRY_ON_INBOUND = "reset-before-request"
 
 
@@ -81,7 +88,7 @@ def virtual_host(spec: VirtualHostSpec, hosts: Iterable[str]) -> bytes:
     host = route_components_pb2.VirtualHost(
         name=names.service_route(spec.service, spec.port),
         domains=hosts,
-        routes=[_route("default", cluster, _outbound_retries())],
+        routes=[_safe_route(cluster), _route("default", cluster, _outbound_retries(_RETRY_ON))],
         include_request_attempt_count=True,
     )
     return serialise(route_pb2.RouteConfiguration(virtual_hosts=[host]))
@@ -138,9 +145,19 @@ def _route(
     )
 
 
-def _outbound_retries() -> route_components_pb2.RetryPolicy:
+def _safe_route(cluster: str) -> route_components_pb2.Route:
+    """Requests of safe methods to one cluster, which are retried more readily."""
+    retries = _outbound_retries(_RETRY_SAFE_ON)
+    retries.retriable_status_codes.append(_RETRY_SAFE_STATUS)
+    route = _route("default", cluster, retries)
+    methods = string_pb2.StringMatcher(safe_regex=regex_pb2.RegexMatcher(regex=_SAFE_METHODS))
+    route.match.headers.append(route_components_pb2.HeaderMatcher(name=":method", string_match=methods))
+    return route
+
+
+def _outbound_retries(retry_on: str) -> route_components_pb2.RetryPolicy:
     return route_components_pb2.RetryPolicy(
-        retry_on=_RETRY_ON,
+        retry_on=retry_on,
         num_retries=UInt32Value(value=2),
         host_selection_retry_max_attempts=5,
         retry_host_predicate=[
