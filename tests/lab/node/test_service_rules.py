@@ -88,3 +88,11 @@ def test_a_slice_that_changes_its_service_leaves_the_old_one() -> None:
     )
     assert set(known.put_slice(renamed)) == {WEB, ServiceName("demo", "other")}
     assert [target.endpoints for target in targets(known).values()] == [()]
+
+
+def test_bad_addresses_and_foreign_protocols_disturb_no_others() -> None:
+    ports = [{"name": "http", "port": 80}, {"name": "http", "port": 81, "protocol": "SCTP"}]
+    known = services(
+        service(ports=ports), slice_of("web", endpoint("nonsense"), endpoint("::1"), endpoint("10.0.0.1"))
+    )
+    assert [(t.port, t.endpoints) for t in targets(known).values()] == [(80, (("10.0.0.1", 8080),))]

@@ -79,6 +79,12 @@ def test_a_sidecar_counts_for_readiness_and_not_for_the_phase() -> None:
     assert conditions(pod(), state)["Ready"] == "False"
 
 
+def test_a_pod_has_ended_only_when_its_sidecars_have() -> None:
+    subject, done = pod({"restartPolicy": "Never"}), record(ended(0))
+    assert derive_phase(subject, state_of(done, init=(record(RUNNING, sidecar=True),))) == "Running"
+    assert derive_phase(subject, state_of(done, init=(record(ended(137), sidecar=True),))) == "Succeeded"
+
+
 def test_an_ending_pod_is_not_ready_though_its_containers_are() -> None:
     told = conditions(pod(), state_of(record(RUNNING, ready=True), ending=True))
     assert (told["ContainersReady"], told["Ready"]) == ("True", "False")

@@ -120,7 +120,7 @@ def _members(services: Services, key: ServiceName, service: Service) -> Iterator
 
 def _published(endpoints: tuple[SliceEndpoint, ...], service: Service) -> list[SliceEndpoint]:
     everyone = service.spec.publish_not_ready_addresses
-    return [e for e in endpoints if e.addresses and (everyone or e.conditions.ready is not False)]
+    return [e for e in endpoints if everyone or e.conditions.ready is not False]
 
 
 def _hostname(endpoint: SliceEndpoint) -> str:

@@ -2,7 +2,10 @@
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from isthmus.kube.objects import EndpointSlice, Service, SliceEndpoint
 
@@ -38,12 +41,16 @@ class Services:
         return name
 
     def put_slice(self, slice_: EndpointSlice) -> Collection[ServiceName]:
-        """Take a new or changed slice; the Services whose endpoints may differ now."""
+        """Take a new or changed slice; the Services whose endpoints may differ now.
+
+        Endpoints whose address is none are left out: they must not spoil the rules of others.
+        """
         changed = set(self.drop_slice(slice_))
         name = slice_.metadata.labels.get(SERVICE_NAME_LABEL)
         if name and slice_.address_type == "IPv4":
             owner = ServiceName(slice_.metadata.namespace, name)
-            self.slices.setdefault(owner, {})[slice_.metadata.name] = slice_
+            sound = tuple(e for e in slice_.endpoints if e.addresses and is_ipv4(e.addresses[0]))
+            self.slices.setdefault(owner, {})[slice_.metadata.name] = replace(slice_, endpoints=sound)
             changed.add(owner)
         return changed
 
@@ -65,9 +72,18 @@ class Services:
         return (held[key] for key in sorted(held))
 
 
+def is_ipv4(text: str) -> bool:
+    """Whether it is an IPv4 address."""
+    try:
+        IPv4Address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def usable(endpoints: Iterable[tuple[SliceEndpoint, int]]) -> set[tuple[str, int]]:
     """Addresses and ports to send to: the ready ones; else those that serve while they end (KEP-1669)."""
-    known = [each for each in endpoints if each[0].addresses]
+    known = list(endpoints)
     ready = {(e.addresses[0], port) for e, port in known if e.conditions.ready is not False}
     return ready or {
         (e.addresses[0], port) for e, port in known if e.conditions.serving and e.conditions.terminating

@@ -32,6 +32,7 @@ def launch(spec: dict[str, Any], status: int) -> NoReturn:
     _mount("proc", "/proc", "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
     _checked(_libc.umount2(_OLD_ROOT.encode(), _MNT_DETACH), "unmount of the machine's root")
     os.rmdir(_OLD_ROOT)
+    os.makedirs(spec["cwd"], exist_ok=True)
     if spec["read_only_root"]:
         _mount("", "/", "", _MS_REMOUNT | _MS_BIND | _MS_RDONLY)
     hostname = spec["hostname"].encode()
@@ -39,7 +40,6 @@ def launch(spec: dict[str, Any], status: int) -> NoReturn:
     for stream in (1, 2):
         os.fchown(stream, spec["uid"], spec["gid"])  # so that /dev/stdout can be opened by name
     _give_up_rights(spec)
-    os.makedirs(spec["cwd"], exist_ok=True)
     os.chdir(spec["cwd"])
     argv: list[str] = spec["argv"]
     program = shutil.which(argv[0], path=spec["env"].get("PATH", ""))

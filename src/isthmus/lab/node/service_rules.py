@@ -4,14 +4,14 @@ Pure.
 As kube-proxy's: a dispatch chain leads from ClusterIP and port to the service port's chain, which draws one
 of its endpoints' chains, which translates the destination. Only chains that differ are written, so a changed
 endpoint costs its own service's rules. Source addresses stay, except where a pod reaches itself through a
-Service. Session affinity, node ports and load balancers are not served.
+Service. Session affinity, node ports, load balancers and SCTP are not served.
 """
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from isthmus.lab.node.endpoints import ServiceName, Services, usable
+from isthmus.lab.node.endpoints import ServiceName, Services, is_ipv4, usable
 
 _DISPATCH, _REJECT, _HAIRPIN = "ISTHMUS-SERVICES", "ISTHMUS-REJECT", "ISTHMUS-HAIRPIN"
 _MARK = "0x4000/0x4000"
@@ -55,9 +55,9 @@ class Target:
 def targets_of(services: Services, name: ServiceName) -> Iterator[Target]:
     """The targets of one Service as it is now; none where it has no ClusterIP or is gone."""
     service = services.services.get(name)
-    if service is None or service.spec.cluster_ip in ("", "None") or service.spec.type == "ExternalName":
+    if service is None or not is_ipv4(service.spec.cluster_ip) or service.spec.type == "ExternalName":
         return
-    for port in service.spec.ports:
+    for port in (port for port in service.spec.ports if port.protocol in ("TCP", "UDP")):
         endpoints = [
             (endpoint, mapped.port)
             for slice_ in services.slices_of(name)

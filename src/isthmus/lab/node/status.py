@@ -64,7 +64,7 @@ def derive_phase(pod: Pod, state: PodState) -> str:
             if state.ending and not any(isinstance(r.state, Running) for r in state.main)
             else "Pending"
         )
-    if not _all_ended(state.main):
+    if not _all_ended(state.main) or any(isinstance(record.state, Running) for record in state.init):
         return "Running"
     if policy == "Always" and not state.ending:
         return "Running"
