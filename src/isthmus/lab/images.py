@@ -104,11 +104,11 @@ def find_image(reference: str) -> RootFilesystem:
 _FOLDERS = (
     *(
         (path, 0o755)
-        for path in ("/etc", "/dev", "/proc", "/run", "/var/lib", "/var/log", "/home", "/mnt", "/opt")
+        for path in ("/etc", "/dev/shm", "/proc", "/run", "/var/lib", "/var/log", "/home", "/mnt", "/opt")
     ),
     ("/root", 0o755),  # not 0700: the Python that everybody runs may lie below it
     ("/home/istio-proxy", 0o777),
-    *((path, 0o1777) for path in ("/tmp", "/var/tmp", "/dev/shm", "/run/lock")),
+    *((path, 0o1777) for path in ("/tmp", "/var/tmp", "/run/lock")),
 )
 _LINKS = (
     ("/var/run", "/run"), ("/var/lock", "/run/lock"), ("/etc/mtab", "/proc/mounts"),

@@ -60,7 +60,9 @@ def make_hub() -> None:
     UserError where the host already routes a part of the lab's range to somebody else.
     """
     routes = _ip_json("-4", "route", "show")
-    if HUB_NETNS in _namespaces() and any(route["dst"] == str(SUPERNET) for route in routes):
+    if HUB_NETNS in _namespaces() and (str(SUPERNET), HOST_INTERFACE) in (
+        (route["dst"], route.get("dev")) for route in routes
+    ):
         return
     refuse_foreign_routes(routes)
     _remove_host_link()
