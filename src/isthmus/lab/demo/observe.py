@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -44,7 +45,7 @@ class Observed:
 
     def since(self, at: float) -> list[Answer]:
         """Answers from that time on."""
-        return [answer for answer in self.answers if answer.at >= at]
+        return self.answers[bisect_left(self.answers, at, key=lambda answer: answer.at) :]
 
     def failures(self) -> list[Answer]:
         """Every question that got no proper answer."""
