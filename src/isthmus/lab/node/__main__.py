@@ -21,9 +21,10 @@ async def _run(plan: ClusterPlan) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     ready = plan.directory / "run" / "node.ready"
     ready.parent.mkdir(parents=True, exist_ok=True)
+    structlog.contextvars.bind_contextvars(cluster=plan.name)
     async with running_node(plan):
         ready.touch()
-        structlog.get_logger().info("node ready", cluster=plan.name)
+        structlog.get_logger().info("node ready")
         try:
             await stop.wait()
         finally:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import structlog
+
 from isthmus.kube.client import Client
 from isthmus.kube.errors import ApiError, Unreachable
 from isthmus.kube.objects import Service
@@ -24,7 +26,7 @@ from isthmus.lab.node.environment import ConfigMissingError, Placement
 from isthmus.lab.node.events import Events
 from isthmus.lab.node.launching import PodPlace, lookup_in
 from isthmus.lab.node.podspec import Container, Pod, is_sidecar
-from isthmus.lab.node.publishing import Conditions, StatusPublisher, remove_object
+from isthmus.lab.node.publishing import Conditions, StatusPublisher, remove_object, status_writer
 from isthmus.lab.node.pulse import Pulse
 from isthmus.lab.node.records import ContainerRecord, Waiting
 from isthmus.lab.node.sandbox import PodAddresses, Sandbox, SandboxError, running_sandbox
@@ -69,7 +71,8 @@ class PodRun:
         self._gone = False
         self._place: PodPlace | None = None
         self._configs_changed = Pulse()
-        self._publisher = StatusPublisher(node.client, pod, self._status)
+        known = {each.type: (each.status, each.last_transition_time) for each in pod.status.conditions}
+        self._publisher = StatusPublisher(status_writer(node.client, pod), self._status, known)
         self.update(pod)
 
     def update(self, pod: Pod) -> None:
@@ -84,6 +87,7 @@ class PodRun:
     def removed(self) -> None:
         """The Pod's object is gone: end at once, there is nobody left to tell."""
         self._gone = True
+        self._publisher.abandon()
         self._ending.within(0)
 
     def configs_changed(self, name: ConfigName) -> None:
@@ -97,6 +101,7 @@ class PodRun:
 
     async def run(self) -> None:
         """Run the pod to its end, and remove its object once that is asked for."""
+        structlog.contextvars.bind_contextvars(pod=self.pod.ref)
         async with task_scope() as scope:
             if self.pod.status.phase not in ("Succeeded", "Failed"):  # an earlier run of the node saw its end
                 scope.serve(self._publisher.serve(), name="status")

@@ -1,8 +1,8 @@
 """What the node tells the API of one pod: its latest status as soon as it changes, and at last its end."""
 
 import asyncio
-from collections.abc import Callable
-from typing import Any, NoReturn
+from collections.abc import Awaitable, Callable
+from typing import Any, NoReturn, TypeAlias
 
 import structlog
 
@@ -13,20 +13,39 @@ from isthmus.lib.backoff import Backoff
 
 _STRATEGIC = "application/strategic-merge-patch+json"
 """Merges conditions by type, so that those of others stay."""
-Conditions = dict[str, tuple[str, str]]
+Conditions: TypeAlias = dict[str, tuple[str, str]]
+"""By type: the status, and the time of its last change."""
+WriteStatus: TypeAlias = Callable[[dict[str, Any]], Awaitable[None]]
+"""Writes a status; it raises as the client does."""
 _log = structlog.get_logger()
 
 
-class StatusPublisher:
-    """Patches the status that `derive` gives; changes made while it writes go into the next patch."""
+def status_writer(client: Client, pod: Pod) -> WriteStatus:
+    """Patches the status of that very pod, not of a later one of its name."""
+    meta = pod.metadata
 
-    def __init__(self, client: Client, pod: Pod, derive: Callable[[Conditions], dict[str, Any]]) -> None:
-        self._client = client
-        self._pod = pod
+    async def write(status: dict[str, Any]) -> None:
+        body = {"metadata": {"uid": meta.uid}, "status": status}
+        await client.patch(
+            POD, meta.name, body, meta.namespace, subresource="status", content_type=_STRATEGIC
+        )
+
+    return write
+
+
+class StatusPublisher:
+    """Writes the status that `derive` gives; changes made while it writes go into the next write.
+
+    `conditions` are those that the pod has so far.
+    """
+
+    def __init__(
+        self, write: WriteStatus, derive: Callable[[Conditions], dict[str, Any]], conditions: Conditions
+    ) -> None:
+        self._write = write
         self._derive = derive
-        self._conditions: Conditions = {
-            each.type: (each.status, each.last_transition_time) for each in pod.status.conditions
-        }
+        self._conditions = conditions
+        self._abandoned = False
         self._written: dict[str, Any] = {}
         self._dirty = asyncio.Event()
         self._idle = asyncio.Event()
@@ -35,6 +54,11 @@ class StatusPublisher:
         """The status may have changed."""
         self._idle.clear()
         self._dirty.set()
+
+    def abandon(self) -> None:
+        """The pod is gone: write nothing more."""
+        self._abandoned = True
+        self.wake()
 
     async def flush(self) -> None:
         """Return when the API server has the latest status, or the pod is gone."""
@@ -48,9 +72,10 @@ class StatusPublisher:
             await self._dirty.wait()
             self._dirty.clear()
             try:
-                await self._publish()
+                if not self._abandoned:
+                    await self._publish()
             except (ApiError, Unreachable) as error:
-                _log.warning("status not written; will be again", pod=self._pod.ref, error=str(error))
+                _log.warning("pod status not written; will be again", error=str(error))
                 self._dirty.set()
                 await asyncio.sleep(backoff.next_delay())
                 continue
@@ -62,14 +87,10 @@ class StatusPublisher:
         status = self._derive(self._conditions)
         if status == self._written:
             return
-        meta = self._pod.metadata
-        body = {"metadata": {"uid": meta.uid}, "status": status}
         try:
-            await self._client.patch(
-                POD, meta.name, body, meta.namespace, subresource="status", content_type=_STRATEGIC
-            )
+            await self._write(status)
         except ApiError as error:
-            if error.status not in (404, 409):  # gone, or another pod has its name by now
+            if error.status != 404:
                 raise
         self._written = status
         self._conditions = {
