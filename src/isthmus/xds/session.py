@@ -96,6 +96,8 @@ class Session:
 
     def receive(self, message: bytes) -> None:
         """See `Exchange`."""
+        if not self._open:
+            return
         if self.form is Form.WHOLE:
             request = read_request(message, chain(self._blocks, self._shared.interests.recent))
             lane = self._lane(request.type_url, request.node)
@@ -326,6 +328,7 @@ class Session:
         for lane in self.lanes.values():
             before, lane.subscription.interest = lane.subscription.interest, self._shared.interests.nothing
             self._follow(lane, before)
+        self.lanes = {}
 
 
 def _changes(batches: tuple[Batch, ...]) -> bool:

@@ -39,5 +39,7 @@ class Exchange(Protocol):
         ...
 
     def closed(self) -> None:
-        """The stream is over, for whatever reason. Calling it twice is harmless."""
+        """The stream is over, for whatever reason: nothing more is taken in or given out. Calling it twice is
+        harmless.
+        """
         ...

@@ -1,0 +1,3 @@
+"""Benchmarks that drive a control plane from outside: Kubernetes' API on one side, xDS streams on the
+other.
+"""

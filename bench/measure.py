@@ -1,0 +1,165 @@
+"""The measurement itself: proxies connect, endpoints change, and the floor does the same beside it."""
+
+import asyncio
+import base64
+import math
+import statistics
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.children import Child, Json, running_child, usage
+
+_SETTLE = 0.3
+_TIMEOUT = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How large the run is. `at_once`: how many proxies may be connecting at the same time."""
+
+    form: str
+    proxies: int
+    rounds: int
+    cluster: str = "Kubernetes"
+    at_once: int = 100
+
+
+@dataclass(slots=True)
+class Side:
+    """Measurements of one server, in seconds and bytes; one number a change."""
+
+    connect_seconds: float = 0.0
+    connect_cpu: float = 0.0
+    connect_bytes: int = 0
+    memory: int = 0
+    last: list[float] = field(default_factory=list[float])
+    median: list[float] = field(default_factory=list[float])
+    cpu: list[float] = field(default_factory=list[float])
+    client_cpu: list[float] = field(default_factory=list[float])
+
+    def report(self) -> Json:
+        """Medians over the changes; times in milliseconds."""
+        return {
+            "connect": {
+                "seconds": round(self.connect_seconds, 3),
+                "cpu_seconds": round(self.connect_cpu, 3),
+                "bytes": self.connect_bytes,
+            },
+            "change": {
+                "last_proxy_ms": _middle(self.last),
+                "median_proxy_ms": _middle(self.median),
+                "last_proxy_ms_best": _milliseconds(min(self.last, default=math.nan)),
+                "cpu_ms": _middle(self.cpu),
+                "client_cpu_ms": _middle(self.client_cpu),
+            },
+            "memory_mib": round(self.memory / 2**20, 1),
+        }
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(seconds * 1000, 2)
+
+
+def _middle(values: Sequence[float]) -> float:
+    return _milliseconds(statistics.median(values)) if values else math.nan
+
+
+Push = Callable[[str], Awaitable[float]]
+"""Brings an address to every proxy; returns when the change was made."""
+
+
+async def connect(fleet: Child, address: str, pids: Sequence[int], plan: Plan) -> Side:
+    """Connect the fleet, and what that cost the server's processes."""
+    side = Side()
+    before = _cpu(pids)
+    order = {"do": "connect", "address": address, "form": plan.form, "count": plan.proxies}
+    answer = await fleet.ask(order | {"cluster": plan.cluster, "at_once": plan.at_once})
+    await asyncio.sleep(_SETTLE)
+    side.connect_seconds, side.connect_bytes = answer["seconds"], answer["bytes"]
+    side.connect_cpu = _cpu(pids) - before
+    side.memory = sum(usage(pid).memory for pid in pids)
+    return side
+
+
+async def measure_change(side: Side, fleet: Child, pids: Sequence[int], push: Push, address: str) -> None:
+    """One change, from before it is made until the last proxy has it. Raises RuntimeError when one never gets
+    it.
+    """
+    await fleet.ask({"do": "expect", "needle": address, "timeout": _TIMEOUT})
+    await asyncio.sleep(_SETTLE)
+    server, client = _cpu(pids), _cpu([fleet.pid])
+    began = await push(address)
+    answer = await fleet.answer()
+    arrivals: list[float] = answer["arrivals"]
+    await asyncio.sleep(_SETTLE)
+    if answer["missing"]:
+        late, ended = answer["missing"], answer["ended"]
+        raise RuntimeError(
+            f"{late} proxies still lack {address} after {_TIMEOUT:.0f} s; {ended} streams ended"
+        )
+    side.cpu.append(_cpu(pids) - server)
+    side.client_cpu.append(_cpu([fleet.pid]) - client)
+    side.last.append(arrivals[-1] - began)
+    side.median.append(statistics.median(arrivals) - began)
+
+
+def _cpu(pids: Sequence[int]) -> float:
+    return sum(usage(pid).cpu for pid in pids)
+
+
+async def compare(address: str, pids: Sequence[int], plan: Plan, push: Push, folder: Path) -> Json:
+    """Measure the server at `address` and the floor by turns. `pids` are the server's processes."""
+    async with (
+        running_child("-m", "bench.proxies") as fleet,
+        running_child("-m", "bench.proxies") as floor_fleet,
+    ):
+        ours = await connect(fleet, address, pids, plan)
+        tell(f"{plan.proxies} proxies connect: {ours.connect_seconds:.2f} s, {ours.connect_cpu:.2f} s of CPU")
+        recorded = folder / "recorded"
+        recorded.write_text("\n".join(await _recorded(fleet)))
+        async with running_child("-m", "bench.floor", str(recorded)) as floor:
+            floor_address = f"127.0.0.1:{await floor.line()}"
+            floor_side = await connect(floor_fleet, floor_address, [floor.pid], plan)
+            tell(f"the floor: {floor_side.connect_seconds:.2f} s, {floor_side.connect_cpu:.2f} s of CPU")
+
+            async def push_floor(_address: str) -> float:
+                await floor.tell((await _recorded(fleet))[-1])
+                return (await floor.answer())["began"]
+
+            for index in range(plan.rounds):
+                needle = f"172.31.{index // 100}.{100 + index % 100}"
+                await measure_change(ours, fleet, pids, push, needle)
+                await measure_change(floor_side, floor_fleet, [floor.pid], push_floor, needle)
+                last, least = ours.last[-1] * 1000, floor_side.last[-1] * 1000
+                tell(f"change {index + 1}: {last:.0f} ms to the last proxy; floor {least:.0f} ms")
+            message = base64.b64decode((await _recorded(fleet))[-1])
+    return {
+        "form": plan.form,
+        "proxies": plan.proxies,
+        "changes": plan.rounds,
+        "change_bytes": len(message),
+        "server": ours.report(),
+        "floor": floor_side.report(),
+        "ratio": {
+            "last_proxy": _ratio(ours.last, floor_side.last),
+            "median_proxy": _ratio(ours.median, floor_side.median),
+            "change_cpu": _ratio(ours.cpu, floor_side.cpu),
+            "connect_cpu": round(ours.connect_cpu / floor_side.connect_cpu, 2),
+        },
+    }
+
+
+async def _recorded(fleet: Child) -> list[Any]:
+    return (await fleet.ask({"do": "recorded"}))["messages"]
+
+
+def _ratio(ours: Sequence[float], floor: Sequence[float]) -> float:
+    return round(statistics.median(ours) / statistics.median(floor), 2) if ours else math.nan
+
+
+def tell(text: str) -> None:
+    """A line for people."""
+    print(text, file=sys.stderr, flush=True)

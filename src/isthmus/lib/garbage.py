@@ -1,0 +1,48 @@
+"""When cyclic garbage is looked for: between bursts of work, not within one.
+
+CPython looks whenever enough objects were made, which is in the middle of whatever makes them: in a process
+that tells a thousand streams of a change, that is tens of milliseconds in the middle of it. Here a task looks
+at the young objects about once a second, when the loop has idled, and seldom at all of them. Reference
+counting frees most things at once all the same.
+"""
+
+import asyncio
+import gc
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from isthmus.lib.lifecycle import task_scope
+
+_INTERVAL = 0.2
+_YOUNG_EVERY = 1.0
+_YOUNG_LATEST = 5.0
+_ALL_EVERY = 600.0
+_YOUNG, _ALL = 1, 2
+
+
+@asynccontextmanager
+async def collecting_between_bursts() -> AsyncGenerator[None]:
+    """Take the collector over for as long as the block lasts. One block a process."""
+    gc.disable()
+    try:
+        async with task_scope() as tasks:
+            tasks.serve(_collect_when_idle(), name="garbage")
+            yield
+    finally:
+        gc.enable()
+
+
+async def _collect_when_idle() -> None:
+    young = everything = time.monotonic()
+    while True:
+        worked = time.thread_time()
+        await asyncio.sleep(_INTERVAL)
+        now = time.monotonic()
+        idle = time.thread_time() - worked < _INTERVAL / 10
+        if idle and now - everything > _ALL_EVERY:
+            gc.collect(_ALL)
+            young = everything = time.monotonic()
+        elif now - young > (_YOUNG_EVERY if idle else _YOUNG_LATEST):
+            gc.collect(_YOUNG)
+            young = time.monotonic()
