@@ -6,7 +6,7 @@ import pytest
 from isthmus.lab.leftovers import tmpfs_sources
 from isthmus.lab.network import inside, refuse_foreign_routes
 from isthmus.lib.errors import UserError
-from tests.support.boxed import boxed
+from tests.support.boxed import boxed, needs_root
 
 
 def test_a_route_into_the_labs_range_is_refused_by_name() -> None:
@@ -38,6 +38,7 @@ def test_named_tmpfs_mounts_are_found_in_mountinfo() -> None:
     assert tmpfs_sources(text) == ["isthmus-west"]
 
 
+@needs_root
 @pytest.mark.e2e
 def test_networks_are_made_and_unmade_leaving_nothing() -> None:
     done = subprocess.run(

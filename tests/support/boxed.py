@@ -4,7 +4,12 @@ What runs in it cannot meet a lab that is up outside, and nothing of it outlives
 Needs root.
 """
 
+import os
 from collections.abc import Sequence
+
+import pytest
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="a box is made of namespaces, which needs root")
 
 _SCRIPT = (
     "umount -lR /run/netns 2>/dev/null; mount -t tmpfs tmpfs /run && mount -t sysfs sysfs /sys"

@@ -54,6 +54,14 @@ async def until(client: Client, name: str, met: Callable[[dict[str, Any]], bool]
             await asyncio.sleep(0.02)
 
 
+async def until_said(expected: str, plan: ClusterPlan, name: str, *command: str) -> None:
+    """The command says so within 10 seconds: what was changed takes its time to be everywhere."""
+    async with asyncio.timeout(10):
+        while (said := enter(plan, name, *command)) != expected:
+            print(f"{command} said {said!r}, not yet {expected!r}")
+            await asyncio.sleep(0.05)
+
+
 async def gone(client: Client, name: str) -> None:
     async with asyncio.timeout(15):
         while True:
@@ -95,8 +103,7 @@ async def check_pods(client: Client, plan: ClusterPlan) -> None:
     assert enter(plan, "web", "id", "-u") == "1337"
     assert "Read-only" in enter(plan, "web", "touch", "/x")
     await client.patch(CONFIG_MAP, "settings", {"data": {"a": "2"}}, _NS)
-    await asyncio.sleep(0.3)
-    assert enter(plan, "web", "cat", "/settings/a") == "2"
+    await until_said("2", plan, "web", "cat", "/settings/a")
     following = asyncio.create_task(logs(client, "web", container="main", follow="true"))
     await asyncio.sleep(0.2)
     await client.delete(POD, "web", _NS)
@@ -122,9 +129,8 @@ async def check_services(client: Client, plan: ClusterPlan, other: ClusterPlan) 
     await client.create(POD, pod("client", {"command": ["sleep", "1000"]}), _NS)
     web = (await until(client, "web", ready))["status"]["podIP"]
     own = (await until(client, "client", ready))["status"]["podIP"]
-    await asyncio.sleep(0.3)
     service = (await client.get(SERVICE, "web", _NS))["spec"]["clusterIP"]
-    assert enter(plan, "client", "curl", "-sS", "-m2", "http://web.demo.svc.cluster.local") == own
+    await until_said(own, plan, "client", "curl", "-sS", "-m2", "http://web.demo.svc.cluster.local")
     assert enter(plan, "client", "curl", "-sS", "-m2", f"http://{web}:8080") == own
     assert enter(plan, "web", "curl", "-sS", "-m2", f"http://{service}") == str(plan.pod_cidr[1])
     began = time.monotonic()
@@ -135,6 +141,41 @@ async def check_services(client: Client, plan: ClusterPlan, other: ClusterPlan) 
     version = f'curl -sS --cacert {token}/ca.crt -H "Authorization: Bearer $(cat {token}/token)"'
     assert "gitVersion" in enter(plan, "client", "sh", "-c", f"{version} https://kubernetes.default/version")
     assert "gitVersion" in enter(plan, "client", "curl", "-sSk", "-m2", f"{other.api_url}/version")
+
+
+async def check_endings(client: Client) -> None:
+    """A pod that ends by itself takes its sidecar along; what cannot run says why, and waits or gives up."""
+    loop = "trap 'echo ended; exit 0' TERM; while :; do sleep 0.05; done"
+    side = {
+        "name": "side",
+        "image": "isthmus/client",
+        "restartPolicy": "Always",
+        "command": ["sh", "-c", loop],
+    }
+    work = {"command": ["sh", "-c", "echo working > /dev/stdout"]}
+    await client.create(POD, pod("job", work, restartPolicy="Never", initContainers=[side]), _NS)
+    await until(client, "job", lambda p: p["status"].get("phase") == "Succeeded")
+    assert await logs(client, "job", container="main") == "working\n"
+    assert await logs(client, "job", container="side") == "ended\n"
+    await client.create(POD, pod("crash", {"command": ["sh", "-c", "echo out; exit 3"]}), _NS)
+    found = await until(client, "crash", lambda p: waits_for(p) == "CrashLoopBackOff")
+    assert found["status"]["containerStatuses"][0]["lastState"]["terminated"]["exitCode"] == 3
+    assert await logs(client, "crash", previous="true") == "out\n"
+    await client.create(POD, pod("unknown", {"image": "nginx:1", "command": ["nginx"]}), _NS)
+    await until(client, "unknown", lambda p: waits_for(p) == "ErrImagePull")
+    await client.create(POD, pod("refused", {"command": ["true"]}, hostNetwork=True), _NS)
+    await until(client, "refused", lambda p: "spec.hostNetwork" in p["status"].get("message", ""))
+    source = {"configMapKeyRef": {"name": "late", "key": "a"}}
+    late = {"command": ["sh", "-c", "echo $A; sleep 1000"], "env": [{"name": "A", "valueFrom": source}]}
+    await client.create(POD, pod("late", late), _NS)
+    await until(client, "late", lambda p: waits_for(p) == "CreateContainerConfigError")
+    await client.create(CONFIG_MAP, {"metadata": {"name": "late"}, "data": {"a": "at last"}}, _NS)
+    await until(client, "late", ready)
+
+
+def waits_for(found: dict[str, Any]) -> str:
+    statuses: list[dict[str, Any]] = found["status"].get("containerStatuses") or [{}]
+    return statuses[0].get("state", {}).get("waiting", {}).get("reason", "")
 
 
 async def check_crash(client: Client, plan: ClusterPlan) -> None:
@@ -156,6 +197,7 @@ async def scenario(plans: list[ClusterPlan]) -> None:
         await asyncio.sleep(0.5)  # the controllers make its service account
         await check_pods(client, west)
         await check_services(client, west, east)
+        await check_endings(client)
         await check_crash(client, west)
         began = time.monotonic()
         await client.create(POD, pod("quick", {"command": ["sleep", "1000"]}), _NS)

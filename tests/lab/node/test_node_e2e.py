@@ -3,9 +3,10 @@ import sys
 
 import pytest
 
-from tests.support.boxed import boxed
+from tests.support.boxed import boxed, needs_root
 
 
+@needs_root
 @pytest.mark.e2e
 def test_pods_run_as_in_a_cluster() -> None:
     command = boxed([sys.executable, "-m", "tests.lab.node.node_scenario"])
