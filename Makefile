@@ -19,11 +19,11 @@ demo: ## Two clusters, one mesh, on this machine (needs root)
 	  echo "The demo makes network namespaces, mounts and iptables rules, which only root may: run 'sudo make demo'." >&2
 	  exit 1
 	fi
-	$(MAKE) --no-print-directory system .venv/lab.stamp
+	$(MAKE) -s --no-print-directory system .venv/lab.stamp
 	exec $(BIN)/isthmus lab demo
 
 test: .venv/dev.stamp ## Everything that CI runs
-	@$(MAKE) --no-print-directory system check
+	@$(MAKE) -s --no-print-directory system check
 	$(BIN)/pytest -m "e2e and not soak"
 
 check: .venv/dev.stamp ## Style, types, import rules and the fast tests
@@ -34,7 +34,7 @@ check: .venv/dev.stamp ## Style, types, import rules and the fast tests
 	$(BIN)/pytest -m "not e2e and not soak" -n 2
 
 soak: .venv/dev.stamp ## The long forms of the tests
-	@$(MAKE) --no-print-directory system
+	@$(MAKE) -s --no-print-directory system
 	$(BIN)/pytest -m soak
 
 fix: .venv/dev.stamp ## Mend what the linter can mend
