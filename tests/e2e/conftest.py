@@ -1,4 +1,4 @@
-"""One lab for the whole session: brought up when a test first needs it, taken down at the end."""
+"""One lab for all of these tests: brought up when one first needs it, taken down after the last."""
 
 import os
 from collections.abc import AsyncGenerator, Generator, Sequence
@@ -32,7 +32,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"END-TO-END TESTS WERE SKIPPED: {reason}", red=True, bold=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def machine() -> Generator[None]:
     """A machine that can hold a lab. CI must be one; elsewhere its absence is said aloud."""
     try:

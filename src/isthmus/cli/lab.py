@@ -48,6 +48,7 @@ def down() -> None:
     from isthmus.lab.down import take_down
 
     take_down()
+    _say("Nothing is left of the lab.")
 
 
 @app.command()
@@ -111,9 +112,6 @@ def env(cluster: str) -> None:
 @app.command()
 def demo() -> None:
     """Show one mesh over two clusters, with measured times; the last line is JSON."""
-    from isthmus.lab.demo.run import how_to_go_on, run_demo
+    from isthmus.lab.demo.run import run_demo
 
-    report = run_demo(_say)
-    for line in how_to_go_on():
-        _say(line)
-    typer.echo(msgspec.json.encode(report))
+    typer.echo(msgspec.json.encode(run_demo(_say)))

@@ -167,8 +167,8 @@ def with_sidecar(item: Object, cluster: str) -> Object:
     return {**item, "spec": {**item["spec"], "template": pod}}
 
 
-async def enter_client(primary: LabCluster, command: Sequence[str]) -> Entrance:
-    """How to run a command in the client pod."""
+async def find_client(primary: LabCluster) -> PodReference:
+    """The client pod, once it is ready."""
     pod = await until(
         primary,
         "Pod",
@@ -177,7 +177,12 @@ async def enter_client(primary: LabCluster, command: Sequence[str]) -> Entrance:
         what="A ready client",
         selector="app=client",
     )
-    return enter_pod(PodReference(primary.name, DEMO, key_of(pod).name), "client", command)
+    return PodReference(primary.name, DEMO, key_of(pod).name)
+
+
+async def enter_client(primary: LabCluster, command: Sequence[str]) -> Entrance:
+    """How to run a command in the client pod."""
+    return enter_pod(await find_client(primary), "client", command)
 
 
 async def enter_prober(primary: LabCluster) -> Entrance:

@@ -1,6 +1,7 @@
 """`isthmus lab demo`: from nothing, or from where an earlier run stopped, to a mesh that has shown itself."""
 
 import asyncio
+import sys
 from collections.abc import Sequence
 
 import msgspec
@@ -11,13 +12,16 @@ from isthmus.lab.demo.deploy import (
     deploy_control_plane,
     deploy_workloads,
     enter_prober,
+    find_client,
     register,
 )
 from isthmus.lab.demo.observe import running_prober
 from isthmus.lab.demo.steps import STEPS, Stage, Step
 from isthmus.lab.manifests.workloads import ECHO_URL
 from isthmus.lab.plan import ClusterPlan
+from isthmus.lab.reference import PodReference
 from isthmus.lab.up import DEFAULT_CLUSTERS, Say, bring_up, check_machine
+from isthmus.lib.binaries import find_kubectl
 
 REPLICAS = 2
 
@@ -42,6 +46,8 @@ async def _demonstrate(plans: Sequence[ClusterPlan], say: Say) -> Report:
             stage = Stage(primary, remote, observed, say)
             for step in STEPS:
                 await step(stage)
+        for line in how_to_go_on(await find_client(primary)):
+            say(line)
     return Report(stage.steps)
 
 
@@ -56,14 +62,14 @@ async def prepare(primary: LabCluster, remotes: Sequence[LabCluster], say: Say) 
     await deploy_workloads(primary, remotes, replicas=REPLICAS)
 
 
-def how_to_go_on() -> Sequence[str]:
-    """What to try next, as commands."""
-    west, east = DEFAULT_CLUSTERS
+def how_to_go_on(client: PodReference) -> Sequence[str]:
+    """What to try next, as commands that work where this one did."""
+    program = sys.argv[0]
     return (
-        "The lab stays up. To look around (as root):",
-        "    isthmus lab status",
-        f'    eval "$(isthmus lab env {west})"; kubectl get pods --all-namespaces',
-        f"    isthmus lab exec {west}/demo/CLIENT -c client -- curl -s {ECHO_URL}",
-        f"    isthmus lab logs {east}/demo/POD -c istio-proxy",
-        "To take it down: isthmus lab down",
+        "The lab stays up. To look around, as root:",
+        f"    {program} lab status",
+        f"    {program} lab exec {client} -- curl -s {ECHO_URL}",
+        f"    {program} lab logs {client} -c istio-proxy",
+        f'    eval "$({program} lab env {client.cluster})"; {find_kubectl()} get pods -A',
+        f"To take it down: {program} lab down",
     )
