@@ -1,0 +1,98 @@
+{{/* Labels of every object: a dict of the root and the object's app. */}}
+{{- define "isthmus.labels" -}}
+app: {{ .app }}
+chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version | replace "+" "_" }}
+heritage: {{ .root.Release.Service }}
+release: {{ .root.Release.Name }}
+{{- end -}}
+
+{{/*
+The parts that all pods of the control plane share. Each takes a dict of the root and the component's own values.
+*/}}
+{{- define "isthmus.annotations" -}}
+sidecar.istio.io/inject: "false"
+{{- with .values.podAnnotations }}
+{{ toYaml . | trim }}
+{{- end }}
+{{- end -}}
+
+{{- define "isthmus.pod" -}}
+{{- with .root.Values.global.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .root.Values.global.imagePullSecrets }}
+imagePullSecrets:
+{{- range . }}
+  - name: {{ . }}
+{{- end }}
+{{- end }}
+securityContext:
+{{ toYaml .root.Values.global.podSecurityContext | trim | indent 2 }}
+{{- with .values.nodeSelector }}
+nodeSelector:
+{{ toYaml . | trim | indent 2 }}
+{{- end }}
+{{- with .values.tolerations }}
+tolerations:
+{{ toYaml . | trim | indent 2 }}
+{{- end }}
+{{- with .values.affinity }}
+affinity:
+{{ toYaml . | trim | indent 2 }}
+{{- end }}
+{{- end -}}
+
+{{- define "isthmus.container" -}}
+image: {{ printf "%s/pilot:%v" .root.Values.global.hub .root.Values.global.tag | quote }}
+imagePullPolicy: {{ .root.Values.global.imagePullPolicy }}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities:
+    drop:
+      - ALL
+{{- with .values.resources }}
+resources:
+{{ toYaml . | trim | indent 2 }}
+{{- end }}
+{{- end -}}
+
+{{- define "isthmus.env" -}}
+{{- range $name, $value := .values.env }}
+- name: {{ $name }}
+  value: {{ $value | toString | quote }}
+{{- end }}
+{{- end -}}
+
+{{/* A dict of the HTTP port's name that answers /ready and /healthz. */}}
+{{- define "isthmus.probes" -}}
+readinessProbe:
+  httpGet:
+    path: /ready
+    port: {{ .port }}
+  periodSeconds: 2
+  timeoutSeconds: 3
+livenessProbe:
+  httpGet:
+    path: /healthz
+    port: {{ .port }}
+  initialDelaySeconds: 10
+  periodSeconds: 10
+  timeoutSeconds: 5
+{{- end -}}
+
+{{/* One pod at a time may be drained, also when there is but one: a budget that held it would hold up the node. */}}
+{{- define "isthmus.budget" -}}
+apiVersion: {{ .root.Values.global.apiVersions.policy }}
+kind: PodDisruptionBudget
+metadata:
+  name: {{ .app }}
+  namespace: {{ .root.Release.Namespace }}
+  labels:
+{{ include "isthmus.labels" . | indent 4 }}
+spec:
+  maxUnavailable: {{ .values.podDisruptionBudget.maxUnavailable }}
+  selector:
+    matchLabels:
+      app: {{ .app }}
+{{- end -}}
