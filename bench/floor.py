@@ -8,6 +8,7 @@ when the sending began. The first line on standard output is the port.
 
 import asyncio
 import base64
+import gc
 import json
 import sys
 import time
@@ -73,4 +74,5 @@ async def _serve(file: Path) -> None:
 
 
 if __name__ == "__main__":
+    gc.disable()  # An empty server makes no garbage, and looking for it would flatter ours.
     uvloop.run(_serve(Path(sys.argv[1])))

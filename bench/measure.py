@@ -97,9 +97,7 @@ async def measure_change(side: Side, fleet: Child, pids: Sequence[int], push: Pu
     await asyncio.sleep(_SETTLE)
     if answer["missing"]:
         late, ended = answer["missing"], answer["ended"]
-        raise RuntimeError(
-            f"{late} proxies still lack {address} after {_TIMEOUT:.0f} s; {ended} streams ended"
-        )
+        raise RuntimeError(f"{late} proxies lack {address} after {_TIMEOUT:.0f} s; {ended} streams ended")
     side.cpu.append(_cpu(pids) - server)
     side.client_cpu.append(_cpu([fleet.pid]) - client)
     side.last.append(arrivals[-1] - began)

@@ -99,9 +99,8 @@ class Stream(asyncio.Protocol):
             end = at + 9 + int.from_bytes(view[at : at + 3], "big")
             if end > size:
                 break
-            self._take(
-                view[at + 3], view[at + 4], bytes(view[at + 9 : end]), view[at + 5 : at + 9] != b"\0\0\0\0"
-            )
+            on_stream = any(view[at + 5 : at + 9])
+            self._take(view[at + 3], view[at + 4], bytes(view[at + 9 : end]), on_stream)
             at = end
         del view[:at]
 
