@@ -1,6 +1,6 @@
 """`python -m isthmus.lab.prober URL`: asks one server again and again, and says at once who answered.
 
-It runs inside a pod and asks over one kept connection, the next question PAUSE_SECONDS (0.002) after an answer.
+It runs inside a pod and asks over one kept connection, each time PAUSE_SECONDS (0.002) after the last answer.
 For each answer it prints one JSON line: `at` (CLOCK_MONOTONIC, which all processes of a machine share, in
 seconds, when the answer was read), and `who` (`CLUSTER/NAMESPACE/POD` of the echo application) or `failed`.
 Like curl, it asks once more on a new connection where a kept one was closed before any byte of the answer.

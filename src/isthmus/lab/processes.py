@@ -1,10 +1,8 @@
 """The three processes of a lab cluster: how each is started, known to be ready, and known to be alive."""
 
 import asyncio
-import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +36,7 @@ class LabProcess:
     def _pid_file(self) -> Path:
         return self.plan.directory / "run" / f"{self.name}.pid"
 
-    async def start(self, *, command: Sequence[str] = (), timeout: float = 30.0) -> None:
+    async def start(self, *, timeout: float = 60.0) -> None:
         """Start it in its cluster's network namespace and wait until it is ready; it outlives us.
 
         UserError with its last words where it ends first, or is not ready after `timeout` seconds.
@@ -46,10 +44,10 @@ class LabProcess:
         for file in (self.log_file, self.ready_file):
             file.parent.mkdir(parents=True, exist_ok=True)
         self.ready_file.unlink(missing_ok=True)
-        module = [sys.executable, "-m", f"isthmus.lab.{self.name}", str(self.plan.directory)]
+        command = [sys.executable, "-m", f"isthmus.lab.{self.name}", str(self.plan.directory)]
         with self.log_file.open("ab") as log:
             child = subprocess.Popen(  # noqa: ASYNC220 - takes a millisecond, and must not be awaited to its end
-                inside(self.plan.netns, command or module),
+                inside(self.plan.netns, command),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -87,8 +85,3 @@ class LabProcess:
 
     def __str__(self) -> str:
         return f"{self.name} of cluster {self.plan.name}"
-
-
-def uses_real_parts() -> bool:
-    """Whether the environment asks for the real API server (`KUBEBUILDER_ASSETS`)."""
-    return bool(os.environ.get("KUBEBUILDER_ASSETS"))
