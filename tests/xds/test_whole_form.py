@@ -266,6 +266,29 @@ def test_a_refused_resource_is_recorded_and_not_sent_again_until_it_changes(
     assert hub.held(client.proxy.node_id)[ENDPOINT]["a"].body == b"a=good"
 
 
+def test_only_what_the_reason_names_is_held_back(hub: Hub, scope: FakeScope, proxy: WholeProxy) -> None:
+    connected(proxy)
+    hub.publish([scope.put(resource(ENDPOINT, "a", "2"), resource(ENDPOINT, "b", "bad"))])
+    heard = proxy.hear()
+    assert heard is not None
+    proxy.nack(heard, "no to b")
+    assert [one.resources for one in proxy.listen()] == [{"a": "2"}]
+
+
+def test_an_accepted_full_response_clears_earlier_refusals(
+    hub: Hub, scope: FakeScope, proxy: WholeProxy
+) -> None:
+    proxy.ask(CLUSTER)
+    heard = proxy.hear()
+    assert heard is not None
+    proxy.nack(heard, "no cluster at all")
+    hub.publish([scope.put(resource(CLUSTER, "a", "2"))])
+    (again,) = proxy.listen()
+    assert again.resources == {"a": "2", "b": "1"}
+    (client,) = hub.clients()
+    assert list(hub.held(client.proxy.node_id)[CLUSTER]) == ["a", "b"]
+
+
 def test_after_a_reconnect_everything_is_sent_whatever_the_version(hub: Hub, proxy: WholeProxy) -> None:
     connected(proxy)
     proxy.exchange.closed()

@@ -7,9 +7,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
+from isthmus.xds.errors import ProtocolError
 from isthmus.xds.wire import names_of
 
 WILDCARD = "*"
+_MOST_NAMES = 100_000
 _MOST_BLOCKS = 4096
 """Raw spellings remembered: proxies may order the same names differently."""
 
@@ -43,8 +45,12 @@ class Interests:
         self.everything = self.of(frozenset(), wildcard=True)
 
     def of(self, names: Iterable[str], *, wildcard: bool = False) -> Interest:
-        """The one interest in these names; `*` among them is the wildcard."""
+        """The one interest in these names; `*` among them is the wildcard. Raises ProtocolError for too
+        many.
+        """
         wanted = frozenset(names)
+        if len(wanted) > _MOST_NAMES:
+            raise ProtocolError(f"{len(wanted)} names are subscribed to, more than {_MOST_NAMES}")
         if WILDCARD in wanted:
             wanted, wildcard = wanted - {WILDCARD}, True
         key = (wanted, wildcard)

@@ -12,7 +12,7 @@ the same.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Protocol
@@ -22,12 +22,24 @@ import structlog
 from isthmus.model.proxy import Proxy
 from isthmus.model.resources import CLUSTER, ENDPOINT, LISTENER, PUSH_ORDER, ROUTE, Resource, Scope
 from isthmus.xds.counters import Counters
+from isthmus.xds.due import (
+    Batches,
+    changes,
+    locate,
+    merge,
+    names_of,
+    only,
+    removes,
+    still_there,
+    without,
+    without_rejected,
+)
 from isthmus.xds.errors import ProtocolError
 from isthmus.xds.interest import Interest, Interests
 from isthmus.xds.node import read_node
 from isthmus.xds.responses import Response, Responses
-from isthmus.xds.shelf import Batch, Form, Fragment, Settled, Shelf
-from isthmus.xds.shelves import Shelves, locate, merge
+from isthmus.xds.shelf import Batch, Form, Fragment, Shelf
+from isthmus.xds.shelves import Shelves
 from isthmus.xds.subscription import WHOLE_TYPES, Answer, Due, Subscription
 from isthmus.xds.transport import Wire
 from isthmus.xds.wire import read_delta_request, read_request
@@ -71,7 +83,7 @@ class Lane:
     def __init__(self, session: "Session", subscription: Subscription) -> None:
         self.session = session
         self.subscription = subscription
-        self.due: tuple[Batch, ...] = ()
+        self.due: Batches = ()
 
     def waits(self, now: float) -> bool:
         """Whether a response is on the way that may still be answered."""
@@ -89,7 +101,7 @@ class Session:
         self.lanes: dict[str, Lane] = {}
         self.scopes: tuple[Scope, ...] = ()
         self._shared = shared
-        self._warming: tuple[Batch, ...] = ()
+        self._warming: Batches = ()
         self._blocks: list[bytes] = []
         self._open = True
         shared.sessions[self] = None
@@ -160,7 +172,7 @@ class Session:
         """Follow the lane's present interest in place of the one before."""
         nothing, now = self._shared.interests.nothing, lane.subscription.interest
         if lane.due:
-            lane.due = tuple(one for batch in lane.due if (one := _only(batch, now)).held)
+            lane.due = tuple(one for batch in lane.due if (one := only(batch, now)).held)
         for scope in self.scopes:
             if now is not nothing:
                 self._shared.shelves.follow(scope, lane.subscription.type_url, now, lane)
@@ -179,8 +191,8 @@ class Session:
         else:
             batches, missing = locate(shelves, due.names)
         if known:
-            afresh = _names(self._warming) if type_url == ENDPOINT else frozenset[str]()
-            batches = [_without(batch, known, afresh) for batch in batches]
+            afresh = names_of(self._warming) if type_url == ENDPOINT else frozenset[str]()
+            batches = [without(batch, known, afresh) for batch in batches]
         if type_url == ENDPOINT:
             self._warming = ()
         if (missing and self.form is Form.DELTA) or not batches:
@@ -198,7 +210,7 @@ class Session:
                 if not lane.due:
                     continue
                 if lane.waits(now):
-                    blocked = blocked or (type_url == CLUSTER and _changes(lane.due))
+                    blocked = blocked or (type_url == CLUSTER and changes(lane.due))
                 elif not (blocked and type_url in _DEPENDENTS):
                     response = self._respond(lane, now)
                     if response is not None:
@@ -212,8 +224,8 @@ class Session:
         subscription, batches = lane.subscription, lane.due
         lane.due = ()
         if subscription.rejected:
-            batches = tuple(_without_rejected(batch, subscription) for batch in batches)
-        changed, gone = _changes(batches), _removes(batches)
+            batches = tuple(without_rejected(batch, subscription.rejected) for batch in batches)
+        changed, gone = changes(batches), removes(batches)
         if gone and subscription.type_url == CLUSTER and self._removals_wait(now):
             batches, gone = self._postpone_removals(lane, batches), False
         first = not subscription.nonce and subscription.interest.wildcard
@@ -222,9 +234,9 @@ class Session:
         if not (changed or first or (gone and (everything or not whole))):
             return None
         content = self._everything(lane) if everything else batches
-        kept = _still_there(lane.due, content) if everything else ()
+        kept = still_there(lane.due, content) if everything else ()
         response = self._shared.responses.of(self.form, subscription.type_url, content, kept)
-        subscription.record(response.nonce, batches, now)
+        subscription.record(response.nonce, batches, now, complete=everything)
         if subscription.type_url == CLUSTER and changed:
             self._warm(batches)
         return response
@@ -234,7 +246,7 @@ class Session:
         lanes = (self.lanes.get(type_url) for type_url in _DEPENDENTS)
         return any(lane is not None and (lane.due or lane.waits(now)) for lane in lanes)
 
-    def _postpone_removals(self, lane: Lane, batches: tuple[Batch, ...]) -> tuple[Batch, ...]:
+    def _postpone_removals(self, lane: Lane, batches: Batches) -> Batches:
         """Leave what is gone due, and return the rest."""
         for batch in batches:
             removal = batch.split()[1]
@@ -242,7 +254,7 @@ class Session:
                 lane.due = merge(lane.due, removal)
         return tuple(batch.split()[0] for batch in batches)
 
-    def _everything(self, lane: Lane) -> tuple[Batch, ...]:
+    def _everything(self, lane: Lane) -> Batches:
         shelves = self._shelves(lane.subscription.type_url)
         if lane.subscription.interest.wildcard:
             batches = [shelf.everything() for shelf in shelves]
@@ -250,13 +262,13 @@ class Session:
             batches, _ = locate(shelves, lane.subscription.interest.names)
         return tuple(batch for batch in batches if batch.held)
 
-    def _warm(self, clusters: tuple[Batch, ...]) -> None:
+    def _warm(self, clusters: Batches) -> None:
         """Make the endpoints of clusters that were just sent due again."""
         lane = self.lanes.get(ENDPOINT)
         if lane is None:
             self._warming = clusters
             return
-        names = lane.subscription.interest.among(_names(clusters))
+        names = lane.subscription.interest.among(names_of(clusters))
         for batch in locate(self._shelves(ENDPOINT), names)[0]:
             lane.due = merge(lane.due, batch)
 
@@ -282,7 +294,7 @@ class Session:
                     shelf = self._shared.shelves.of(scope, type_url)
                     batch = shelf.everything() if interest.wildcard else shelf.find(interest.names)[0]
                     here |= batch.held.keys()
-                    lane.due = merge(lane.due, _without(batch, known))
+                    lane.due = merge(lane.due, without(batch, known))
             gone = {name: held.get(name) for name in sorted(held.keys() | unsure) if name not in here}
             if gone:
                 lane.due = merge(lane.due, Batch.removing(gone))
@@ -329,72 +341,3 @@ class Session:
             before, lane.subscription.interest = lane.subscription.interest, self._shared.interests.nothing
             self._follow(lane, before)
         self.lanes = {}
-
-
-def _changes(batches: tuple[Batch, ...]) -> bool:
-    for batch in batches:  # noqa: SIM110 (it runs for every stream of a push, and any() takes thrice as long)
-        if batch.settle().changed:
-            return True
-    return False
-
-
-def _removes(batches: tuple[Batch, ...]) -> bool:
-    for batch in batches:  # noqa: SIM110 (as above)
-        if batch.settle().gone:
-            return True
-    return False
-
-
-def _names(batches: tuple[Batch, ...]) -> frozenset[str]:
-    return frozenset(one.resource.name for batch in batches for one in batch.settle().changed)
-
-
-def _only(batch: Batch, interest: Interest) -> Batch:
-    """The batch without names that are not wanted any more."""
-    held = {name: one for name, one in batch.held.items() if name in interest}
-    if len(held) == len(batch.held):
-        return batch
-    return Batch.removing(held) if batch.shelf is None else Batch(batch.shelf, held)
-
-
-def _without(batch: Batch, known: Mapping[str, str], afresh: frozenset[str] = frozenset()) -> Batch:
-    """The batch without what the proxy holds already in that version, unless it is named in `afresh`."""
-    changed = batch.settle().changed
-    left = tuple(
-        one
-        for one in changed
-        if one.resource.name in afresh or known.get(one.resource.name) != one.resource.version
-    )
-    return (
-        batch
-        if len(left) == len(changed)
-        else Batch(batch.shelf, dict.fromkeys(_named(left)), Settled(left, {}))
-    )
-
-
-def _without_rejected(batch: Batch, subscription: Subscription) -> Batch:
-    """The batch without what the proxy refused in that very version."""
-    now = batch.settle()
-    left = tuple(
-        one
-        for one in now.changed
-        if (refused := subscription.rejected.get(one.resource.name)) is None
-        or refused.version != one.resource.version
-    )
-    if len(left) == len(now.changed):
-        return batch
-    return Batch(batch.shelf, {name: batch.held.get(name) for name in _named(left)}, Settled(left, now.gone))
-
-
-def _named(fragments: Iterable[Fragment]) -> Iterable[str]:
-    return (one.resource.name for one in fragments)
-
-
-def _still_there(due: tuple[Batch, ...], content: tuple[Batch, ...]) -> tuple[Fragment, ...]:
-    """Resources whose removal is due, as they were sent last."""
-    return tuple(
-        one
-        for batch in due
-        for name, one in batch.held.items()
-        if one is not None and not any(name in batch.held for batch in content)
-    )

@@ -1,15 +1,12 @@
-"""Every shelf that some stream follows, by scope and type, and the batches that streams share."""
+"""Every shelf that some stream follows, by scope and type, and who is concerned by a change."""
 
 from collections.abc import Hashable, Iterable, Iterator
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from isthmus.model.resources import Scope, ScopeChange
+from isthmus.xds.due import Batches, merge
 from isthmus.xds.interest import Holders, Interest
 from isthmus.xds.shelf import Batch, Shelf
-
-Due = tuple[Batch, ...]
-"""What is due to a stream of one type: at most one batch a shelf."""
-
 
 F = TypeVar("F")
 
@@ -20,7 +17,7 @@ class Shelves(Generic[F]):
     def __init__(self) -> None:
         self._holders = Holders()
         self._scopes: dict[Hashable, dict[str, Shelf[F]]] = {}
-        self._last_merge: tuple[Due, Batch, Due] | None = None
+        self._last_merge: tuple[Batches, Batch, Batches] | None = None
 
     def of(self, scope: Scope, type_url: str) -> Shelf[F]:
         """The shelf of one type in one scope; scopes with equal keys share it. One that nobody follows is
@@ -56,7 +53,7 @@ class Shelves(Generic[F]):
             if shelf is not None and names:
                 yield from shelf.changed(names)
 
-    def merge(self, due: Due, batch: Batch) -> Due:
+    def merge(self, due: Batches, batch: Batch) -> Batches:
         """What is due when `batch` comes on top. Streams in step get the same object."""
         last = self._last_merge
         if last is not None and last[0] is due and last[1] is batch:
@@ -64,32 +61,3 @@ class Shelves(Generic[F]):
         merged = merge(due, batch)
         self._last_merge = (due, batch, merged)
         return merged
-
-
-def merge(due: Due, batch: Batch) -> Due:
-    """`batch` on top of what is due already. What it names is not simply gone any more."""
-    merged: list[Batch] = []
-    for one in due:
-        if one.shelf is batch.shelf:
-            batch = one.merged(batch)
-        elif one.shelf is None:
-            left = {name: held for name, held in one.held.items() if name not in batch.held}
-            if left:
-                merged.append(Batch.removing(left))
-        else:
-            merged.append(one)
-    return (*merged, batch)
-
-
-def locate(shelves: Iterable[Shelf[Any]], names: frozenset[str]) -> tuple[list[Batch], frozenset[str]]:
-    """Batches of those `names` that exist, each in the one shelf that has it, and the names that do not
-    exist.
-    """
-    found: list[Batch] = []
-    for shelf in shelves:
-        if not names:
-            break
-        batch, names = shelf.find(names)
-        if batch.held:
-            found.append(batch)
-    return found, names

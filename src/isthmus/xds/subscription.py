@@ -11,13 +11,16 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from isthmus.model.resources import CLUSTER, LISTENER
+from isthmus.xds.due import Batches, Rejected
 from isthmus.xds.interest import WILDCARD, Interest, Interests
-from isthmus.xds.shelf import Batch, Fragment
 from isthmus.xds.wire import DeltaRequest
 
 WHOLE_TYPES = frozenset((CLUSTER, LISTENER))
 """Types whose state-of-the-world responses carry all that is subscribed, absence meaning removal; and whose
 empty first request asks for everything."""
+
+_MOST_REASON = 4096
+"""Characters that are kept of a NACK's reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +52,11 @@ class Nack:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """A resource that a proxy refused, by version, and what it held of that name before."""
-
-    version: str
-    held: Fragment | None
-
-
 class Subscription:
     """See the module. Mutable; its stream owns it."""
 
     __slots__ = (
+        "_complete",
         "_interests",
         "_named",
         "acked",
@@ -81,9 +77,10 @@ class Subscription:
         """Of the last response sent; "" before the first."""
         self.acked = ""
         self.nack: Nack | None = None
-        self.sent: tuple[Batch, ...] | None = None
+        self.sent: Batches | None = None
         """What the last response was made of, until it is answered."""
         self.sent_at = 0.0
+        self._complete = False
         self.rejected: dict[str, Rejected] = {}
         """By name what the proxy refused: not sent again until it changes."""
         self.block: bytes | None = None
@@ -103,14 +100,15 @@ class Subscription:
         """
         if nonce and self.nonce and nonce != self.nonce:
             return Answer.STALE, NOTHING
-        answer = self._settle(nonce, error)
+        answer, again = self._settle(nonce, error)
         if names is self.block:
-            return answer, NOTHING
+            return answer, Due(names=again) if again else NOTHING
         self.block = names
         before, self.interest = self.interest, self._wanted(names)
         everything = self.interest.wildcard and not before.wildcard
         added = self.interest.names - before.names if before.names else self.interest.names
-        return answer, Due(everything, added) if everything or added else NOTHING
+        due = added | (again & self.interest.names) if again else added
+        return answer, Due(everything, due) if everything or due else NOTHING
 
     def _wanted(self, names: bytes) -> Interest:
         if names:
@@ -125,10 +123,10 @@ class Subscription:
         A name subscribed again is due again; one that is unsubscribed but still covered by the wildcard is
         due too, for the proxy has forgotten it.
         """
-        answer = self._settle(request.nonce, request.error)
+        answer, again = self._settle(request.nonce, request.error)
         first = self.fresh
         if not first and not request.subscribe and not request.unsubscribe:
-            return answer, NOTHING
+            return answer, Due(names=again) if again else NOTHING
         self.block = b""
         plus, minus = request.subscribe - {WILDCARD}, request.unsubscribe - {WILDCARD}
         before = self.interest
@@ -140,38 +138,51 @@ class Subscription:
         names = (before.names | plus) - minus
         self.interest = self._interests.of(names, wildcard=wildcard)
         everything = wildcard and (first or WILDCARD in request.subscribe)
-        due = plus & names
+        due = (plus & names) | frozenset(name for name in again if name in self.interest)
         if wildcard:
             due |= minus & before.names
-        for name in self.rejected.keys() & due:
+        for name in self.rejected.keys() & plus:
             del self.rejected[name]
         if not everything and not due:
             return answer, NOTHING
         return answer, Due(everything, due, request.known) if first else Due(everything, due)
 
-    def record(self, nonce: str, batches: tuple[Batch, ...], now: float) -> None:
-        """A response was taken, at `now` on the hub's clock."""
-        self.nonce, self.sent, self.sent_at = nonce, batches, now
+    def record(self, nonce: str, batches: Batches, now: float, *, complete: bool) -> None:
+        """A response was taken, at `now` on the hub's clock. `complete`: it carried all that is subscribed
+        to.
+        """
+        self.nonce, self.sent, self.sent_at, self._complete = nonce, batches, now, complete
 
-    def _settle(self, nonce: str, error: str | None) -> Answer:
+    def _settle(self, nonce: str, error: str | None) -> tuple[Answer, frozenset[str]]:
+        """What a request says of the last response, and which of its names are to be sent again.
+
+        A proxy refuses a response as a whole. Envoy's reason names the resources at fault, and those after
+        them may not have been applied: they are sent once more, without what was blamed. A complete response
+        needs none of that, for Envoy applies the rest of it (cds_api, lds_api).
+        """
         sent = self.sent
         if not nonce:
-            return Answer.NONE
+            return Answer.NONE, frozenset()
         if nonce != self.nonce or sent is None:
-            return Answer.NONE if nonce == self.nonce or not self.nonce else Answer.STALE
+            known = nonce == self.nonce or not self.nonce
+            return (Answer.NONE if known else Answer.STALE), frozenset()
         self.sent = None
         if error is None:
             self.acked = nonce
-            if self.rejected:
-                for name in _refused(sent):
+            if self._complete:
+                self.rejected.clear()
+            elif self.rejected:
+                for name in _rejected(sent):
                     self.rejected.pop(name, None)
-            return Answer.ACK
-        self.nack = Nack(nonce, error)
-        self.rejected.update(_refused(sent))
-        return Answer.NACK
+            return Answer.ACK, frozenset()
+        self.nack = Nack(nonce, error[:_MOST_REASON])
+        every = _rejected(sent)
+        blamed = {name: one for name, one in every.items() if name in error} or every
+        self.rejected.update(blamed)
+        return Answer.NACK, frozenset() if self._complete else frozenset(every.keys() - blamed.keys())
 
 
-def _refused(sent: tuple[Batch, ...]) -> dict[str, Rejected]:
+def _rejected(sent: Batches) -> dict[str, Rejected]:
     return {
         one.resource.name: Rejected(one.resource.version, batch.held.get(one.resource.name))
         for batch in sent
