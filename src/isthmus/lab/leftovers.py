@@ -16,14 +16,14 @@ from typing import TypeAlias
 
 from isthmus.lib.errors import UserError
 
-MountMark: TypeAlias = Callable[[str], bool]
-"""Says of a tmpfs's source name whether it is the lab's."""
+Namespace: TypeAlias = tuple[int, int]
+"""Device and inode: no two namespaces of a machine share them, in whatever container they were made."""
 _MNT_DETACH = 2
 _PATIENCE = 10.0
 """Seconds for killed processes to be gone; the kernel frees their memory meanwhile."""
 
 
-def namespace_of(path: Path) -> tuple[int, int] | None:
+def namespace_of(path: Path) -> Namespace | None:
     """The identity of the namespace that a file of `/proc/PID/ns` or `/run/netns` refers to; None: gone."""
     try:
         found = path.stat()
@@ -32,8 +32,8 @@ def namespace_of(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def lives_in(pid: int, namespaces: Collection[tuple[int, int] | None], marked: MountMark) -> bool:
-    """Whether a process is in one of the network namespaces or has a marked tmpfs in its mount namespace."""
+def lives_in(pid: int, namespaces: Collection[Namespace], marks: Collection[str]) -> bool:
+    """Whether a process is in one of the network namespaces, or sees a tmpfs whose source is a mark."""
     found = namespace_of(Path(f"/proc/{pid}/ns/net"))
     if found is None:
         return False
@@ -43,7 +43,7 @@ def lives_in(pid: int, namespaces: Collection[tuple[int, int] | None], marked: M
         mounts = Path(f"/proc/{pid}/mountinfo").read_text()
     except OSError:
         return False
-    return any(marked(source) for source in tmpfs_sources(mounts))
+    return any(source in marks for source in tmpfs_sources(mounts))
 
 
 def tmpfs_sources(mountinfo: str) -> list[str]:

@@ -21,7 +21,6 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 from isthmus.lab.leftovers import (
-    MountMark,
     end_processes,
     lives_in,
     mount_points_below,
@@ -66,7 +65,7 @@ def make_hub() -> None:
         return
     refuse_foreign_routes(routes)
     _remove_host_link()
-    remove_namespaces(name for name in _namespaces() if name == HUB_NETNS)
+    empty_namespaces([name for name in _namespaces() if name == HUB_NETNS])
     STATE.mkdir(parents=True, exist_ok=True, mode=0o755)
     if not mount_points_below(NETNS_FOLDER):
         _MADE_NETNS_FOLDER.touch()
@@ -147,7 +146,7 @@ def unmake_all() -> None:
     """End every process of the lab and remove all that it made, on the host too, whatever there is."""
     remove_netns_folder = _MADE_NETNS_FOLDER.exists()
     _remove_host_link()
-    _empty(_namespaces(), lambda mark: mark.startswith(_PREFIX))
+    empty_namespaces(_namespaces())
     _remove_folder(STATE)
     if remove_netns_folder and not any(NETNS_FOLDER.iterdir()):
         unmount_below(NETNS_FOLDER)
@@ -170,9 +169,29 @@ def refuse_foreign_routes(routes: Iterable[dict[str, str]]) -> None:
             )
 
 
-def remove_namespaces(names: Iterable[str]) -> None:
-    """Delete named network namespaces that no process lives in any more; their links go with them."""
+def mount_mark(netns: str) -> str:
+    """How root filesystems of containers are named, by the namespace of their node.
+
+    With its inode, so that it means this very lab and none in another container of the same machine.
+    """
+    found = namespace_of(NETNS_FOLDER / netns)
+    return f"{netns}-{found[1] if found else 0}"
+
+
+def empty_namespaces(names: Sequence[str]) -> None:
+    """End all processes of named network namespaces and of their containers; delete the namespaces."""
+    inodes = {inode for inode in (namespace_of(NETNS_FOLDER / name) for name in names) if inode}
+    if namespace_of(Path("/proc/self/ns/net")) in inodes:
+        raise UserError("This shell runs inside the lab that it would take down; do it from outside.")
+    marks = {mount_mark(name) for name in names}
+    end_processes(lambda pid: lives_in(pid, inodes, marks))
     _ip(*(f"netns del {name}" for name in names))
+
+
+def remove_links(prefix: str) -> None:
+    """Delete the links in this process's network namespace whose names begin so."""
+    names = [name for _, name in socket.if_nameindex() if name.startswith(prefix)]
+    _ip(*(f"link del {name}" for name in names))
 
 
 def _hub_link(plan: ClusterPlan) -> str:
@@ -191,15 +210,7 @@ def _remove_cluster(plan: ClusterPlan) -> None:
         own = [e["ifname"] for e in links if e.get("ifalias") == plan.name or e["ifname"] == _hub_link(plan)]
         _ip(*(f"link del {name}" for name in own), netns=HUB_NETNS)
     names = [name for name in _namespaces() if name == plan.netns]
-    _empty([*names, *pod_namespaces(plan)], lambda mark: mark == plan.netns)
-
-
-def _empty(namespaces: Sequence[str], marked: MountMark) -> None:
-    inodes = {namespace_of(NETNS_FOLDER / name) for name in namespaces}
-    if namespace_of(Path("/proc/self/ns/net")) in inodes:
-        raise UserError("This shell runs inside the lab that it would take down; do it from outside.")
-    end_processes(lambda pid: lives_in(pid, inodes, marked))
-    remove_namespaces(namespaces)
+    empty_namespaces([*names, *pod_namespaces(plan)])
 
 
 def _remove_folder(directory: Path) -> None:

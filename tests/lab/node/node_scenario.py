@@ -46,12 +46,16 @@ def enter(plan: ClusterPlan, name: str, *command: str) -> str:
 
 
 async def until(client: Client, name: str, met: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    async with asyncio.timeout(15):
-        while True:
-            found = await client.get(POD, name, _NS)
-            if met(found):
-                return found
-            await asyncio.sleep(0.02)
+    found: dict[str, Any] = {}
+    try:
+        async with asyncio.timeout(15):
+            while True:
+                found = await client.get(POD, name, _NS)
+                if met(found):
+                    return found
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        raise AssertionError(f"pod {name} remained {found['status']}") from None
 
 
 async def until_said(expected: str, plan: ClusterPlan, name: str, *command: str) -> None:
@@ -185,9 +189,8 @@ async def check_crash(client: Client, plan: ClusterPlan) -> None:
     await asyncio.sleep(0.3)
     assert not [p for p in Path("/proc").glob("[0-9]*/cmdline") if b"run/pods" in p.read_bytes()]
     await process.start()
-    found = await until(client, "web", lambda p: p["status"]["containerStatuses"][0]["restartCount"] == 1)
+    await until(client, "web", lambda p: p["status"]["containerStatuses"][0]["restartCount"] == 1)
     await until(client, "web", ready)
-    assert found["status"]["containerStatuses"][0]["restartCount"] == 1
 
 
 async def scenario(plans: list[ClusterPlan]) -> None:

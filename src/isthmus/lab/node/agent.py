@@ -13,8 +13,7 @@ from isthmus.kube.kinds import ENDPOINT_SLICE, SERVICE, Kind
 from isthmus.kube.objects import EndpointSlice, Service
 from isthmus.kube.watch import Event, Removed, Synced, Upserted, watch_kind
 from isthmus.lab.images import prepare_images
-from isthmus.lab.leftovers import end_processes, lives_in, namespace_of
-from isthmus.lab.network import NETNS_FOLDER, pod_namespaces, remove_namespaces
+from isthmus.lab.network import empty_namespaces, pod_namespaces, remove_links
 from isthmus.lab.node.configs import CONFIG_KINDS, ConfigName, Configs
 from isthmus.lab.node.dns_server import running_dns
 from isthmus.lab.node.dns_zone import answer
@@ -26,7 +25,7 @@ from isthmus.lab.node.pods import NodeParts
 from isthmus.lab.node.podspec import POD
 from isthmus.lab.node.registration import node_capacity, register_node, serve_lease
 from isthmus.lab.node.roster import Roster
-from isthmus.lab.node.sandbox import PodAddresses
+from isthmus.lab.node.sandbox import POD_LINK, PodAddresses
 from isthmus.lab.node.service_proxy import ServiceProxy, restore_rules
 from isthmus.lab.pki import PkiFiles
 from isthmus.lab.plan import KUBELET_PORT, ClusterPlan
@@ -74,10 +73,8 @@ async def running_node(plan: ClusterPlan) -> AsyncGenerator[None]:
 
 def remove_leftovers(plan: ClusterPlan) -> None:
     """End pods of an earlier run of this node, if it was killed, and remove their namespaces and files."""
-    names = pod_namespaces(plan)
-    inodes = {namespace_of(NETNS_FOLDER / name) for name in names}
-    end_processes(lambda pid: lives_in(pid, inodes, lambda mark: mark == plan.netns))
-    remove_namespaces(names)
+    remove_links(POD_LINK)
+    empty_namespaces(pod_namespaces(plan))
     shutil.rmtree(plan.directory / "run" / "pods", ignore_errors=True)
     root_folder(plan).mkdir(parents=True, exist_ok=True)
 

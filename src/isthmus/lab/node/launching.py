@@ -6,6 +6,7 @@ from pathlib import Path
 
 from isthmus.kube.objects import Service
 from isthmus.lab.images import SEARCH_PATH, Bind, RootFilesystem
+from isthmus.lab.network import mount_mark
 from isthmus.lab.node.configs import ConfigName, Configs
 from isthmus.lab.node.environment import Lookup, Placement, expand, resolve_env, service_variables
 from isthmus.lab.node.events import Events
@@ -52,7 +53,7 @@ def launch_spec(place: PodPlace, container: Container, rootfs: RootFilesystem) -
         raise ValueError("no command specified: images of the lab have none of their own")
     mounts = [_bind(place, mount, env) for mount in container.volume_mounts]
     return LaunchSpec(
-        mark=place.plan.netns,
+        mark=mount_mark(place.plan.netns),
         rootfs_folder=str(root_folder(place.plan)),
         rootfs=replace(
             rootfs,

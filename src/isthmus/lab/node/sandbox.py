@@ -9,6 +9,9 @@ from ipaddress import IPv4Address
 from isthmus.lab.network import NETNS_FOLDER, pod_netns
 from isthmus.lab.plan import ClusterPlan
 
+POD_LINK = "pod"
+"""How the node's ends of its pods' links begin."""
+
 
 class SandboxError(Exception):
     """A pod's network could not be made or removed; `str(error)` says why."""
@@ -51,7 +54,7 @@ class Sandbox:
 async def running_sandbox(plan: ClusterPlan, uid: str, addresses: PodAddresses) -> AsyncGenerator[Sandbox]:
     """Make a pod's network, and remove it at the end, when its containers are gone."""
     address = addresses.take()
-    netns, link = pod_netns(plan, uid), f"pod{uid.replace('-', '')[:11]}"
+    netns, link = pod_netns(plan, uid), f"{POD_LINK}{uid.replace('-', '')[:11]}"
     gateway = plan.pod_cidr[1]
     try:
         await _ip(
