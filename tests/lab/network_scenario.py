@@ -67,7 +67,8 @@ def main() -> None:
     assert "-A" not in output("iptables-save")
     subprocess.run(["ip", "netns", "add", pod_netns(WEST, _UID)], check=True)
     stray = subprocess.Popen(inside(pod_netns(WEST, _UID), ["sleep", "1000"]))
-    outside = subprocess.Popen(["sleep", "1000"])
+    elsewhere = "mount -t tmpfs isthmus-west /mnt && mount -t tmpfs isthmus-west-1 /mnt && exec sleep 1000"
+    outside = subprocess.Popen(["unshare", "--mount", "sh", "-c", elsewhere])  # like another machine's lab
     unmake_cluster(WEST)
     assert stray.wait(timeout=5) == -9
     assert clusters_up() == ["east"]
