@@ -7,8 +7,8 @@ Source of the flags: the Kubernetes 1.36 command line reference, and etcd 3.6's 
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -61,9 +61,9 @@ class RealServer:
         return pki.access(self.files, identity, server=self.url)
 
 
-def find_assets() -> Path | None:
+def find_assets(environment: Mapping[str, str] = os.environ) -> Path | None:
     """The folder that KUBEBUILDER_ASSETS names, None where it is not set. UserError: it lacks a part."""
-    named = os.environ.get(VARIABLE)
+    named = environment.get(VARIABLE)
     if not named:
         return None
     missing = [name for name in _NAMES if not os.access(Path(named) / name, os.X_OK)]
@@ -148,7 +148,7 @@ async def running_real_server(server: RealServer, assets: Path) -> AsyncGenerato
     The keys must be there. kube-apiserver is stopped before its etcd.
     """
     (server.directory / "data").mkdir(mode=0o700, parents=True, exist_ok=True)
-    async with _running(etcd_command(server, assets)), _running(api_server_command(server, assets)):
+    async with _running(etcd_command(server, assets), api_server_command(server, assets)):
         async with running_client(server.access()) as client:
             await _until_ready(client)
             await _create(client, CLUSTER_ROLE, lab_node_role())
@@ -181,20 +181,36 @@ async def _stay(ready: Path, stop: asyncio.Event) -> None:
 
 
 @asynccontextmanager
-async def _running(command: Sequence[str]) -> AsyncGenerator[None]:
-    """One program that writes to our own standard error; asked to end, then made to, when the block ends."""
+async def _running(*commands: Sequence[str]) -> AsyncGenerator[None]:
+    """Programs that write to our own standard error; UserError in the block when the first of them ends.
+
+    They are started in order, and stopped in reverse: asked to end, then made to.
+    """
+    ended: asyncio.Queue[str] = asyncio.Queue(len(commands))
+    async with task_scope() as scope, AsyncExitStack() as stack:
+        for command in commands:
+            process = await stack.enter_async_context(_program(command))
+            scope.spawn(_note_end(process, Path(command[0]).name, ended), name=command[0])
+        scope.serve(_fail_at_first_end(ended), name="programs")
+        yield
+
+
+@asynccontextmanager
+async def _program(command: Sequence[str]) -> AsyncGenerator[asyncio.subprocess.Process]:
     process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.DEVNULL)
     try:
-        async with task_scope() as scope:
-            scope.serve(_fail_at_end(process, Path(command[0]).name), name=command[0])
-            yield
+        yield process
     finally:
         await _end(process)
 
 
-async def _fail_at_end(process: asyncio.subprocess.Process, name: str) -> None:
+async def _note_end(process: asyncio.subprocess.Process, name: str, ended: asyncio.Queue[str]) -> None:
     code = await process.wait()
-    raise UserError(f"{name} ended with exit code {code}; its last lines in the log above say why.")
+    await ended.put(f"{name} ended with exit code {code}")
+
+
+async def _fail_at_first_end(ended: asyncio.Queue[str]) -> None:
+    raise UserError(f"{await ended.get()}; its last lines in the log above say why.")
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

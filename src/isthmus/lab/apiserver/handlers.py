@@ -250,7 +250,7 @@ class Front:
         options = deletion.read_options(await formats.read_body(request), dict(request.query))
         stored = writing.current(self._cluster, target)
         last, gone = deletion.delete(self._cluster, target, stored, options)
-        if gone and target.resource is not kinds.PODS:
+        if gone and not target.resource.shown_when_deleted:
             return self._written(request, target, subresources.deleted(target, last))
         return self._written(request, target, last)
 

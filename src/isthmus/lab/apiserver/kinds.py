@@ -4,7 +4,7 @@ Adding a kind is one row here; its own rules, if it has any, go into `strategies
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 STORED_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 _STATUS_VERBS = ("get", "patch", "update")
@@ -45,8 +45,10 @@ class Resource:
     """Whether PUT to a name that does not exist creates it (Kubernetes: AllowCreateOnUpdate)."""
     warnings: tuple[str, ...] = ()
     """What every answer about it warns of."""
-    stored_as: "Resource | None" = field(default=None, repr=False)
-    """The kind whose objects these are, seen under another version."""
+    unconditional: bool = True
+    """Whether PUT may leave the version out (Kubernetes: AllowUnconditionalUpdate)."""
+    shown_when_deleted: bool = False
+    """Whether a delete answers with the object, not with a Status (Kubernetes: ReturnDeletedObject)."""
 
     @property
     def group_version(self) -> str:
@@ -112,6 +114,7 @@ PODS = Resource(
         "status.podIP",
     ),
     counts_generations=True,
+    shown_when_deleted=True,
 )
 SERVICES = Resource(
     "",
@@ -123,6 +126,7 @@ SERVICES = Resource(
     subresources=(STATUS,),
     fields=("spec.clusterIP", "spec.type"),
     created_by_update=True,
+    shown_when_deleted=True,
 )
 ENDPOINTS = Resource(
     "",
@@ -152,6 +156,8 @@ SERVICE_ACCOUNTS = Resource(
     "ServiceAccount",
     short_names=("sa",),
     subresources=(Subresource("token", _ONLY_CREATED, *_AUTHENTICATION, "TokenRequest"),),
+    unconditional=False,
+    shown_when_deleted=True,
 )
 EVENTS = Resource(
     "",
@@ -186,7 +192,7 @@ REPLICA_SETS = Resource(
 ENDPOINT_SLICES = Resource(
     "discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", counts_generations=True
 )
-LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease", created_by_update=True)
+LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease", created_by_update=True, unconditional=False)
 ROLES = Resource(*_RBAC, "roles", "Role", created_by_update=True)
 ROLE_BINDINGS = Resource(*_RBAC, "rolebindings", "RoleBinding", created_by_update=True)
 CLUSTER_ROLES = Resource(*_RBAC, "clusterroles", "ClusterRole", namespaced=False, created_by_update=True)
@@ -201,6 +207,7 @@ POD_DISRUPTION_BUDGETS = Resource(
     short_names=("pdb",),
     subresources=(STATUS,),
     counts_generations=True,
+    unconditional=False,
 )
 TOKEN_REVIEWS = Resource(
     *_AUTHENTICATION, "tokenreviews", "TokenReview", namespaced=False, verbs=_ONLY_CREATED

@@ -138,7 +138,7 @@ class Watches:
 
     def forget(self, resource: Resource, feed: Feed) -> None:
         """The watcher has gone."""
-        self._feeds[resource.group, resource.plural].discard(feed)
+        self._feeds.get((resource.group, resource.plural), set()).discard(feed)
 
     def close(self) -> None:
         """End every watch: the server is stopping."""

@@ -78,7 +78,7 @@ def _open(
         if since > store.revision:
             since = store.revision
         if not store.remembers(resource, since):
-            raise expired(f"too old resource version: {since} ({store.revision})")
+            return _expired(since, store.revision)
         return _Opened(cluster.watches.open(resource, namespace, chosen, after=since), [], bookmarks, seconds)
     first: list[bytes] = []
     if streamed or query.get("sendInitialEvents") is None:
@@ -89,6 +89,14 @@ def _open(
     if streamed:
         first.append(bookmark(resource, store.revision, initial_end=True))
     return _Opened(cluster.watches.open(resource, namespace, chosen, after=None), first, bookmarks, seconds)
+
+
+def _expired(since: int, current: int) -> _Opened:
+    """A watch that only says that its version is forgotten: a granted watch tells errors as events."""
+    feed = Feed("", None)
+    feed.close()
+    status = expired(f"too old resource version: {since} ({current})").status()
+    return _Opened(feed, [line_of("ERROR", encode(status))], bookmarks=False, seconds=0)
 
 
 def _selectors_only(query: dict[str, str]) -> dict[str, str]:

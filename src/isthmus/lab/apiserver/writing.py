@@ -18,6 +18,7 @@ from isthmus.lab.apiserver.errors import (
     bad_request,
     conflict,
     invalid,
+    invalid_value,
     not_found,
     required,
 )
@@ -160,7 +161,11 @@ def replace(
     if meta.get("uid") and meta["uid"] != was["uid"]:
         why = f"Precondition failed: UID in precondition: {meta['uid']}, UID in object meta: {was['uid']}"
         raise conflict(group, plural, target.name, why)
-    if meta.get("resourceVersion", "") not in ("", was["resourceVersion"]):
+    version = meta.get("resourceVersion", "")
+    if not version and not resource.unconditional:
+        cause = invalid_value("metadata.resourceVersion", 0, "must be specified for an update")
+        raise invalid(group, resource.kind, target.name, [cause])
+    if version not in ("", was["resourceVersion"]):
         raise conflict(group, plural, target.name, MODIFIED)
     _carry_over(target, object_, old.object)
     if carry_over is not None:

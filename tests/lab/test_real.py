@@ -1,0 +1,74 @@
+from pathlib import Path
+
+import pytest
+
+from isthmus.lab.pki import make_cluster_pki
+from isthmus.lab.plan import API_PORT, ClusterPlan
+from isthmus.lab.real import (
+    RealServer,
+    api_server_command,
+    controllers_command,
+    etcd_command,
+    find_assets,
+    running_real_server,
+)
+from isthmus.lib.errors import UserError
+
+PLAN = ClusterPlan("west", 0)
+ASSETS = Path("/opt/assets")
+DIRECTORY = Path("/run/lab/west")
+SERVER = RealServer(DIRECTORY, PLAN.node_address, API_PORT, PLAN.service_cidr)
+
+
+def _flags(command: list[str]) -> dict[str, str]:
+    return dict(argument.removeprefix("--").split("=", 1) for argument in command[1:])
+
+
+def test_etcd_listens_on_loopback_only() -> None:
+    command = etcd_command(SERVER, ASSETS)
+    assert command[0] == "/opt/assets/etcd"
+    flags = _flags(command)
+    assert flags["listen-client-urls"] == flags["advertise-client-urls"] == "http://127.0.0.1:2379"
+    assert flags["initial-cluster"] == f"{flags['name']}={flags['initial-advertise-peer-urls']}"
+    assert flags["data-dir"] == "/run/lab/west/data/etcd"
+
+
+def test_kube_apiserver_is_where_the_embedded_one_would_be_with_the_same_keys() -> None:
+    flags = _flags(api_server_command(SERVER, ASSETS))
+    assert f"https://{flags['bind-address']}:{flags['secure-port']}" == PLAN.api_url == SERVER.url
+    assert flags["etcd-servers"] == "http://127.0.0.1:2379"
+    assert flags["authorization-mode"] == "Node,RBAC"
+    assert flags["service-cluster-ip-range"] == str(PLAN.service_cidr)
+    assert flags["client-ca-file"] == "/run/lab/west/pki/ca.crt"
+    assert flags["service-account-key-file"] == "/run/lab/west/pki/sa.pub"
+    assert flags["service-account-signing-key-file"] == "/run/lab/west/pki/sa.key"
+    assert flags["service-account-issuer"] == "https://kubernetes.default.svc.cluster.local"
+    assert flags["kubelet-client-certificate"] == "/run/lab/west/pki/apiserver-kubelet-client.crt"
+
+
+def test_kube_controller_manager_has_an_account_for_each_controller() -> None:
+    flags = _flags(controllers_command(PLAN, DIRECTORY, ASSETS))
+    assert flags["kubeconfig"] == "/run/lab/west/controllers.kubeconfig"
+    assert flags["use-service-account-credentials"] == "true"
+    assert flags["root-ca-file"] == "/run/lab/west/pki/ca.crt"
+    assert flags["leader-elect"] == "false"
+
+
+def test_a_folder_that_lacks_a_program_is_refused_by_name(tmp_path: Path) -> None:
+    assert find_assets({}) is None
+    for name in ("etcd", "kube-apiserver"):
+        (tmp_path / name).touch(mode=0o755)
+    with pytest.raises(UserError, match=r"kube-controller-manager is missing"):
+        find_assets({"KUBEBUILDER_ASSETS": str(tmp_path)})
+
+
+async def test_a_program_that_ends_by_itself_is_named(tmp_path: Path) -> None:
+    for name in ("etcd", "kube-apiserver"):
+        program = tmp_path / name
+        program.write_text("#!/bin/sh\nexit 3\n")
+        program.chmod(0o755)
+    make_cluster_pki(PLAN, tmp_path)
+    server = RealServer(tmp_path, PLAN.node_address, API_PORT, PLAN.service_cidr)
+    with pytest.raises(UserError, match=r"(etcd|kube-apiserver) ended with exit code 3"):
+        async with running_real_server(server, tmp_path):
+            raise AssertionError("it cannot be ready")
