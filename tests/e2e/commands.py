@@ -4,8 +4,10 @@ import json
 import os
 import subprocess
 import sys
+import urllib.request
 from typing import Any
 
+from isthmus.lab.manifests import SYSTEM
 from isthmus.lab.plan import STATE
 from isthmus.lib.binaries import find_kubectl
 
@@ -42,3 +44,10 @@ def kubectl(cluster: str, *arguments: str, text: str | None = None) -> str:
 def pods(cluster: str, namespace: str, selector: str) -> list[dict[str, Any]]:
     listing = kubectl(cluster, "get", "pods", "-n", namespace, "-l", selector, "-o", "json")
     return json.loads(listing)["items"]
+
+
+def pilot_page(path: str) -> Any:
+    """A page of the control plane, decoded."""
+    (pilot,) = pods("west", SYSTEM, "istio=pilot")
+    with urllib.request.urlopen(f"http://{pilot['status']['podIP']}:8080{path}", timeout=5) as page:
+        return json.load(page)

@@ -2,9 +2,7 @@
 
 import asyncio
 import base64
-import json
 import time
-import urllib.request
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,7 +12,7 @@ import yaml
 from isthmus.lab.apply import apply, remove
 from isthmus.lab.manifests import SYSTEM, make
 from isthmus.lab.plan import host_interfaces
-from tests.e2e.commands import pods
+from tests.e2e.commands import pilot_page
 from tests.e2e.conftest import Mesh
 
 
@@ -59,9 +57,7 @@ async def listening(greeting: bytes) -> AsyncGenerator[str]:
 
 
 def clusterz() -> dict[str, dict[str, Any]]:
-    (pilot,) = pods("west", SYSTEM, "istio=pilot")
-    with urllib.request.urlopen(f"http://{pilot['status']['podIP']}:8080/debug/clusterz", timeout=5) as page:
-        return {row["id"]: row for row in json.load(page)}
+    return {row["id"]: row for row in pilot_page("/debug/clusterz")}
 
 
 def rows_with_reasons(names: set[str]) -> dict[str, dict[str, Any]]:
