@@ -44,13 +44,17 @@ fix: .venv/dev.stamp ## Mend what the linter can mend
 bench: .venv/dev.stamp ## Measure ours against its floor; prints JSON
 	@$(BIN)/python -m bench
 
-system: # the two system packages that the lab needs; only root can install them
-	@if [ "$$(id -u)" -eq 0 ] && ! { command -v ip && command -v iptables; } >/dev/null; then
-	  echo "Installing iproute2 and iptables."
-	  export DEBIAN_FRONTEND=noninteractive
-	  $(QUIET) apt-get update
-	  $(QUIET) apt-get install -y --no-install-recommends iproute2 iptables
-	fi
+system: # the system packages that the lab needs; only root can install them
+	@[ "$$(id -u)" -eq 0 ] || exit 0
+	missing=""
+	command -v ip >/dev/null || missing="$$missing iproute2"
+	command -v iptables >/dev/null || missing="$$missing iptables"
+	command -v curl >/dev/null || missing="$$missing curl"
+	[ -n "$$missing" ] || exit 0
+	echo "Installing$$missing."
+	export DEBIAN_FRONTEND=noninteractive
+	$(QUIET) apt-get update
+	$(QUIET) apt-get install -y --no-install-recommends $$missing
 
 .venv/lab.stamp: pyproject.toml constraints.txt tools/make_venv
 	@tools/make_venv $(PYTHON) lab

@@ -87,8 +87,12 @@ CONTROLLERS = Identity("system:kube-controller-manager")
 KUBELET_CLIENT = Identity("kube-apiserver-kubelet-client", ("system:masters",))
 
 
+NODE_AGENT = Identity("isthmus-lab-node", ("system:masters",))
+"""The lab's node is kubelet, scheduler, service proxy and DNS in one: no role of Kubernetes allows that."""
+
+
 def node_identity(node_name: str) -> Identity:
-    """Who a node agent is (Kubernetes: Node authorization)."""
+    """Who a kubelet is to those that call it (Kubernetes: Node authorization)."""
     return Identity(f"system:node:{node_name}", ("system:nodes",))
 
 
@@ -104,7 +108,7 @@ def make_cluster_pki(plan: ClusterPlan, directory: Path | None = None) -> PkiFil
     for file, identity in (
         ("kubeconfig", ADMIN),
         ("controllers.kubeconfig", CONTROLLERS),
-        ("node.kubeconfig", node_identity(plan.node_name)),
+        ("node.kubeconfig", NODE_AGENT),
     ):
         if not (folder / file).exists():
             write_private(folder / file, kubeconfig(files, identity, cluster=plan.name, server=plan.api_url))

@@ -25,6 +25,8 @@ def status_writer(client: Client, pod: Pod) -> WriteStatus:
     meta = pod.metadata
 
     async def write(status: dict[str, Any]) -> None:
+        if "podIPs" in status:  # merged by address otherwise: a restarted pod would keep its old one
+            status = {**status, "podIPs": [*status["podIPs"], {"$patch": "replace"}]}
         body = {"metadata": {"uid": meta.uid}, "status": status}
         await client.patch(
             POD, meta.name, body, meta.namespace, subresource="status", content_type=_STRATEGIC
