@@ -16,8 +16,10 @@ from isthmus.lib.errors import UserError
 
 COMMANDS = {
     "pilot": ("isthmus.cli.pilot:pilot", "Run the control plane."),
+    "statsd-bridge": ("isthmus.cli.statsd_bridge:statsd_bridge", "Statsd in, Prometheus out."),
     "inject": ("isthmus.cli.inject:inject", "Add the sidecar to the workloads of a YAML file."),
     "lab": ("isthmus.cli.lab:app", "Whole clusters on this machine."),
+    "ca": ("isthmus.cli.ca:app", "The mesh's certificate authority."),
     "agent": ("isthmus.cli.agent:agent", "Run Envoy in a pod (what istio-proxy runs)."),
     "init": ("isthmus.cli.init:init", "Redirect a pod's traffic to Envoy (what istio-init runs)."),
 }

@@ -1,0 +1,194 @@
+"""Who calls: a client certificate of ours, or a token that the cluster which issued it vouches for.
+
+The cluster named in a call's metadata only says whom to ask: a token of another one is refused there. Answers
+are remembered for a moment, under the token's digest, so that a stream and a signing request cost one
+question. The token itself is never kept, logged or repeated.
+"""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import structlog
+from cryptography import x509
+
+from isthmus.ca.errors import ProofUnavailable, Unauthenticated
+from isthmus.ca.memory import Memory
+from isthmus.ca.rates import Rate, host_of
+from isthmus.ca.review import Reviewer, review_token
+from isthmus.ca.tokens import ISTIO_CA, Audiences, check_token, read_token
+from isthmus.ca.wording import shown
+from isthmus.model.identity import Identity, TrustDomain
+from isthmus.model.service import ClusterId
+
+_log = structlog.stdlib.get_logger(__name__)
+_BEARER = "bearer "
+_CERTIFICATE = "x509_pem_cert"
+_CLUSTER = "clusterid"
+
+Metadata: TypeAlias = Iterable[tuple[str, str | bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a call brought to prove who calls. `certificate` is the PEM of a verified client certificate.
+
+    `cluster` is where the caller says to be, "" where it says nothing; `peer` is its address, for logs.
+    """
+
+    peer: str
+    token: str = field(default="", repr=False)
+    certificate: bytes = b""
+    cluster: ClusterId = ClusterId("")  # noqa: RUF009 - a NewType, no call
+
+
+def credentials_of(metadata: Metadata, auth_context: Mapping[str, Iterable[bytes]], peer: str) -> Credentials:
+    """The credentials of a gRPC call, from its metadata (HTTP: headers), peer authentication and peer.
+
+    Istio's metadata: `authorization: Bearer TOKEN` and `clusterid`. Where either comes twice neither counts.
+    """
+    named: dict[str, list[str]] = {}
+    for name, value in metadata:
+        if isinstance(value, str):
+            named.setdefault(name.lower(), []).append(value)
+    bearers = [value for value in named.get("authorization", ()) if value.lower().startswith(_BEARER)]
+    clusters = named.get(_CLUSTER, ())
+    return Credentials(
+        peer=peer,
+        token=bearers[0][len(_BEARER) :].strip() if len(bearers) == 1 else "",
+        certificate=next(iter(auth_context.get(_CERTIFICATE, ())), b""),
+        cluster=ClusterId(clusters[0][:256] if len(clusters) == 1 else ""),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewLimits:
+    """How tokens are reviewed. Times in seconds; `at_once` counts questions to one cluster."""
+
+    timeout: float = 5.0
+    at_once: int = 32
+    remember: float = 60.0
+    remember_refusal: float = 5.0
+    most_remembered: int = 20_000
+    refusals_burst: int = 50
+    refusals_per_second: float = 1.0
+    """Refused tokens that one address may present before it is not listened to for a while."""
+
+
+class Authenticator:
+    """Proves callers. `reviewers` are the clusters of the registry as they are at each call, `home` our own.
+
+    A caller that names no cluster is looked for at home (Istio: kubeauth).
+    """
+
+    def __init__(
+        self,
+        trust_domain: TrustDomain,
+        reviewers: Mapping[ClusterId, Reviewer],
+        *,
+        home: ClusterId,
+        audiences: Audiences = ISTIO_CA,
+        limits: ReviewLimits = ReviewLimits(),
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._trust_domain = trust_domain
+        self._reviewers = reviewers
+        self._home = home
+        self._audiences = audiences
+        self._limits = limits
+        self._clock = clock
+        self._known: Memory[Identity | str] = Memory(limits.most_remembered)
+        self._asking: dict[ClusterId, asyncio.Semaphore] = {}
+        self._patience = Rate(limits.refusals_burst, limits.refusals_per_second)
+
+    async def authenticate(self, credentials: Credentials) -> Identity:
+        """Who calls. Raises Unauthenticated or ProofUnavailable; either was logged."""
+        try:
+            if credentials.certificate:
+                return identity_of_certificate(credentials.certificate, self._trust_domain)
+            return await self._by_token(credentials)
+        except Unauthenticated as refusal:
+            self._tell("caller refused", credentials, refusal)
+            raise
+        except ProofUnavailable as failure:
+            self._tell("caller cannot be proved now", credentials, failure)
+            raise
+
+    def _tell(self, event: str, credentials: Credentials, why: Unauthenticated | ProofUnavailable) -> None:
+        _log.warning(
+            event,
+            peer=credentials.peer,
+            cluster=credentials.cluster or self._home,
+            claimed=why.claimed,
+            proved="",
+            reason=why.reason,
+        )
+
+    async def _by_token(self, credentials: Credentials) -> Identity:
+        token, cluster = credentials.token, credentials.cluster or self._home
+        if not token:
+            raise Unauthenticated("it brought neither a token nor a client certificate")
+        claims = read_token(token)
+        now = self._clock()
+        demanded = check_token(claims, self._audiences, now)
+        reviewer = self._reviewers.get(cluster)
+        if reviewer is None:
+            raise Unauthenticated("its cluster is not in this mesh", claimed=claims.subject)
+        digest = hashlib.sha256(f"{cluster}\0{token}".encode()).digest()
+        known = self._known.get(digest, now)
+        if known is None:
+            host = host_of(credentials.peer)
+            if not self._patience.has(host, now):
+                raise ProofUnavailable("its address sent too many refused tokens", claimed=claims.subject)
+            known = await self._review(reviewer, cluster, token, demanded, claims.subject)
+            kept = self._limits.remember_refusal if isinstance(known, str) else self._limits.remember
+            if isinstance(known, str):
+                self._patience.take(host, now)
+            self._known.put(digest, known, until=min(self._clock() + kept, claims.expires))
+        if isinstance(known, str):
+            raise Unauthenticated(known, claimed=claims.subject)
+        return known
+
+    async def _review(
+        self, reviewer: Reviewer, cluster: ClusterId, token: str, demanded: tuple[str, ...], claimed: str
+    ) -> Identity | str:
+        """The identity, or why there is none. Raises ProofUnavailable."""
+        turn = self._asking.setdefault(cluster, asyncio.Semaphore(self._limits.at_once))
+        try:
+            async with asyncio.timeout(self._limits.timeout):
+                await turn.acquire()
+        except TimeoutError:
+            raise ProofUnavailable("its cluster has too many tokens to review", claimed=claimed) from None
+        try:
+            account = await review_token(reviewer, token, demanded, timeout=self._limits.timeout)
+        except ProofUnavailable as failure:
+            raise ProofUnavailable(failure.reason, claimed=claimed) from None
+        except Unauthenticated as refusal:
+            return refusal.reason
+        finally:
+            turn.release()
+        return Identity(self._trust_domain.name, account.namespace, account.name, cluster, account.pod)
+
+
+def identity_of_certificate(pem: bytes, trust_domain: TrustDomain) -> Identity:
+    """The workload that a client certificate names; that it is ours and valid, TLS has verified.
+
+    SPIFFE's rule: exactly one URI SAN. Raises Unauthenticated.
+    """
+    try:
+        certificate = x509.load_pem_x509_certificate(pem)
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+        raise Unauthenticated("its certificate names no workload") from None
+    uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+    if len(uris) != 1:
+        raise Unauthenticated(f"its certificate has {len(uris)} URI SANs, not one")
+    identity = trust_domain.read(uris[0])
+    if identity is None:
+        raise Unauthenticated(
+            "its certificate is for no workload of this trust domain", claimed=shown(uris[0])
+        )
+    return identity

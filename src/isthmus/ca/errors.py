@@ -1,0 +1,46 @@
+"""What can go wrong between a workload and its certificate. No message holds a key or a token."""
+
+
+class CsrRefused(Exception):  # noqa: N818 - the domain's word
+    """A certificate signing request that must not be signed as it is; the asker must send another.
+
+    `reason` is one clause that names what is wrong. `foreign` says that it asks for another's identity.
+    """
+
+    def __init__(self, reason: str, *, foreign: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.foreign = foreign
+
+
+class MaterialRefused(Exception):  # noqa: N818 - the domain's word
+    """A Secret's certificates or key cannot be a CA's; what was in force before stays.
+
+    `where` names Secret and key (`Secret istio-system/cacerts, key ca-key.pem`), `reason` the fault.
+    """
+
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(f"{where}: {reason}")
+        self.where = where
+        self.reason = reason
+
+
+class Unauthenticated(Exception):  # noqa: N818 - the domain's word
+    """What a caller showed proves nothing; it must come back with something else.
+
+    `reason` is for our logs; `claimed` is the identity that it claimed without proof, "" if none.
+    """
+
+    def __init__(self, reason: str, *, claimed: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.claimed = claimed
+
+
+class ProofUnavailable(Exception):  # noqa: N818 - the domain's word
+    """Whether a caller is who it says cannot be found out now; it should try again with the same."""
+
+    def __init__(self, reason: str, *, claimed: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.claimed = claimed
