@@ -30,22 +30,24 @@ link or group. A name has a dot, and a last part that does not begin with a digi
 {{- end -}}
 {{- end -}}
 
-{{/* The forms of all items, each once: `ip` when all are addresses. */}}
+{{/* The forms of all items, a blank after each. */}}
 {{- define "remote.forms" -}}
 {{- range splitList "," . -}}
-{{ include "remote.form" . | default "bad" }} {{ end -}}
+{{ include "remote.form" . | default "bad" }}{{ " " }}{{ end -}}
 {{- end -}}
 
 {{/* A dict of the root, the Service's name, the name of the setting, its value, and the ports. */}}
 {{- define "remote.endpoint" -}}
 {{- $text := include "remote.text" .value -}}
-{{- $forms := include "remote.forms" $text | trim | splitList " " | uniq | join " " -}}
+{{- $forms := include "remote.forms" $text -}}
+{{- $unique := dict -}}
 {{- $given := eq $text (printf "%s.istio-system" .name) -}}
 {{- $own := regexMatch (printf "^%s\\.%s(\\.svc(\\.cluster\\.local)?)?\\.?$" .name .root.Release.Namespace) $text -}}
 {{- if or $given $own -}}
 {{ include "remote.service" . }}
   clusterIP: None
-{{- else if eq $forms "ip" -}}
+{{- else if regexMatch "^(ip )+$" $forms -}}
+{{- range splitList "," $text }}{{ $_ := set $unique . true }}{{ end -}}
 {{ include "remote.service" . }}
   clusterIP: None
 ---
@@ -55,22 +57,22 @@ metadata:
 {{ include "remote.metadata" . | indent 2 }}
 subsets:
   - addresses:
-{{- range splitList "," $text | uniq }}
-      - ip: {{ . | quote }}
+{{- range $address, $_ := $unique }}
+      - ip: {{ $address | quote }}
 {{- end }}
     ports:
 {{ toYaml .ports | trim | indent 6 }}
-{{- else if and (eq $forms "name") (not (contains "," $text)) -}}
+{{- else if eq $forms "name " -}}
 {{ include "remote.service" . }}
   type: ExternalName
   externalName: {{ $text | trimSuffix "." }}
 {{- else -}}
-{{- $forms := "give one IP address (10.1.0.5), several separated by commas, IPv6 ones too (fd00::5), or a DNS name (pilot.example.com)" -}}
+{{- $accepted := "give one IP address (10.1.0.5), several separated by commas, IPv6 ones too (fd00::5), or a DNS name (pilot.example.com)" -}}
 {{- $default := printf "leave it out for %s.istio-system, whose addresses the control plane fills in" .name -}}
 {{- if eq $text "" -}}
-{{- fail (printf "%s is empty, perhaps because no such pod runs in the control plane's cluster yet: %s; %s." .setting $forms $default) -}}
+{{- fail (printf "%s is empty, perhaps because no such pod runs in the control plane's cluster yet: %s; %s." .setting $accepted $default) -}}
 {{- else -}}
-{{- fail (printf "%s is %q, which is no address: %s; %s." .setting $text $forms $default) -}}
+{{- fail (printf "%s is %q, which is no address: %s; %s." .setting $text $accepted $default) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

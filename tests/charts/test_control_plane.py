@@ -1,0 +1,274 @@
+"""The chart of the control plane: what the guide's next lines and the product's own programs expect of it."""
+
+import json
+from typing import Any
+
+import pytest
+import yaml
+
+from isthmus.cli.main import COMMANDS
+from isthmus.config.mesh import read_mesh_config
+from isthmus.inject.containers import proxy_container
+from tests.charts.rendering import CLUSTER_WIDE, CONTROL_PLANE, REMOTE, Object, names, one, refusal, render
+
+DEPLOYMENTS = {
+    "istio-pilot": {"istio": "pilot"},
+    "istio-policy": {"istio": "mixer", "istio-mixer-type": "policy"},
+    "istio-statsd-prom-bridge": {"istio": "statsd-prom-bridge"},
+}
+ALL = "policy.enabled=true"
+
+
+def pod_of(objects: list[Object], deployment: str) -> Object:
+    return one(objects, "Deployment", deployment)["spec"]["template"]
+
+
+def container_of(objects: list[Object], deployment: str) -> Object:
+    (container,) = pod_of(objects, deployment)["spec"]["containers"]
+    return container
+
+
+def ports_of(service: Object) -> set[tuple[int, str]]:
+    return {(port["port"], port.get("protocol", "TCP")) for port in service["spec"]["ports"]}
+
+
+@pytest.mark.parametrize(("name", "labels"), DEPLOYMENTS.items())
+def test_pods_have_the_labels_that_the_guide_selects_on(name: str, labels: dict[str, str]) -> None:
+    objects = render(CONTROL_PLANE, ALL)
+    deployment = one(objects, "Deployment", name)
+    found = pod_of(objects, name)["metadata"]["labels"]
+    assert found == {"app": name, **labels}
+    assert deployment["spec"]["selector"]["matchLabels"].items() <= found.items()
+    assert one(objects, "Service", name)["spec"]["selector"].items() <= found.items()
+    assert (
+        one(objects, "PodDisruptionBudget", name)["spec"]["selector"]["matchLabels"].items() <= found.items()
+    )
+
+
+def test_services_have_istios_ports() -> None:
+    objects = render(CONTROL_PLANE, ALL)
+    assert ports_of(one(objects, "Service", "istio-pilot")) == {(8080, "TCP"), (15010, "TCP"), (15014, "TCP")}
+    assert ports_of(one(objects, "Service", "istio-policy")) == {(9091, "TCP"), (15004, "TCP"), (9093, "TCP")}
+    bridge = one(objects, "Service", "istio-statsd-prom-bridge")
+    assert ports_of(bridge) == {(9102, "TCP"), (9125, "UDP"), (9125, "TCP")}
+
+
+@pytest.mark.parametrize("name", DEPLOYMENTS)
+def test_services_lead_to_ports_that_the_containers_declare(name: str) -> None:
+    objects = render(CONTROL_PLANE, ALL)
+    container = container_of(objects, name)
+    declared = {(port["containerPort"], port.get("protocol", "TCP")) for port in container["ports"]}
+    assert ports_of(one(objects, "Service", name)) == declared
+    named = {port["name"] for port in container["ports"]}
+    assert container["readinessProbe"]["httpGet"]["path"] == "/ready"
+    assert {container[probe]["httpGet"]["port"] for probe in ("readinessProbe", "livenessProbe")} <= named
+
+
+def test_services_have_the_same_ports_in_both_charts() -> None:
+    here, there = render(CONTROL_PLANE, ALL), render(REMOTE)
+    for name in DEPLOYMENTS:
+        local, remote = (one(objects, "Service", name)["spec"]["ports"] for objects in (here, there))
+        assert [{key: port[key] for key in port if key != "targetPort"} for port in local] == remote
+
+
+@pytest.mark.parametrize("name", DEPLOYMENTS)
+def test_pods_meet_the_restricted_security_standard(name: str) -> None:
+    objects = render(CONTROL_PLANE, ALL)
+    pod = pod_of(objects, name)["spec"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["runAsUser"] > 0
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    container = container_of(objects, name)
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert "/tmp" in {mount["mountPath"] for mount in container["volumeMounts"]}
+    assert pod["serviceAccountName"] in names(objects, "ServiceAccount")
+
+
+def test_only_pilot_gets_a_token_for_the_api_server() -> None:
+    objects = render(CONTROL_PLANE, ALL)
+    mounted = {
+        name
+        for name in DEPLOYMENTS
+        if pod_of(objects, name)["spec"].get("automountServiceAccountToken", True)
+    }
+    assert mounted == {"istio-pilot"}
+
+
+def test_pilot_runs_the_command_as_its_command_line_has_it() -> None:
+    container = container_of(render(CONTROL_PLANE, "global.multiCluster.clusterName=west"), "istio-pilot")
+    assert container["image"] == "isthmus/pilot:0.1.0"
+    assert container["command"] == ["isthmus", "pilot"]
+    assert container["command"][1] in COMMANDS
+    assert container["args"] == ["--log-level=info"]
+    assert {"name": "CLUSTER_ID", "value": "west"} in container["env"]
+    assert {"name": "mesh", "mountPath": "/etc/istio/config", "readOnly": True} in container["volumeMounts"]
+
+
+def test_pods_are_placed_and_sized_by_values() -> None:
+    objects = render(
+        CONTROL_PLANE,
+        "pilot.replicaCount=3",
+        "pilot.resources.limits.cpu=2",
+        "pilot.nodeSelector.disk=fast",
+        "pilot.tolerations[0].operator=Exists",
+        "pilot.affinity.nodeAffinity.a=b",
+        "pilot.podAnnotations.team=mesh",
+        "pilot.args={--http-address=:8081}",
+        "pilot.env.GRPC_VERBOSITY=debug",
+        "global.priorityClassName=system-cluster-critical",
+        "global.imagePullSecrets={registry}",
+        "global.hub=example.com/mesh",
+        "global.tag=2",
+    )
+    assert one(objects, "Deployment", "istio-pilot")["spec"]["replicas"] == 3
+    template, container = pod_of(objects, "istio-pilot"), container_of(objects, "istio-pilot")
+    pod = template["spec"]
+    assert template["metadata"]["annotations"]["team"] == "mesh"
+    assert container["resources"]["limits"] == {"cpu": 2}
+    assert container["image"] == "example.com/mesh/pilot:2"
+    assert container["args"][-1] == "--http-address=:8081"
+    assert {"name": "GRPC_VERBOSITY", "value": "debug"} in container["env"]
+    assert pod["nodeSelector"] == {"disk": "fast"}
+    assert pod["tolerations"] == [{"operator": "Exists"}]
+    assert pod["affinity"] == {"nodeAffinity": {"a": "b"}}
+    assert pod["priorityClassName"] == "system-cluster-critical"
+    assert pod["imagePullSecrets"] == [{"name": "registry"}]
+
+
+def test_parts_are_left_out_by_value() -> None:
+    assert names(render(CONTROL_PLANE), "Deployment") == {"istio-pilot", "istio-statsd-prom-bridge"}
+    bare = render(CONTROL_PLANE, "statsd.enabled=false", "pilot.podDisruptionBudget.enabled=false")
+    assert names(bare, "Deployment") == names(bare, "Service") == {"istio-pilot"}
+    assert names(bare, "PodDisruptionBudget") == set()
+
+
+@pytest.mark.parametrize("chart", [CONTROL_PLANE, REMOTE], ids=lambda chart: chart.name)
+def test_every_namespaced_object_says_the_releases_namespace(chart: Any) -> None:
+    for item in render(chart, namespace="mesh"):
+        found = item["metadata"].get("namespace")
+        assert found == (None if item["kind"] in CLUSTER_WIDE else "mesh"), item["metadata"]["name"]
+        for subject in item.get("subjects", []):
+            assert subject["namespace"] == "mesh"
+
+
+@pytest.mark.parametrize("chart", [CONTROL_PLANE, REMOTE], ids=lambda chart: chart.name)
+def test_two_namespaces_of_one_cluster_share_no_object(chart: Any) -> None:
+    first, second = (
+        {
+            (item["kind"], item["metadata"].get("namespace"), item["metadata"]["name"])
+            for item in render(chart, namespace=namespace)
+        }
+        for namespace in ("first", "second")
+    )
+    assert not first & second
+
+
+def test_pilot_may_read_the_mesh_and_its_own_namespaces_secrets_and_nothing_else() -> None:
+    objects = render(CONTROL_PLANE, ALL)
+    (cluster_role,) = (item for item in objects if item["kind"] == "ClusterRole")
+    (role,) = (item for item in objects if item["kind"] == "Role")
+    resources = {resource for rule in cluster_role["rules"] for resource in rule["resources"]}
+    assert resources == {"services", "endpoints", "endpointslices", "pods", "nodes", "namespaces"}
+    assert [rule["resources"] for rule in role["rules"]] == [["secrets"]]
+    for rule in (*cluster_role["rules"], *role["rules"]):
+        assert set(rule["verbs"]) == {"get", "list", "watch"}
+    for binding in (item for item in objects if item["kind"].endswith("RoleBinding")):
+        assert [subject["name"] for subject in binding["subjects"]] == ["istio-pilot-service-account"]
+
+
+@pytest.mark.parametrize("chart", [CONTROL_PLANE, REMOTE], ids=lambda chart: chart.name)
+def test_mesh_config_is_what_its_reader_reads(chart: Any) -> None:
+    settings = (
+        "meshConfig.trustDomain=example.org",
+        "meshConfig.outboundTrafficPolicy.mode=REGISTRY_ONLY",
+        "meshConfig.defaultConfig.concurrency=4",
+        "meshConfig.meshNetworks.first.endpoints[0].fromRegistry=west",
+    )
+    objects = render(chart, *settings, namespace="mesh")
+    config = read_mesh_config(one(objects, "ConfigMap", "istio")["data"]["mesh"])
+    assert config.root_namespace == "mesh"
+    assert config.trust_domain == "example.org"
+    assert config.outbound_traffic_policy.mode.value == "REGISTRY_ONLY"
+    assert config.default_config.discovery_address == "istio-pilot.mesh.svc:15010"
+    assert config.default_config.concurrency == 4
+    assert config.networks == {"west": "first"}
+
+
+def test_mesh_config_of_the_operator_wins() -> None:
+    settings = ("meshConfig.rootNamespace=root", "meshConfig.defaultConfig.discoveryAddress=10.0.0.1:15010")
+    text = one(render(CONTROL_PLANE, *settings), "ConfigMap", "istio")["data"]["mesh"]
+    config = read_mesh_config(text)
+    assert (config.root_namespace, config.default_config.discovery_address) == ("root", "10.0.0.1:15010")
+
+
+def test_pilot_is_rolled_when_its_mesh_config_changes() -> None:
+    sums = {
+        pod_of(render(CONTROL_PLANE, setting), "istio-pilot")["metadata"]["annotations"]["checksum/mesh"]
+        for setting in ("meshConfig.trustDomain=a", "meshConfig.trustDomain=b", "pilot.replicaCount=2")
+    }
+    assert len(sums) == 3
+
+
+def test_injection_is_told_the_same_in_both_charts() -> None:
+    settings = ("global.multiCluster.clusterName=west", "global.proxy.excludeOutboundPorts=9000")
+    here, there = (
+        json.loads(one(render(chart, *settings), "ConfigMap", "istio-sidecar-injector")["data"]["values"])
+        for chart in (CONTROL_PLANE, REMOTE)
+    )
+    assert here == there
+    assert here["global"]["multiCluster"] == {"clusterName": "west"}
+    assert here["global"]["proxy"]["excludeOutboundPorts"] == 9000
+    proxy = proxy_container("image", proxy_config={}, metadata={})
+    assert here["global"]["proxy"]["resources"] == proxy["resources"]
+    shared = [(chart / "templates/_mesh.tpl").read_bytes() for chart in (CONTROL_PLANE, REMOTE)]
+    assert shared[0] == shared[1]
+
+
+def test_api_versions_are_current_unless_a_value_says_otherwise() -> None:
+    current = {(item["kind"], item["apiVersion"]) for item in render(CONTROL_PLANE)}
+    assert {("PodDisruptionBudget", "policy/v1"), ("Deployment", "apps/v1")} <= current
+    older = render(
+        CONTROL_PLANE,
+        "global.apiVersions.policy=policy/v1beta1",
+        "global.apiVersions.apps=apps/v1beta2",
+        "global.apiVersions.rbac=rbac.authorization.k8s.io/v1beta1",
+    )
+    assert {item["apiVersion"] for item in older} == {
+        "v1",
+        "policy/v1beta1",
+        "apps/v1beta2",
+        "rbac.authorization.k8s.io/v1beta1",
+    }
+
+
+@pytest.mark.parametrize(
+    ("setting", "path"),
+    [
+        ("pilot.replicas=2", "/pilot"),
+        ("pilot.replicaCount=two", "/pilot/replicaCount"),
+        ("policy.enabled=maybe", "/policy/enabled"),
+        ("global.imagePullPolicy=Sometimes", "/global/imagePullPolicy"),
+        ("pilot=null", "pilot"),
+    ],
+)
+def test_mistaken_values_are_refused_by_their_path(setting: str, path: str) -> None:
+    assert path in refusal(CONTROL_PLANE, setting)
+
+
+def test_values_file_and_schema_name_the_same_fields() -> None:
+    for chart in (CONTROL_PLANE, REMOTE):
+        values = yaml.safe_load((chart / "values.yaml").read_text())
+        schema = json.loads((chart / "values.schema.json").read_text())
+        _compare(values, schema, chart.name)
+
+
+def _compare(values: Object, schema: Object, path: str) -> None:
+    if schema.get("additionalProperties") is False:
+        assert set(values) == set(schema["properties"]), path
+        for name, inner in schema["properties"].items():
+            if inner.get("type") == "object":
+                _compare(values[name], inner, f"{path}.{name}")

@@ -1,0 +1,60 @@
+"""What an operator sees of helm beside the objects: a clean bill from lint, and notes that say what to do next."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.charts.rendering import CONTROL_PLANE, REMOTE
+from tests.support.helm import run_helm
+
+both_charts = pytest.mark.parametrize("chart", [CONTROL_PLANE, REMOTE], ids=lambda chart: chart.name)
+
+
+def notes(chart: Path, *settings: str) -> str:
+    chosen = [argument for setting in settings for argument in ("--set", setting)]
+    command = ["install", chart.name, str(chart), "--namespace", "mesh", "--dry-run=client", *chosen]
+    done = run_helm(command)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.partition("\nNOTES:\n")[2]
+
+
+@both_charts
+def test_lint_finds_nothing(chart: Path) -> None:
+    done = run_helm(["lint", "--strict", str(chart)])
+    assert done.returncode == 0, done.stdout
+    assert "1 chart(s) linted, 0 chart(s) failed" in done.stdout
+
+
+@both_charts
+def test_archive_of_the_chart_holds_all_that_it_renders_from(chart: Path, tmp_path: Path) -> None:
+    packed = run_helm(["package", str(chart), "--destination", str(tmp_path)])
+    assert packed.returncode == 0, packed.stderr
+    (archive,) = tmp_path.iterdir()
+    renders = [run_helm(["template", "x", str(source)]) for source in (chart, archive)]
+    assert renders[0].stdout == renders[1].stdout != ""
+
+
+def test_notes_of_the_control_plane_are_the_guides_next_lines() -> None:
+    text = notes(CONTROL_PLANE, "policy.enabled=true")
+    for line in (
+        "kubectl create secret generic ${CLUSTER_NAME} --from-file ${CLUSTER_NAME} -n mesh",
+        "kubectl label secret ${CLUSTER_NAME} istio/multiCluster=true -n mesh",
+        "PILOT_POD_IP=$(kubectl -n mesh get pod -l istio=pilot -o jsonpath='{.items[0].status.podIP}')",
+        "POLICY_POD_IP=$(kubectl -n mesh get pod -l istio=mixer -o jsonpath='{.items[0].status.podIP}')",
+        "STATSD_POD_IP=$(kubectl -n mesh get pod -l istio=statsd-prom-bridge -o jsonpath='{.items[0].status.podIP}')",
+        "helm template istio-remote install/kubernetes/helm/istio-remote --namespace mesh",
+        "--set global.policyEndpoint=${POLICY_POD_IP} --set global.statsdEndpoint=${STATSD_POD_IP}",
+        "kubectl create -f $HOME/istio-remote.yaml",
+    ):
+        assert line in text
+
+
+def test_notes_leave_out_what_is_not_installed() -> None:
+    text = notes(CONTROL_PLANE, "statsd.enabled=false")
+    assert "POLICY_POD_IP" not in text
+    assert "STATSD_POD_IP" not in text
+
+
+def test_notes_of_the_remote_say_how_to_inject() -> None:
+    text = notes(REMOTE, "global.multiCluster.clusterName=east")
+    assert "--cluster-id east --discovery-address istio-pilot.mesh.svc:15010" in text
