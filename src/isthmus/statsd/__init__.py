@@ -1,0 +1,1 @@
+"""Statsd in, Prometheus out: the guide's statsd-prom-bridge, with statsd_exporter's mapping file."""
