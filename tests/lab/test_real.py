@@ -1,7 +1,12 @@
+import sys
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
+from aiohttp.test_utils import unused_port
 
+from isthmus.kube.client import running_client
+from isthmus.kube.errors import Unreachable
 from isthmus.lab.pki import make_cluster_pki
 from isthmus.lab.plan import API_PORT, ClusterPlan
 from isthmus.lab.real import (
@@ -62,11 +67,43 @@ def test_a_folder_that_lacks_a_program_is_refused_by_name(tmp_path: Path) -> Non
         find_assets({"KUBEBUILDER_ASSETS": str(tmp_path)})
 
 
+_STAND_IN = """
+import asyncio, sys
+from ipaddress import IPv4Address
+from pathlib import Path
+from isthmus.lab.apiserver.server import running_api_server
+
+async def serve(flags):
+    directory = Path(flags["client-ca-file"]).parent.parent
+    address = IPv4Address(flags["bind-address"])
+    async with running_api_server(directory, address=address, port=int(flags["secure-port"])):
+        await asyncio.Event().wait()
+
+asyncio.run(serve(dict(argument[2:].split("=", 1) for argument in sys.argv[1:])))
+"""
+
+
+def _program(file: Path, text: str) -> None:
+    file.write_text(text)
+    file.chmod(0o755)
+
+
+async def test_the_programs_run_until_the_block_ends(tmp_path: Path) -> None:
+    """With stand-ins, since this shows their life, not their work: the contract suite does that."""
+    _program(tmp_path / "etcd", "#!/bin/sh\nexec sleep 600\n")
+    _program(tmp_path / "kube-apiserver", f"#!{sys.executable}\n{_STAND_IN}")
+    make_cluster_pki(PLAN, tmp_path)
+    server = RealServer(tmp_path, IPv4Address("127.0.0.1"), unused_port(), PLAN.service_cidr)
+    async with running_real_server(server, tmp_path), running_client(server.access()) as client:
+        assert await client.request("GET", "/readyz") == b"ok"
+    with pytest.raises(Unreachable):
+        async with running_client(server.access()) as client:
+            await client.request("GET", "/readyz")
+
+
 async def test_a_program_that_ends_by_itself_is_named(tmp_path: Path) -> None:
     for name in ("etcd", "kube-apiserver"):
-        program = tmp_path / name
-        program.write_text("#!/bin/sh\nexit 3\n")
-        program.chmod(0o755)
+        _program(tmp_path / name, "#!/bin/sh\nexit 3\n")
     make_cluster_pki(PLAN, tmp_path)
     server = RealServer(tmp_path, PLAN.node_address, API_PORT, PLAN.service_cidr)
     with pytest.raises(UserError, match=r"(etcd|kube-apiserver) ended with exit code 3"):

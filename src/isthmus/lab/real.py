@@ -12,22 +12,16 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import Any
 
 from isthmus.kube.access import Access
 from isthmus.kube.client import Client, running_client
 from isthmus.kube.errors import ApiError, Unreachable
-from isthmus.kube.kinds import Kind, untyped
 from isthmus.lab import pki
-from isthmus.lab.apiserver.roles import lab_node_binding, lab_node_role
 from isthmus.lab.apiserver.tokens import ISSUER
 from isthmus.lab.plan import API_PORT, ClusterPlan
 from isthmus.lib.errors import UserError
 from isthmus.lib.lifecycle import stop_signal, task_scope
 
-_RBAC = ("rbac.authorization.k8s.io", "v1")
-CLUSTER_ROLE = untyped(*_RBAC, "clusterroles", "ClusterRole", namespaced=False)
-CLUSTER_ROLE_BINDING = untyped(*_RBAC, "clusterrolebindings", "ClusterRoleBinding", namespaced=False)
 VARIABLE = "KUBEBUILDER_ASSETS"
 _NAMES = ("etcd", "kube-apiserver", "kube-controller-manager")
 _ETCD_PORTS = (2379, 2380)
@@ -151,8 +145,6 @@ async def running_real_server(server: RealServer, assets: Path) -> AsyncGenerato
     async with _running(etcd_command(server, assets), api_server_command(server, assets)):
         async with running_client(server.access()) as client:
             await _until_ready(client)
-            await _create(client, CLUSTER_ROLE, lab_node_role())
-            await _create(client, CLUSTER_ROLE_BINDING, lab_node_binding())
         yield server
 
 
@@ -164,8 +156,14 @@ async def serve_real_api_server(plan: ClusterPlan, directory: Path, assets: Path
         await _stay(ready, stop)
 
 
-async def run_real_controllers(plan: ClusterPlan, assets: Path) -> None:
-    """Run the cluster's real kube-controller-manager until SIGTERM. UserError where it ends by itself."""
+async def run_real_controllers(plan: ClusterPlan) -> None:
+    """Run the cluster's real kube-controller-manager until SIGTERM; for those who found the assets there.
+
+    UserError where it ends by itself, or where KUBEBUILDER_ASSETS is not set.
+    """
+    assets = find_assets()
+    if assets is None:
+        raise UserError(f"{VARIABLE} is not set; set it to a folder with {', '.join(_NAMES)}.")
     stop = stop_signal()
     async with _running(controllers_command(plan, plan.directory, assets)):
         await _stay(plan.directory / "run" / "controllers.ready", stop)
@@ -187,12 +185,13 @@ async def _running(*commands: Sequence[str]) -> AsyncGenerator[None]:
     They are started in order, and stopped in reverse: asked to end, then made to.
     """
     ended: asyncio.Queue[str] = asyncio.Queue(len(commands))
-    async with task_scope() as scope, AsyncExitStack() as stack:
-        for command in commands:
-            process = await stack.enter_async_context(_program(command))
-            scope.spawn(_note_end(process, Path(command[0]).name, ended), name=command[0])
-        scope.serve(_fail_at_first_end(ended), name="programs")
-        yield
+    async with AsyncExitStack() as stack:
+        processes = [await stack.enter_async_context(_program(command)) for command in commands]
+        async with task_scope() as scope:
+            for command, process in zip(commands, processes, strict=True):
+                scope.spawn(_note_end(process, Path(command[0]).name, ended), name=command[0])
+            scope.serve(_fail_at_first_end(ended), name="programs")
+            yield
 
 
 @asynccontextmanager
@@ -241,11 +240,3 @@ async def _is_ready(client: Client) -> bool:
     except (ApiError, Unreachable):
         return False
     return True
-
-
-async def _create(client: Client, kind: Kind[dict[str, Any]], object_: dict[str, Any]) -> None:
-    try:
-        await client.create(kind, object_)
-    except ApiError as error:
-        if error.reason != "AlreadyExists":
-            raise

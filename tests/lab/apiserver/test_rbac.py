@@ -113,9 +113,7 @@ def test_a_node_may_run_pods_and_no_more(cluster: Cluster) -> None:
     for allowed in (
         Attributes("watch", "", "v1", "pods"),
         Attributes("patch", "", "v1", "pods", "status", "default"),
-        Attributes("create", "", "v1", "pods", "binding", "default"),
         Attributes("create", "", "v1", "serviceaccounts", "token", "default"),
-        Attributes("list", "discovery.k8s.io", "v1", "endpointslices"),
         Attributes("update", "coordination.k8s.io", "v1", "leases", namespace="kube-node-lease"),
     ):
         assert cluster.authorizer.allows(NODE, allowed), allowed

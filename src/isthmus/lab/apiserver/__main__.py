@@ -3,7 +3,6 @@
 With KUBEBUILDER_ASSETS set, the real etcd and kube-apiserver of that folder in its place.
 """
 
-import json
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import uvloop
 from isthmus.lab.apiserver.server import running_api_server
 from isthmus.lab.pki import make_cluster_pki
 from isthmus.lab.plan import API_PORT, ClusterPlan
+from isthmus.lab.plan_file import read_plan
 from isthmus.lab.real import find_assets, serve_real_api_server
 from isthmus.lib.errors import UserError
 from isthmus.lib.lifecycle import stop_signal
@@ -53,9 +53,8 @@ def main() -> int:
         return 2
     configure_logging()
     directory = Path(sys.argv[1])
-    content = json.loads((directory / "plan.json").read_bytes())
     try:
-        uvloop.run(serve(ClusterPlan(content["name"], content["index"]), directory))
+        uvloop.run(serve(read_plan(directory), directory))
     except UserError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code

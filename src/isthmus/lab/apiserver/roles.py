@@ -6,13 +6,12 @@
 from collections.abc import Iterable, Iterator
 
 from isthmus.lab.apiserver.objects import Object, items, labels_of, section
-from isthmus.lab.apiserver.rbac import MASTERS, NODES_GROUP, RBAC_GROUP
+from isthmus.lab.apiserver.rbac import MASTERS, RBAC_GROUP
 from isthmus.lab.apiserver.selectors import selects
 
 _READ = ("get", "list", "watch")
 _WRITE = ("create", "delete", "deletecollection", "patch", "update")
 _ALL = ("*",)
-_LAB_NODE_NAME = "isthmus-lab:node"
 _LABELS = {"kubernetes.io/bootstrapping": "rbac-defaults"}
 _TO = "rbac.authorization.k8s.io/aggregate-to-"
 
@@ -71,11 +70,6 @@ _NODE = [
     _rule(["get"], [""], ["serviceaccounts"]),
     _rule(("create", "delete", "get", "patch", "update"), ["coordination.k8s.io"], ["leases"]),
 ]
-_LAB_NODE = [
-    _rule(_READ, [""], ("configmaps", "endpoints", "namespaces", "secrets", "services")),
-    _rule(_READ, ["discovery.k8s.io"], ["endpointslices"]),
-    _rule(["create"], [""], ["pods/binding"]),
-]
 _CONTROLLERS = [
     _rule(_ALL, _ALL, _ALL),
     {"verbs": ["*"], "nonResourceURLs": ["*"]},
@@ -130,19 +124,8 @@ _BINDINGS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
 }
 
 
-def lab_node_role() -> Object:
-    """What the lab's node agent may do besides a kubelet, since it is kube-proxy, DNS and scheduler too."""
-    return {"metadata": {"name": _LAB_NODE_NAME, "labels": dict(_LABELS)}, "rules": _LAB_NODE}
-
-
-def lab_node_binding() -> Object:
-    """Gives the role of `lab_node_role` to all nodes."""
-    return _binding(_LAB_NODE_NAME, _LAB_NODE_NAME, (("Group", NODES_GROUP),))
-
-
 def cluster_roles() -> Iterator[Object]:
     """The ClusterRoles of a new cluster; the aggregated ones are still empty."""
-    yield lab_node_role()
     for name, rules in _CLUSTER_ROLES.items():
         yield {"metadata": {"name": name, "labels": dict(_LABELS)}, "rules": rules}
     for name, rules in _AGGREGATED.items():
@@ -165,16 +148,11 @@ def cluster_roles() -> Iterator[Object]:
 def cluster_role_bindings() -> Iterator[Object]:
     """The ClusterRoleBindings of a new cluster."""
     for name, (role, subjects) in _BINDINGS.items():
-        yield _binding(name, role, subjects)
-    yield lab_node_binding()
-
-
-def _binding(name: str, role: str, subjects: Iterable[tuple[str, str]]) -> Object:
-    return {
-        "metadata": {"name": name, "labels": dict(_LABELS)},
-        "roleRef": {"apiGroup": RBAC_GROUP, "kind": "ClusterRole", "name": role},
-        "subjects": [{"apiGroup": RBAC_GROUP, "kind": kind, "name": one} for kind, one in subjects],
-    }
+        yield {
+            "metadata": {"name": name, "labels": dict(_LABELS)},
+            "roleRef": {"apiGroup": RBAC_GROUP, "kind": "ClusterRole", "name": role},
+            "subjects": [{"apiGroup": RBAC_GROUP, "kind": kind, "name": one} for kind, one in subjects],
+        }
 
 
 def aggregated(role: Object, all_roles: Iterable[Object]) -> list[Object] | None:
