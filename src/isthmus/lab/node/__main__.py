@@ -1,8 +1,6 @@
 """`python -m isthmus.lab.node CLUSTER_DIR`: runs a cluster's node until SIGTERM."""
 
 import asyncio
-import json
-import signal
 import sys
 from pathlib import Path
 
@@ -11,14 +9,14 @@ import uvloop
 
 from isthmus.lab.node.agent import running_node
 from isthmus.lab.plan import ClusterPlan
+from isthmus.lab.plan_file import read_plan
 from isthmus.lib.errors import UserError
+from isthmus.lib.lifecycle import stop_signal
 from isthmus.lib.log import configure_logging
 
 
 async def _run(plan: ClusterPlan) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = stop_signal()
     ready = plan.directory / "run" / "node.ready"
     ready.parent.mkdir(parents=True, exist_ok=True)
     structlog.contextvars.bind_contextvars(cluster=plan.name)
@@ -36,10 +34,9 @@ def main() -> None:
     configure_logging()
     if len(sys.argv) != 2:
         sys.exit("usage: python -m isthmus.lab.node CLUSTER_DIR")
-    content = json.loads((Path(sys.argv[1]) / "plan.json").read_text())
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run(ClusterPlan(content["name"], content["index"])))
+            runner.run(_run(read_plan(Path(sys.argv[1]))))
     except UserError as error:
         sys.exit(str(error))
 
