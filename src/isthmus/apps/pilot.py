@@ -5,7 +5,6 @@ have settled is xDS served, so that a proxy that reconnects is never given less 
 """
 
 import asyncio
-import gc
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from isthmus.dashboard.syncz import ProxySync, TypeSync, describe_sync
 from isthmus.kube.access import SERVICE_ACCOUNT, Access, access_from_file, access_in_cluster
 from isthmus.lib.address import HostPort
 from isthmus.lib.errors import UserError
+from isthmus.lib.garbage import collecting_between_bursts
 from isthmus.lib.lifecycle import stop_signal, task_scope
 from isthmus.lib.log import configure_logging
 from isthmus.model.resources import Resource
@@ -128,9 +128,7 @@ async def _serve(options: PilotOptions, access: Access, mesh: MeshConfig) -> Non
         settled = tasks.spawn(clusters.settled(), name="settled")
         await asyncio.wait((stopped, settled), return_when=asyncio.FIRST_COMPLETED)
         if not stopped.done():
-            # What was read at the start stays: keep the collector from walking it again and again.
-            gc.collect()
-            gc.freeze()
+            await stack.enter_async_context(collecting_between_bursts())
             port = await stack.enter_async_context(serving_ads(str(options.xds_address), hub))
             readiness.serving = True
             logger.info("serving", xds_port=port, namespace=namespace, cluster=home)

@@ -18,18 +18,25 @@ _INTERVAL = 0.2
 _YOUNG_EVERY = 1.0
 _YOUNG_LATEST = 5.0
 _ALL_EVERY = 600.0
+_ALL_LATEST = 3600.0
 _YOUNG, _ALL = 1, 2
 
 
 @asynccontextmanager
 async def collecting_between_bursts() -> AsyncGenerator[None]:
-    """Take the collector over for as long as the block lasts. One block a process."""
+    """Take the collector over for as long as the block lasts. One block a process.
+
+    What is there at the start is taken to stay, and never looked at again.
+    """
     gc.disable()
+    gc.collect()
+    gc.freeze()
     try:
         async with task_scope() as tasks:
             tasks.serve(_collect_when_idle(), name="garbage")
             yield
     finally:
+        gc.unfreeze()
         gc.enable()
 
 
@@ -40,7 +47,7 @@ async def _collect_when_idle() -> None:
         await asyncio.sleep(_INTERVAL)
         now = time.monotonic()
         idle = time.thread_time() - worked < _INTERVAL / 10
-        if idle and now - everything > _ALL_EVERY:
+        if now - everything > (_ALL_EVERY if idle else _ALL_LATEST):
             gc.collect(_ALL)
             young = everything = time.monotonic()
         elif now - young > (_YOUNG_EVERY if idle else _YOUNG_LATEST):
