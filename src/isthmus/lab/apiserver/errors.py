@@ -66,7 +66,6 @@ class RefusedError(Exception):
     reason: str
     message: str
     details: Object = field(default_factory=dict[str, Any])
-    extra_metadata: Object = field(default_factory=dict[str, Any])
 
     def __str__(self) -> str:
         return self.message
@@ -76,7 +75,7 @@ class RefusedError(Exception):
         status: Object = {
             "kind": "Status",
             "apiVersion": "v1",
-            "metadata": self.extra_metadata,
+            "metadata": {},
             "status": "Failure",
             "message": self.message,
             "reason": self.reason,

@@ -42,10 +42,6 @@ class RunningServer:
         """How to reach it as somebody, by default as the administrator; makes a new certificate."""
         return pki.access(self.files, identity, server=self.url)
 
-    def token_access(self, token: str) -> Access:
-        """How to reach it with a bearer token; an empty one is nobody's."""
-        return Access(server=self.url, ca_pem=self.files.ca_cert.read_bytes(), token=token or None)
-
     def kubeconfig(self, name: str, identity: pki.Identity = pki.ADMIN) -> bytes:
         """A kubeconfig for it, with inline data only."""
         return pki.kubeconfig(self.files, identity, cluster=name, server=self.url)
