@@ -1,4 +1,4 @@
-"""What an operator sees of helm beside the objects: a clean bill from lint, and notes that say what to do next."""
+"""What helm says beside the objects: a clean bill from lint, and notes on what to do next."""
 
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def test_notes_of_the_control_plane_are_the_guides_next_lines() -> None:
         "kubectl label secret ${CLUSTER_NAME} istio/multiCluster=true -n mesh",
         "PILOT_POD_IP=$(kubectl -n mesh get pod -l istio=pilot -o jsonpath='{.items[0].status.podIP}')",
         "POLICY_POD_IP=$(kubectl -n mesh get pod -l istio=mixer -o jsonpath='{.items[0].status.podIP}')",
-        "STATSD_POD_IP=$(kubectl -n mesh get pod -l istio=statsd-prom-bridge -o jsonpath='{.items[0].status.podIP}')",
+        "STATSD_POD_IP=$(kubectl -n mesh get pod -l istio=statsd-prom-bridge -o jsonpath=",
         "helm template istio-remote install/kubernetes/helm/istio-remote --namespace mesh",
         "--set global.policyEndpoint=${POLICY_POD_IP} --set global.statsdEndpoint=${STATSD_POD_IP}",
         "kubectl create -f $HOME/istio-remote.yaml",
