@@ -31,7 +31,7 @@ def pilot(
         str, typer.Option(metavar="HOST:PORT", help="The same pages once more, for scrapers; empty: none.")
     ] = ":15014" if IN_POD else "",
     mesh_config: Annotated[
-        Path | None, typer.Option(help="Istio's MeshConfig as YAML. In a pod: /etc/istio/config/mesh, if there.")
+        Path | None, typer.Option(help="Istio's MeshConfig as YAML. In a pod: /etc/istio/config/mesh.")
     ] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
