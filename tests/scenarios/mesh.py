@@ -207,14 +207,19 @@ class Proxy:
             raise AssertionError(f"last seen {seen}, wanted {sorted(wanted)}") from None
 
 
+def ads(channel: aio.Channel) -> "aio.StreamStreamMultiCallable[bytes, bytes]":
+    """The method for the state of the world, with bytes for messages."""
+    return channel.stream_stream(
+        "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources"
+    )
+
+
 @asynccontextmanager
 async def proxy_of(pilot: Pilot, *, pod: str = "client", cluster: str = ECHO) -> AsyncGenerator[Proxy]:
     async with aio.insecure_channel(
         f"127.0.0.1:{await pilot.xds_port()}", options=[("grpc.use_local_subchannel_pool", 1)]
     ) as channel:
-        call: aio.StreamStreamCall[bytes, bytes] = channel.stream_stream(
-            "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources"
-        )()
+        call = ads(channel)()
         proxy = Proxy(call, cluster)
         await proxy.start(f"sidecar~10.0.0.9~{pod}.demo~demo.svc.cluster.local", "west")
         yield proxy

@@ -12,7 +12,7 @@ import grpc
 import pytest
 from grpc import aio
 
-from tests.scenarios.mesh import Pilot, eventually, proxy_of, running_pilot, two_clusters
+from tests.scenarios.mesh import Pilot, ads, eventually, proxy_of, running_pilot, two_clusters
 
 FLATTEN = "kubectl config view --raw --flatten --minify"
 
@@ -147,9 +147,7 @@ async def test_a_proxy_that_sends_garbage_ends_alone(tmp_path: Path) -> None:
         async with running_pilot(mesh.west.server, tmp_path) as pilot, proxy_of(pilot) as proxy:
             assert await proxy.addresses() == ["10.1.0.1"]
             async with aio.insecure_channel(f"127.0.0.1:{await pilot.xds_port()}") as channel:
-                call: aio.StreamStreamCall[bytes, bytes] = channel.stream_stream(
-                    "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources"
-                )()
+                call = ads(channel)()
                 await call.write(b"\xff" * 300)
                 assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
             await mesh.west.move_echo("10.1.0.2")

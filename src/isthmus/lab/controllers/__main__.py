@@ -18,9 +18,8 @@ from isthmus.lib.log import configure_logging
 
 async def run(directory: Path) -> None:
     """Run until SIGTERM; `run/controllers.ready` appears once everything has been listed."""
-    assets = find_assets()
-    if assets is not None:
-        await run_real_controllers(read_plan(directory), assets)
+    if find_assets() is not None:
+        await run_real_controllers(read_plan(directory))
         return
     stop = stop_signal()
     async with running_controllers(access_from_file(directory / "controllers.kubeconfig")):
