@@ -70,7 +70,8 @@ class CertificateAuthority:
         self._namespace = namespace
         self._clock = clock
         self._signer: Signer | None = None
-        self._source = ""
+        self._taken: tuple[str, str] = ("", "")
+        """The Secret in force and its version."""
         self._secrets: dict[str, Secret] = {}
         self._listed: set[str] = set()
         self._woken = asyncio.Event()
@@ -160,7 +161,7 @@ class CertificateAuthority:
         try:
             if operator is not None:
                 self._take(operator)
-            elif self._source == OPERATOR_CA:
+            elif self._taken[0] == OPERATOR_CA:
                 ref = self._ref(OPERATOR_CA)
                 raise MaterialRefused(f"Secret {ref}", "it is gone; its CA stays in force until the restart")
             elif own is not None:
@@ -215,8 +216,12 @@ class CertificateAuthority:
     def _take(self, secret: Secret) -> Signer:
         """Let the Secret's CA be in force. Raises MaterialRefused."""
         name = secret.metadata.name
+        seen = name, secret.metadata.resource_version
+        if self._signer is not None and seen == self._taken:
+            self.refusal = ""
+            return self._signer
         signer = read_signer(self._ref(name), secret.data, self._now())
-        before, self.refusal, self._source = self._signer, "", name
+        before, self.refusal, self._taken = self._signer, "", seen
         if before is not None and before == signer:
             return signer
         if before is not None and before.roots[0] not in signer.roots:
