@@ -19,7 +19,12 @@ KINDS = (
     "serviceaccounts", "configmaps", "services", "endpoints", "endpointslices", "deployments",
     "poddisruptionbudgets", "roles", "rolebindings", "clusterroles", "clusterrolebindings",
 )  # fmt: skip
-FULL = ("policy.enabled=true", "global.imagePullSecrets={registry}", "pilot.tolerations[0].operator=Exists")
+FULL = (
+    "policy.enabled=true",
+    "statsd.mapping.mappings[0].match=a",
+    "global.imagePullSecrets={registry}",
+    "pilot.tolerations[0].operator=Exists",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,16 @@
 """The chart of the control plane: what the guide's next lines and the product's own programs expect of it."""
 
 import json
+from collections.abc import Callable
+from inspect import signature
 from typing import Any
 
 import pytest
 import yaml
 
 from isthmus.cli.main import COMMANDS
+from isthmus.cli.pilot import pilot
+from isthmus.cli.statsd_bridge import statsd_bridge
 from isthmus.config.mesh import read_mesh_config
 from isthmus.inject.containers import proxy_container
 from tests.charts.rendering import CLUSTER_WIDE, CONTROL_PLANE, REMOTE, Object, names, one, refusal, render
@@ -16,6 +20,7 @@ DEPLOYMENTS = {
     "istio-policy": {"istio": "mixer", "istio-mixer-type": "policy"},
     "istio-statsd-prom-bridge": {"istio": "statsd-prom-bridge"},
 }
+MAPPING = "statsd.mapping.mappings[0].match=a.*,statsd.mapping.mappings[0].name=a"
 ALL = "policy.enabled=true"
 
 
@@ -60,7 +65,7 @@ def test_services_lead_to_ports_that_the_containers_declare(name: str) -> None:
     declared = {(port["containerPort"], port.get("protocol", "TCP")) for port in container["ports"]}
     assert ports_of(one(objects, "Service", name)) == declared
     named = {port["name"] for port in container["ports"]}
-    assert container["readinessProbe"]["httpGet"]["path"] == "/ready"
+    assert container["readinessProbe"]["httpGet"]["path"] in ("/ready", "/-/ready")
     assert {container[probe]["httpGet"]["port"] for probe in ("readinessProbe", "livenessProbe")} <= named
 
 
@@ -106,6 +111,26 @@ def test_pilot_runs_the_command_as_its_command_line_has_it() -> None:
     assert container["args"] == ["--log-level=info"]
     assert {"name": "CLUSTER_ID", "value": "west"} in container["env"]
     assert {"name": "mesh", "mountPath": "/etc/istio/config", "readOnly": True} in container["volumeMounts"]
+
+
+@pytest.mark.parametrize(
+    ("name", "command"), [("istio-pilot", pilot), ("istio-statsd-prom-bridge", statsd_bridge)]
+)
+def test_arguments_are_options_of_the_command(name: str, command: Callable[..., None]) -> None:
+    container = container_of(render(CONTROL_PLANE, MAPPING), name)
+    options = {argument.removeprefix("--").partition("=")[0] for argument in container["args"]}
+    assert {option.replace("-", "_") for option in options} <= signature(command).parameters.keys()
+    assert container["command"][1].replace("-", "_") == command.__name__
+
+
+def test_mapping_of_statistics_is_mounted_where_the_bridge_is_told() -> None:
+    objects = render(CONTROL_PLANE, MAPPING)
+    assert "istio-statsd-prom-bridge" not in names(render(CONTROL_PLANE), "ConfigMap")
+    mapping = one(objects, "ConfigMap", "istio-statsd-prom-bridge")["data"]["mapping.yaml"]
+    assert yaml.safe_load(mapping) == {"mappings": [{"match": "a.*", "name": "a"}]}
+    container = container_of(objects, "istio-statsd-prom-bridge")
+    assert "--mapping-config=/etc/statsd/mapping.yaml" in container["args"]
+    assert {"name": "mapping", "mountPath": "/etc/statsd", "readOnly": True} in container["volumeMounts"]
 
 
 def test_pods_are_placed_and_sized_by_values() -> None:

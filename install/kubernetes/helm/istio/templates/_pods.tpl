@@ -7,7 +7,7 @@ release: {{ .root.Release.Name }}
 {{- end -}}
 
 {{/*
-The parts that all pods of the control plane share. Each takes a dict of the root and the component's own values.
+The parts that all pods of the control plane share. Each takes a dict of the root, the app, and its own values.
 */}}
 {{- define "isthmus.annotations" -}}
 sidecar.istio.io/inject: "false"
@@ -64,17 +64,28 @@ resources:
 {{- end }}
 {{- end -}}
 
-{{/* A dict of the HTTP port's name that answers /ready and /healthz. */}}
+{{/* The arguments: a log level, those of the component itself as `own`, and the operator's. */}}
+{{- define "isthmus.args" -}}
+- --log-level={{ .values.logLevel }}
+{{- with .own }}
+- {{ . }}
+{{- end }}
+{{- range .values.args }}
+- {{ . | toString | quote }}
+{{- end }}
+{{- end -}}
+
+{{/* A dict of the HTTP port's name, and of its paths that say whether it can serve and whether it lives. */}}
 {{- define "isthmus.probes" -}}
 readinessProbe:
   httpGet:
-    path: /ready
+    path: {{ .ready }}
     port: {{ .port }}
   periodSeconds: 2
   timeoutSeconds: 3
 livenessProbe:
   httpGet:
-    path: /healthz
+    path: {{ .alive }}
     port: {{ .port }}
   initialDelaySeconds: 10
   periodSeconds: 10
