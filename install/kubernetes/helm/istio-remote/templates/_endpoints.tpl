@@ -45,10 +45,12 @@ link or group. A name has a dot, and a last part that does not begin with a digi
 {{- $own := regexMatch (printf "^%s\\.%s(\\.svc(\\.cluster\\.local)?)?\\.?$" .name .root.Release.Namespace) $text -}}
 {{- if or $given $own -}}
 {{ include "remote.service" . }}
+  type: ClusterIP
   clusterIP: None
 {{- else if regexMatch "^(ip )+$" $forms -}}
 {{- range splitList "," $text }}{{ $_ := set $unique . true }}{{ end -}}
 {{ include "remote.service" . }}
+  type: ClusterIP
   clusterIP: None
 ---
 apiVersion: v1
