@@ -163,6 +163,6 @@ def test_the_counters_are_read_as_istio_names_them() -> None:
         for sample in family.samples
     }
     assert samples["pilot_xds", "sotw"] == 1
-    assert samples["pilot_xds_pushes_total", "cds"] == 1
-    assert samples["pilot_xds_rejects_total", "cds"] == 1
-    assert samples[("pilot_total_xds_rejects_total",)] == 1
+    assert samples["pilot_xds_pushes", "cds"] == 1
+    assert samples["isthmus_xds_rejects_total", "cds"] == 1
+    assert samples[("pilot_total_xds_rejects",)] == 1

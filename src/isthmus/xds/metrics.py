@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from isthmus.xds.counters import short_type
@@ -22,31 +22,33 @@ class HubMetrics(Collector):
         for form, streams in self._hub.connected().items():
             connected.add_metric([form.value], streams)
         yield connected
-        by_type = (
+        for name, text, values in (
             ("pilot_xds_pushes", "Responses sent, by type.", counters.sends),
-            ("pilot_xds_sent_bytes", "Bytes of responses sent, by type.", counters.sent_bytes),
-            ("pilot_xds_rejects", "Responses that proxies rejected, by type.", counters.rejects),
-        )
-        for name, text, values in by_type:
-            family = CounterMetricFamily(name, text, labels=["type"])
+            ("isthmus_xds_sent_bytes_total", "Bytes of responses sent, by type.", counters.sent_bytes),
+            ("isthmus_xds_rejects_total", "Responses that proxies rejected, by type.", counters.rejects),
+        ):
+            family = _counter(name, text)
             for type_url, value in values.items():
-                family.add_metric([short_type(type_url)], value)
+                family.add_sample(name, {"type": short_type(type_url)}, value)
             yield family
-        totals = (
+        for name, text, value in (
             ("pilot_total_xds_rejects", "Responses that proxies rejected.", counters.rejects.total()),
-            ("pilot_xds_changes", "Changes that concerned a connected proxy.", counters.pushes),
+            ("pilot_xds_expired_nonce", "Requests with a stale nonce.", counters.stale),
+            ("isthmus_xds_changes_total", "Changes that concerned a connected proxy.", counters.pushes),
             (
-                "pilot_xds_responses_built",
-                "Distinct responses built; streams share them.",
+                "isthmus_xds_responses_built_total",
+                "Distinct responses; streams share them.",
                 self._hub.responses_built,
             ),
-            ("pilot_xds_expired_nonce", "Requests with a stale nonce.", counters.stale),
-            (
-                "pilot_xds_violations",
-                "Streams ended because the proxy broke the protocol.",
-                counters.violations,
-            ),
-            ("pilot_xds_stalled", "Streams ended because the proxy did not read.", counters.stalled),
-        )
-        for name, text, value in totals:
-            yield CounterMetricFamily(name, text, value=value)
+            ("isthmus_xds_violations_total", "Streams ended for breaking the protocol.", counters.violations),
+            ("isthmus_xds_stalled_total", "Streams ended because nobody read them.", counters.stalled),
+        ):
+            family = _counter(name, text)
+            family.add_sample(name, {}, value)
+            yield family
+
+
+def _counter(name: str, text: str) -> Metric:
+    """A counter under exactly this name: Istio's have no `_total`, which prometheus_client would add."""
+    plain = name.removesuffix("_total")
+    return Metric(plain, text, "unknown" if plain == name else "counter")
