@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from structlog.testing import capture_logs
@@ -54,7 +55,7 @@ async def replicas(
 
 async def touch(client: Client, name: str = OWN_CA) -> None:
     """Any change of the Secret makes replicas look again, as time would."""
-    await client.patch(SECRET, name, {"metadata": {"labels": {"touched": str(id(object()))}}}, CONTROL)
+    await client.patch(SECRET, name, {"metadata": {"labels": {"touched": uuid4().hex}}}, CONTROL)
 
 
 def now(clock: Clock) -> datetime:

@@ -15,7 +15,7 @@ from typing import TypeAlias
 import structlog
 from cryptography import x509
 
-from isthmus.ca.errors import ProofUnavailable, Unauthenticated
+from isthmus.ca.errors import UNREADABLE, ProofUnavailable, Unauthenticated
 from isthmus.ca.memory import Memory
 from isthmus.ca.rates import Rate, host_of
 from isthmus.ca.review import Reviewer, review_token
@@ -181,7 +181,7 @@ def identity_of_certificate(pem: bytes, trust_domain: TrustDomain) -> Identity:
     try:
         certificate = x509.load_pem_x509_certificate(pem)
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+    except (*UNREADABLE, x509.ExtensionNotFound):
         raise Unauthenticated("its certificate names no workload") from None
     uris = names.get_values_for_type(x509.UniformResourceIdentifier)
     if len(uris) != 1:

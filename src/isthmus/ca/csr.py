@@ -11,11 +11,10 @@ from collections.abc import Collection
 from typing import TypeAlias
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtensionOID, NameOID
 
-from isthmus.ca.errors import CsrRefused
+from isthmus.ca.errors import UNREADABLE, CsrRefused
 from isthmus.ca.wording import shown
 
 MOST_BYTES = 16 * 1024
@@ -36,12 +35,11 @@ def check_csr(pem: str, allowed: Collection[str]) -> PublicKey:
     key = _strong_key(csr)
     try:
         signed = csr.is_signature_valid
-    except (UnsupportedAlgorithm, InvalidSignature, ValueError):
+    except UNREADABLE:
         signed = False
     if not signed:
         raise CsrRefused("its signature does not match its public key")
-    if csr.subject.get_attributes_for_oid(NameOID.COMMON_NAME):
-        raise CsrRefused("its subject has a common name; workloads are named by their URI SAN alone")
+    _check_subject(csr)
     _check_extensions(csr, allowed)
     return key
 
@@ -53,14 +51,14 @@ def _read(pem: str) -> x509.CertificateSigningRequest:
         raise CsrRefused("it holds several requests")
     try:
         return x509.load_pem_x509_csr(pem.encode())
-    except (ValueError, UnsupportedAlgorithm):
+    except UNREADABLE:
         raise CsrRefused("it is no PEM certificate request") from None
 
 
 def _strong_key(csr: x509.CertificateSigningRequest) -> PublicKey:
     try:
         key = csr.public_key()
-    except (ValueError, UnsupportedAlgorithm):
+    except UNREADABLE:
         raise CsrRefused("its public key cannot be read") from None
     match key:
         case ec.EllipticCurvePublicKey():
@@ -79,10 +77,19 @@ def _strong_key(csr: x509.CertificateSigningRequest) -> PublicKey:
             raise CsrRefused("its key is neither ECDSA (P-256, P-384) nor RSA")
 
 
+def _check_subject(csr: x509.CertificateSigningRequest) -> None:
+    try:
+        named = csr.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    except UNREADABLE:
+        raise CsrRefused("its subject cannot be read") from None
+    if named:
+        raise CsrRefused("its subject has a common name; workloads are named by their URI SAN alone")
+
+
 def _check_extensions(csr: x509.CertificateSigningRequest, allowed: Collection[str]) -> None:
     try:
         extensions = csr.extensions
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+    except UNREADABLE:
         raise CsrRefused("its extensions cannot be read") from None
     for extension in extensions:
         match extension.value:

@@ -135,7 +135,7 @@ class Distribution:
                 failed[namespace] = None
                 in_a_row += 1
                 self._note(error)
-        if not failed and not self._due:
+        if len(self._listed) == 2 and not failed and not self._due:
             self.missing = ""
         return failed
 

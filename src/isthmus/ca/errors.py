@@ -1,5 +1,19 @@
 """What can go wrong between a workload and its certificate. No message holds a key or a token."""
 
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+
+UNREADABLE = (
+    ValueError,
+    TypeError,
+    InvalidSignature,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+"""What `cryptography` raises for bytes that somebody else made."""
+
 
 class CsrRefused(Exception):  # noqa: N818 - the domain's word
     """A certificate signing request that must not be signed as it is; the asker must send another.

@@ -9,11 +9,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from isthmus.ca.errors import MaterialRefused
+from isthmus.ca.errors import UNREADABLE, MaterialRefused
 from isthmus.ca.signer import Signer, SigningKey
 
 OPERATOR_CA = "cacerts"
@@ -77,7 +76,7 @@ def _issuer(certificate: x509.Certificate, candidates: Sequence[x509.Certificate
     for candidate in candidates:
         try:
             certificate.verify_directly_issued_by(candidate)
-        except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        except UNREADABLE:
             continue
         return candidate
     return None
@@ -88,7 +87,7 @@ def _certificates(secret: str, name: str, data: Mapping[str, bytes]) -> tuple[x5
         found = tuple(x509.load_pem_x509_certificates(_present(secret, name, data)))
         for one in found:
             _ = one.extensions, one.subject, one.public_key()
-    except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+    except UNREADABLE:
         raise _refusal(secret, name, "it holds no readable PEM certificate") from None
     return found
 
@@ -99,7 +98,7 @@ def _key(secret: str, data: Mapping[str, bytes]) -> SigningKey:
         key = load_pem_private_key(text, password=None)
     except TypeError:
         raise _refusal(secret, CA_KEY, "it is encrypted; store the key without a passphrase") from None
-    except (ValueError, UnsupportedAlgorithm):
+    except UNREADABLE:
         raise _refusal(secret, CA_KEY, "it holds no readable PEM private key") from None
     match key:
         case rsa.RSAPrivateKey() if key.key_size >= _LEAST_RSA_BITS:

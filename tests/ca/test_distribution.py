@@ -1,0 +1,119 @@
+"""The trusted roots in every namespace, against a real API server over loopback."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
+
+from isthmus.ca.distribution import CONFIG_MAP_NAME, distributing_bundle
+from isthmus.kube.client import Client, running_client
+from isthmus.kube.kinds import CONFIG_MAP, NAMESPACE, untyped
+from isthmus.lab.apiserver.server import running_api_server
+from isthmus.lab.pki import Identity
+from tests.ca.clusters import WEST
+from tests.ca.waiting import until
+
+CLUSTER_ROLE = untyped("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole", namespaced=False)
+BINDING = untyped(
+    "rbac.authorization.k8s.io", "v1", "clusterrolebindings", "ClusterRoleBinding", namespaced=False
+)
+
+
+class Source:
+    def __init__(self, bundle: bytes | None) -> None:
+        self.bundle = bundle
+        self._listeners: list[Callable[[], None]] = []
+
+    def publish(self, bundle: bytes) -> None:
+        self.bundle = bundle
+        for listener in self._listeners:
+            listener()
+
+    @contextmanager
+    def subscribe(self, listener: Callable[[], None]) -> Generator[None]:
+        self._listeners.append(listener)
+        yield
+        self._listeners.remove(listener)
+
+
+@asynccontextmanager
+async def cluster(*namespaces: str) -> AsyncGenerator[Client]:
+    async with running_api_server() as server, running_client(server.access()) as client:
+        for name in namespaces:
+            await client.create(NAMESPACE, {"metadata": {"name": name}})
+        yield client
+
+
+async def copies(client: Client) -> dict[str, str]:
+    found = await client.list(CONFIG_MAP, field_selector=f"metadata.name={CONFIG_MAP_NAME}")
+    return {item.metadata.namespace: item.data.get("root-cert.pem", "") for item in found.items}
+
+
+async def settle(client: Client, expected: dict[str, str]) -> None:
+    async with asyncio.timeout(10):
+        while await copies(client) != expected:  # noqa: ASYNC110 - it changes without telling
+            await asyncio.sleep(0.005)
+
+
+async def test_every_namespace_has_the_bundle_but_those_of_kubernetes() -> None:
+    source = Source(b"one")
+    async with cluster("a", "b") as client, distributing_bundle(client, source, cluster=WEST):
+        await settle(client, {"default": "one", "a": "one", "b": "one"})
+        await client.create(NAMESPACE, {"metadata": {"name": "c"}})
+        await client.create(NAMESPACE, {"metadata": {"name": "kube-extra"}})
+        await settle(client, {"default": "one", "a": "one", "b": "one", "c": "one"})
+        source.publish(b"one two")
+        await settle(client, dict.fromkeys(("default", "a", "b", "c"), "one two"))
+        labels = (await client.get(CONFIG_MAP, CONFIG_MAP_NAME, "c")).metadata.labels
+        assert labels["istio.io/config"] == "true"
+
+
+async def test_what_others_change_is_put_right_and_what_is_theirs_stays() -> None:
+    async with cluster("a") as client, distributing_bundle(client, Source(b"one"), cluster=WEST):
+        await settle(client, {"default": "one", "a": "one"})
+        await client.delete(CONFIG_MAP, CONFIG_MAP_NAME, "default")
+        patch = {"data": {"root-cert.pem": "evil", "mine": "kept"}}
+        await client.patch(CONFIG_MAP, CONFIG_MAP_NAME, patch, "a")
+        await settle(client, {"default": "one", "a": "one"})
+        assert (await client.get(CONFIG_MAP, CONFIG_MAP_NAME, "a")).data["mine"] == "kept"
+
+
+async def test_nothing_is_written_before_there_is_a_bundle() -> None:
+    source = Source(None)
+    async with cluster("a") as client, distributing_bundle(client, source, cluster=WEST):
+        assert await copies(client) == {}
+        source.publish(b"one")
+        await settle(client, {"default": "one", "a": "one"})
+
+
+async def test_two_replicas_do_not_disturb_each_other() -> None:
+    async with (
+        cluster("a", "b") as client,
+        distributing_bundle(client, Source(b"one"), cluster=WEST) as first,
+        distributing_bundle(client, Source(b"one"), cluster=WEST) as second,
+    ):
+        await settle(client, {"default": "one", "a": "one", "b": "one"})
+        assert (first.missing, second.missing) == ("", "")
+
+
+async def test_a_missing_right_is_named_and_taken_up_once_it_is_given() -> None:
+    async with running_api_server() as server, running_client(server.access()) as admin:
+        rules = [{"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get", "list", "watch"]}]
+        await admin.create(CLUSTER_ROLE, {"metadata": {"name": "mesh"}, "rules": rules})
+        await admin.create(
+            BINDING,
+            {
+                "metadata": {"name": "mesh"},
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "mesh"},
+                "subjects": [{"kind": "User", "name": "mesh", "apiGroup": "rbac.authorization.k8s.io"}],
+            },
+        )
+        async with (
+            running_client(server.access(Identity("mesh"))) as client,
+            distributing_bundle(client, Source(b"one"), cluster=WEST) as distribution,
+        ):
+            await until(lambda: "cannot list resource" in distribution.missing)
+            assert "configmaps" in distribution.missing
+            rules += [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["*"]}]
+            await admin.patch(CLUSTER_ROLE, "mesh", {"rules": rules})
+            await settle(admin, {"default": "one"})
+            await until(lambda: distribution.missing == "")
