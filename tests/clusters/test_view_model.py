@@ -20,6 +20,7 @@ from isthmus.model.service import ClusterId, Kind, Network, Protocol, ServiceKey
 from isthmus.model.view import Changes
 from isthmus.model.workload import Endpoint, Health, InboundPort, Locality, Workload, WorkloadKey
 from tests.clusters.building import pod, service
+from tests.support.thorough import examples
 
 CLUSTERS = (ClusterId("east"), ClusterId("west"))
 SERVICES, SLICES, PODS, NODES = ("echo", "other"), ("s1", "s2", "s3"), ("a", "b", "c"), ("n1", "n2", "")
@@ -298,4 +299,4 @@ def filled(store: ClusterStore, truth: Truth) -> ClusterStore:
 
 
 TestViewAgainstModel = ViewAgainstModel.TestCase
-TestViewAgainstModel.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestViewAgainstModel.settings = settings(max_examples=examples(100), stateful_step_count=40, deadline=None)

@@ -8,8 +8,10 @@ import pytest
 from isthmus.lab.plan import ClusterPlan
 from tests.e2e.commands import lab
 
+LONG = [pytest.param(f"for the {n}th time", marks=pytest.mark.soak) for n in range(3, 13)]
 
-@pytest.mark.parametrize("run", ["first", "again"])
+
+@pytest.mark.parametrize("run", ["first", "again", *LONG])
 def test_demo_shows_the_mesh(plans: Sequence[ClusterPlan], run: str) -> None:
     steps = json.loads(lab("demo", timeout=150).splitlines()[-1])["steps"]
     counted, added, killed, deleted, back = steps

@@ -11,6 +11,7 @@ from isthmus.model.service import Kind, Protocol, Service
 from isthmus.model.view import Changes
 from isthmus.model.workload import Endpoint
 from isthmus.translate.catalogue import Catalogue
+from tests.support.thorough import examples
 from tests.translate.fake_view import EAST, WEST, FakeView, endpoint, proxy, service
 
 NAMES = st.sampled_from(["a", "b", "c"])
@@ -62,7 +63,7 @@ def content(scopes: Sequence[Scope]) -> dict[tuple[str, str], Resource]:
     return {(t, r.name): r for t in PUSH_ORDER for scope in scopes for r in scope.all(t)}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(STEPS)
 def test_kept_up_equals_made_anew_and_every_difference_was_named(steps: list[Step]) -> None:
     view = FakeView()

@@ -7,6 +7,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 from isthmus.model.resources import CLUSTER, ENDPOINT, LISTENER
 from isthmus.xds.hub import Hub
 from isthmus.xds.shelf import Form
+from tests.support.thorough import examples
 from tests.xds.dialogue import Clock, DeltaProxy, Heard, WholeProxy
 from tests.xds.fakes import FakeProvider, FakeScope, resource
 
@@ -187,7 +188,9 @@ class DeltaConvergence(Convergence):
     form = Form.DELTA
 
 
-_SETTINGS = settings(max_examples=60, stateful_step_count=30, deadline=None, report_multiple_bugs=False)
+_SETTINGS = settings(
+    max_examples=examples(60), stateful_step_count=30, deadline=None, report_multiple_bugs=False
+)
 TestWholeForm = WholeConvergence.TestCase
 TestWholeForm.settings = _SETTINGS
 TestDeltaForm = DeltaConvergence.TestCase
