@@ -2,25 +2,29 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+from isthmus.lib.lifecycle import task_scope
 from isthmus.statsd.bridge import Bridge
 from isthmus.statsd.mapper import Mapper
-from isthmus.statsd.reloading import LOOK_SECONDS, load_rules, watch_mapping
+from isthmus.statsd.reloading import LOOK_SECONDS, file_version, load_rules, watch_mapping
 from tests.statsd.kit import bridge, shown
 from tests.support.virtual_time import run_in_virtual_time
 
 
-def watching(file: Path, then: Callable[[Bridge, asyncio.Event], None]) -> Bridge:
-    """The bridge after `then` was done to a watched file, and twice the time it is looked at."""
+def watching(file: Path, *then: Callable[[Bridge, asyncio.Event], None]) -> Bridge:
+    """The bridge after each of `then` was done to a watched file between two looks, and two looks more."""
 
     async def run() -> Bridge:
         asked = asyncio.Event()
         taken = bridge()
         taken.remap(Mapper(load_rules(file)))
-        watch = asyncio.create_task(watch_mapping(file, taken, Mapper, asked))
-        await asyncio.sleep(LOOK_SECONDS / 2)
-        then(taken, asked)
-        await asyncio.sleep(LOOK_SECONDS * 2)
-        watch.cancel()
+        watch = watch_mapping(file, taken, Mapper, asked, in_force=file_version(file))
+        async with task_scope() as tasks:
+            tasks.serve(watch, name="watch")
+            await asyncio.sleep(LOOK_SECONDS / 2)
+            for step in then:
+                step(taken, asked)
+                await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(LOOK_SECONDS)
         taken.take(b"a:1|c")
         return taken
 
@@ -73,4 +77,11 @@ def test_a_file_that_is_gone_leaves_the_last_good_one(tmp_path: Path):
 def test_who_asks_has_it_read_again_unchanged(tmp_path: Path):
     file = mapping(tmp_path / "mapping.yml", "same")
     taken = watching(file, lambda _, asked: asked.set())
+    assert taken.counts.reloads == {"success": 1, "failure": 0}
+
+
+def test_a_file_that_is_being_written_is_awaited(tmp_path: Path):
+    file = mapping(tmp_path / "mapping.yml", "before")
+    taken = watching(file, lambda _, __: overwrite(file, "x y"), lambda _, __: overwrite(file, "whole"))
+    assert shown(taken) == {"whole": 1}
     assert taken.counts.reloads == {"success": 1, "failure": 0}

@@ -20,7 +20,7 @@ from isthmus.statsd.families import Families, Limits
 from isthmus.statsd.mapper import Mapper
 from isthmus.statsd.metrics import BridgeMetrics, names_in
 from isthmus.statsd.pages import serving_metrics
-from isthmus.statsd.reloading import load_rules, watch_mapping
+from isthmus.statsd.reloading import Version, file_version, load_rules, watch_mapping
 from isthmus.statsd.rules import Rules
 from isthmus.statsd.tags import TagStyles
 from isthmus.statsd.tcp import receiving_streams
@@ -49,12 +49,13 @@ def run_statsd_bridge(options: BridgeOptions, *, log_level: str = "info") -> Non
     configure_logging(level=log_level)
     if options.udp_address is None and options.tcp_address is None:
         raise UserError("There is nothing to listen on; name --udp-address or --tcp-address.", exit_code=2)
+    version = file_version(options.mapping_config) if options.mapping_config else None
     rules = load_rules(options.mapping_config)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(options, rules))
+        runner.run(_serve(options, rules, version))
 
 
-async def _serve(options: BridgeOptions, rules: Rules) -> None:
+async def _serve(options: BridgeOptions, rules: Rules, version: Version) -> None:
     stop, reload = stop_signal(), asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGHUP, reload.set)
@@ -86,7 +87,8 @@ async def _serve(options: BridgeOptions, rules: Rules) -> None:
         ports["http"] = await stack.enter_async_context(serving_metrics(options.http_address, own, families))
         tasks.serve(_sweep(bridge), name="sweep")
         if options.mapping_config is not None:
-            tasks.serve(watch_mapping(options.mapping_config, bridge, make_mapper, reload), name="mapping")
+            watch = watch_mapping(options.mapping_config, bridge, make_mapper, reload, in_force=version)
+            tasks.serve(watch, name="mapping")
         logger.info("serving", ports=ports, mappings=len(rules.rules))
         await stop.wait()
         logger.info("stopping")

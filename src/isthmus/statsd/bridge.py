@@ -8,7 +8,7 @@ the elder is forgotten, so that memory is bounded and what is in use stays.
 from isthmus.statsd.counts import Counts
 from isthmus.statsd.errors import SampleRefused
 from isthmus.statsd.families import Families
-from isthmus.statsd.line import Kind, Sample, read_line, read_member, read_number
+from isthmus.statsd.line import Kind, Sample, Shape, read_line, read_member, read_number
 from isthmus.statsd.mapper import Mapper
 from isthmus.statsd.series import HistogramSeries, SetSeries, SummarySeries, ValueSeries
 from isthmus.statsd.sinks import CounterSink, DropSink, GaugeSink, ObserverSink, SetSink, Sink
@@ -34,8 +34,8 @@ class Bridge:
         self._mapper = mapper
         self._styles = styles
         self._generation = max(1, cache_size // 2)
-        self._known: dict[bytes, Sink] = {}
-        self._elder: dict[bytes, Sink] = {}
+        self._known: dict[Shape, Sink] = {}
+        self._elder: dict[Shape, Sink] = {}
 
     @property
     def mapper(self) -> Mapper:
@@ -64,11 +64,11 @@ class Bridge:
         self.counts.lines += len(lines)
         known = self._known
         for line in lines:
-            # Names in shapes have neither colon nor bar: no two lines that read differently share one.
+            # A line that lacks a colon has no value here, which no sink takes.
             try:
-                colon = line.index(b":")
-                bar = line.index(b"|", colon)
-                known[line[:colon] + line[bar:]].take(line[colon + 1 : bar])
+                head, _, tail = line.partition(b"|")
+                name, _, value = head.partition(b":")
+                known[name, tail].take(value)
             except (KeyError, ValueError):
                 self._read(line)
                 known = self._known
@@ -80,7 +80,8 @@ class Bridge:
             return
         reading = read_line(line, self._styles)
         counts = self.counts
-        counts.sample_errors.update(reading.refused)
+        for reason in reading.refused:
+            counts.sample_errors[reason] += 1
         counts.tag_errors += reading.tag_faults
         counts.bad_samples += reading.seen - len(reading.samples)
         for sample in reading.samples:
@@ -91,7 +92,7 @@ class Bridge:
             if reading.shape is not None:
                 self._remember(reading.shape, sink)
 
-    def _remember(self, shape: bytes, sink: Sink) -> None:
+    def _remember(self, shape: Shape, sink: Sink) -> None:
         if len(self._known) >= self._generation:
             self._elder, self._known = self._known, {}
         self._known[shape] = sink

@@ -22,6 +22,9 @@ _MOST_COMPONENTS = 6
 _SHORT_SHAPE = 1024
 
 
+Shape = tuple[bytes, bytes]
+
+
 class Kind(Enum):
     """What a sample is, as `match_metric_type` and the counts name it."""
 
@@ -58,14 +61,15 @@ class Sample(msgspec.Struct, frozen=True):
 class Reading(msgspec.Struct):
     """What a line held. `refused` are the reasons of faults, one for each; `seen` counts all samples.
 
-    `shape` is the line without its value, where any line of the same shape reads the same; else None.
+    `shape` is what stands before the value and after it, where every line of that shape reads the same; else
+    it is None.
     """
 
     samples: list[Sample] = []
     refused: list[str] = []
     tag_faults: int = 0
     seen: int = 0
-    shape: bytes | None = None
+    shape: Shape | None = None
 
 
 @lru_cache(maxsize=8192)
@@ -108,9 +112,9 @@ def read_line(line: bytes, styles: TagStyles) -> Reading:
         reading.seen += 1
         lasting = _read_sample(metric, text, labels, styles, reading) and lasting
     if lasting and len(texts) == 1 and not (reading.refused or reading.tag_faults or "|" in name):
-        value_end = line.index(b"|")
-        shape = line[: len(name.encode())] + line[value_end:]
-        reading.shape = shape if len(shape) <= _SHORT_SHAPE else None
+        head, _, tail = line.partition(b"|")
+        before = head.partition(b":")[0]
+        reading.shape = (before, tail) if len(before) + len(tail) <= _SHORT_SHAPE else None
     return reading
 
 

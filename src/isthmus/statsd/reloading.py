@@ -20,6 +20,7 @@ from isthmus.statsd.rules import Rules, check_mapping
 logger = structlog.get_logger()
 
 LOOK_SECONDS = 2.0
+Version = tuple[int, ...] | None
 _LARGEST_FILE = 16 * 1024 * 1024
 
 
@@ -44,32 +45,44 @@ def _warn(field: str, reason: str) -> None:
 
 
 async def watch_mapping(
-    file: Path, bridge: Bridge, make_mapper: Callable[[Rules], Mapper], asked: asyncio.Event
+    file: Path,
+    bridge: Bridge,
+    make_mapper: Callable[[Rules], Mapper],
+    asked: asyncio.Event,
+    *,
+    in_force: Version,
 ) -> NoReturn:
-    """Put the file in force when it changes or `asked` is set. A bad one leaves the last good one be."""
-    seen = _version(file)
+    """Put the file in force when it changed, or at once when `asked` is set. `in_force` is what was read.
+
+    A bad file leaves the last good one be. One that changes from look to look is being written, and awaited.
+    """
+    seen = last = in_force
     while True:
         try:
             async with asyncio.timeout(LOOK_SECONDS):
                 await asked.wait()
         except TimeoutError:
-            if (version := _version(file)) == seen:
+            before, last = last, file_version(file)
+            if last == seen or last != before:
                 continue
-            seen = version
         asked.clear()
-        seen = _version(file)
-        try:
-            rules = load_rules(file)
-        except MappingRefused as error:
-            bridge.counts.reloads["failure"] += 1
-            logger.error("mapping is refused, the last good one stays", reason=str(error))
-        else:
-            bridge.remap(make_mapper(rules))
-            bridge.counts.reloads["success"] += 1
-            logger.info("mapping is in force", mappings=len(rules.rules))
+        seen = last = file_version(file)
+        _reload(file, bridge, make_mapper)
 
 
-def _version(file: Path) -> tuple[int, ...] | None:
+def _reload(file: Path, bridge: Bridge, make_mapper: Callable[[Rules], Mapper]) -> None:
+    try:
+        rules = load_rules(file)
+    except MappingRefused as error:
+        bridge.counts.reloads["failure"] += 1
+        logger.error("mapping is refused, the last good one stays", reason=str(error))
+    else:
+        bridge.remap(make_mapper(rules))
+        bridge.counts.reloads["success"] += 1
+        logger.info("mapping is in force", mappings=len(rules.rules))
+
+
+def file_version(file: Path) -> Version:
     """What tells one version of the file from another, None where there is no file."""
     try:
         found = os.stat(file)

@@ -29,7 +29,10 @@ class Tags:
 
 def read_dogstatsd_tags(text: str, labels: dict[str, str]) -> int:
     """Add `k:v,k2:v2` to `labels`; gives the number of faults."""
-    return sum(not _add(tag.removeprefix("#"), ":", labels) for tag in _tags(text))
+    faults = 0
+    for tag in _tags(text):
+        faults += not _add(tag.removeprefix("#"), ":", labels)
+    return faults
 
 
 def split_name(name: str, styles: TagStyles) -> tuple[str, Tags]:
@@ -42,15 +45,18 @@ def split_name(name: str, styles: TagStyles) -> tuple[str, Tags]:
             return name[:start] + name[end + 1 :], tags
         tags.faults = 1
         return name, tags
-    for place, char in enumerate(name):
-        if (char == "#" and styles.librato) or (char == "," and styles.influxdb):
-            _read_pairs(name[place + 1 :], tags)
-            return name[:place], tags
-    return name, tags
+    hash_ = name.find("#") if styles.librato else -1
+    comma = name.find(",") if styles.influxdb else -1
+    place = max(hash_, comma) if min(hash_, comma) < 0 else min(hash_, comma)
+    if place < 0:
+        return name, tags
+    _read_pairs(name[place + 1 :], tags)
+    return name[:place], tags
 
 
 def _read_pairs(text: str, tags: Tags) -> None:
-    tags.faults += sum(not _add(tag, "=", tags.labels) for tag in _tags(text))
+    for tag in _tags(text):
+        tags.faults += not _add(tag, "=", tags.labels)
 
 
 def _tags(text: str) -> list[str]:
