@@ -60,10 +60,12 @@ def _authority_key(issuer: Signer) -> x509.AuthorityKeyIdentifier:
     return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(known)
 
 
-def material(now: datetime = NOW, life: timedelta = timedelta(days=365)) -> dict[str, bytes]:
+def material(
+    now: datetime = NOW, life: timedelta = timedelta(days=365), key: SigningKey | None = None
+) -> dict[str, bytes]:
     """An operator's intermediate CA under a root, as `cacerts` holds it."""
     root = root_signer(now)
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    key = key or rsa.generate_private_key(65537, 2048)
     intermediate = certificate("intermediate", key, root, now=now, life=life)
     return {
         CA_CERT: pem_of([intermediate]),

@@ -121,7 +121,7 @@ class Authenticator:
         _log.warning(
             event,
             peer=credentials.peer,
-            cluster=credentials.cluster or self._home,
+            cluster=shown(credentials.cluster or self._home),
             claimed=why.claimed,
             proved="",
             reason=why.reason,

@@ -72,6 +72,8 @@ class CertificateAuthority:
         self._signer: Signer | None = None
         self._taken: tuple[str, str] = ("", "")
         """The Secret in force and its version."""
+        self._roots: Roots | None = None
+        """What was last read from the own Secret."""
         self._secrets: dict[str, Secret] = {}
         self._listed: set[str] = set()
         self._woken = asyncio.Event()
@@ -175,20 +177,24 @@ class CertificateAuthority:
         return _LOOK_AGAIN
 
     async def _create(self) -> None:
-        """Make the first root. Where another replica was faster, its Secret comes by the watch."""
-        roots = Roots(self.rules.new_root(self._now()))
+        """Make the first root, or write a Secret that somebody deleted again: its roots are trusted.
+
+        Where another replica was faster, its Secret comes by the watch.
+        """
+        roots = self._roots or Roots(self.rules.new_root(self._now()))
         try:
             await self._client.create(SECRET, new_secret(roots, self._namespace))
         except ApiError as error:
             if error.status != 409:
                 raise
         else:
-            _log.info("made a self-signed root", secret=self._ref(OWN_CA))
+            _log.info("self-signed root written", secret=self._ref(OWN_CA), anew=self._roots is None)
 
     async def _rotate(self, secret: Secret) -> float:
         """Use the own Secret, after its next step where that is due."""
         roots = read_roots(secret)
         signer = self._take(secret)
+        self._roots = roots
         now, schedule = self._clock(), self.rules.schedule
         wanted = WANTED in secret.metadata.annotations
         if roots.phase is Phase.STEADY and (wanted or self._grows_old(signer)):

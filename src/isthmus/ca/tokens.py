@@ -44,7 +44,6 @@ class Claims:
     """What a token claims. `expires` is Unix seconds, infinite where it names no end."""
 
     subject: str
-    issuer: str
     audiences: tuple[str, ...]
     expires: float
     begins: float
@@ -90,7 +89,6 @@ def _claims(found: Mapping[str, Any]) -> Claims:
     audiences = (audience,) if isinstance(audience, str) else tuple(cast("Sequence[object]", audience))
     return Claims(
         subject=shown(found.get("sub", "")),
-        issuer=shown(found.get("iss", "")),
         audiences=tuple(str(one) for one in audiences),
         expires=float(found.get("exp", "inf")),
         begins=float(found.get("nbf", 0)),
