@@ -8,8 +8,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precon
 
 from isthmus.kube.decoding import decode_page
 from isthmus.kube.errors import ApiError, Unreachable
-from isthmus.kube.kinds import CONFIG_MAP
-from isthmus.kube.objects import ConfigMap
+from isthmus.kube.kinds import CONFIG_MAP, Kind, untyped
+from isthmus.kube.objects import ConfigMap, Metadata
 from isthmus.kube.reflector import LineBuffer, Outdated, Reflector, Removed, Synced, Upserted, is_older
 
 NAMES = st.sampled_from(["a", "b", "c"])
@@ -115,6 +115,26 @@ def test_a_rejected_object_is_named_until_it_is_right_or_gone() -> None:
     to.reflector.take_line(line("DELETED", bad | config_map("a", 62) | {"data": 5}))
     assert not to.reflector.rejected
     assert not to.objects
+
+
+@pytest.mark.parametrize(
+    ("kind", "bare"),
+    [
+        (CONFIG_MAP, ConfigMap(Metadata("a", "demo", "u"))),
+        (
+            untyped("", "v1", "configmaps", "ConfigMap"),
+            {"metadata": {"name": "a", "namespace": "demo", "uid": "u"}},
+        ),
+    ],
+)
+def test_of_what_is_gone_only_its_identity_is_told(kind: Kind[Any], bare: object) -> None:
+    told: list[object] = []
+    reflector = Reflector(kind, told.append)
+    reflector.begin_list()
+    reflector.end_list("5")
+    reflector.take_line(line("ADDED", config_map("a", 6)))
+    reflector.take_line(line("DELETED", config_map("a", 7)))
+    assert told[-1] == Removed(bare)
 
 
 def test_errors_of_the_watch_reach_the_caller() -> None:

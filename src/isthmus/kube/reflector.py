@@ -1,19 +1,24 @@
 """What a list and a watch say together, as a state machine without I/O: bytes in, real differences out.
 
-It holds the last good version of every object, so that a new list emits only what differs from it. An object
-that cannot be read keeps its last good version and is named in `rejected` until it can be read or is gone.
+It holds a digest of the last good version of every object, so that a new list emits only what differs from
+it: who needs the objects keeps them, once. An object that cannot be read keeps its last good version in force
+and is named in `rejected` until it can be read or is gone.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from hashlib import blake2b
+from typing import Any, Generic, NamedTuple, TypeVar, cast, get_origin
 
+import msgspec
 from msgspec import Struct
 
 from isthmus.kube.decoding import BadLine, Batch, Ref, Rejected, decode_line, metadata_of
 from isthmus.kube.errors import Unreachable
 from isthmus.kube.kinds import Kind
+from isthmus.kube.objects import Metadata
 
 T = TypeVar("T")
+_encoder = msgspec.json.Encoder(order="deterministic")
 
 
 class Upserted(Struct, Generic[T], frozen=True):
@@ -23,7 +28,7 @@ class Upserted(Struct, Generic[T], frozen=True):
 
 
 class Removed(Struct, Generic[T], frozen=True):
-    """The object is gone; this is its last known state."""
+    """The object is gone. Of it only name, namespace and uid are told, in an otherwise empty object."""
 
     object: T
 
@@ -32,6 +37,13 @@ class Synced(Struct, frozen=True):
     """The first list is complete: everything that exists was delivered. Comes once."""
 
     resource_version: str
+
+
+class _Known(NamedTuple):
+    """What tells whether an object is another one, or differs from what was delivered."""
+
+    uid: str
+    digest: bytes
 
 
 class Outdated(Exception):  # noqa: N818 - a state, not a failure
@@ -57,7 +69,7 @@ class Reflector(Generic[T]):
         self.synced = False
         self._kind = kind
         self._deliver = deliver
-        self._known: dict[Ref, T] = {}
+        self._known: dict[Ref, _Known] = {}
         self._listed: set[Ref] = set()
 
     def begin_list(self) -> None:
@@ -92,7 +104,7 @@ class Reflector(Generic[T]):
             return self._take_bad_line(event)
         meta = metadata_of(event.object)
         if event.type == "DELETED":
-            self._remove(Ref(meta.namespace, meta.name), event.object)
+            self._remove(Ref(meta.namespace, meta.name))
         else:
             if is_older(meta.resource_version, self.resource_version):
                 raise Outdated(f"the watch went back from {self.resource_version} to {meta.resource_version}")
@@ -118,21 +130,22 @@ class Reflector(Generic[T]):
         meta = metadata_of(item)
         ref = Ref(meta.namespace, meta.name)
         self._absolve(ref)
+        now = _Known(meta.uid, blake2b(_encoder.encode(item), digest_size=16).digest())
         known = self._known.get(ref)
         if known is not None:
-            if known == item:
+            if known == now:
                 return ref
-            if metadata_of(known).uid != meta.uid:
+            if known.uid != now.uid:
                 self._remove(ref)
-        self._known[ref] = item
+        self._known[ref] = now
         self._deliver(Upserted(item))
         return ref
 
-    def _remove(self, ref: Ref, last: T | None = None) -> None:
+    def _remove(self, ref: Ref) -> None:
         self._absolve(ref)
         known = self._known.pop(ref, None)
         if known is not None:
-            self._deliver(Removed(known if last is None else last))
+            self._deliver(Removed(_bare(self._kind, ref, known.uid)))
 
     def _reject(self, rejected: Rejected) -> None:
         if self.rejected.get(rejected.ref) != rejected:
@@ -142,6 +155,13 @@ class Reflector(Generic[T]):
     def _absolve(self, ref: Ref) -> None:
         if self.rejected and self.rejected.pop(ref, None) is not None:
             self.rejections += 1
+
+
+def _bare(kind: Kind[T], ref: Ref, uid: str) -> T:
+    """An object of that kind with nothing but its name, namespace and uid."""
+    if get_origin(kind.type) is dict:
+        return cast("T", {"metadata": {"name": ref.name, "namespace": ref.namespace, "uid": uid}})
+    return cast("Any", kind.type)(metadata=Metadata(name=ref.name, namespace=ref.namespace, uid=uid))
 
 
 class LineBuffer:
