@@ -5,6 +5,7 @@ from ipaddress import ip_address
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import given, settings
@@ -33,6 +34,19 @@ def test_a_request_for_the_proved_identity_gives_its_key(key: SigningKey) -> Non
 def test_a_request_as_our_agent_makes_it_passes() -> None:
     key = new_key()
     assert check_csr(make_csr(key, ECHO.uri), OURS) == key.public_key()
+
+
+def test_a_request_as_istios_agent_makes_it_passes() -> None:
+    """Go writes an organisation without a text into the subject where none is set."""
+    key = new_key()
+    ours = x509.load_pem_x509_csr(make_csr(key, ECHO.uri).encode()).tbs_certrequest_bytes
+    version, nobody = b"\x02\x01\x00", b"\x30\x00"
+    rest = ours[ours.index(version + nobody) + 5 :]
+    organisation = _der(0x30, bytes.fromhex("060355040a"), _der(0x13))
+    info = _der(0x30, version, _der(0x30, _der(0x31, organisation)), rest)
+    signature = _der(0x03, b"\0", key.sign(info, ec.ECDSA(SHA256())))
+    ecdsa_with_sha256 = _der(0x30, bytes.fromhex("06082a8648ce3d040302"))
+    assert check_csr(_pem(_der(0x30, info, ecdsa_with_sha256, signature)), OURS) == key.public_key()
 
 
 def test_a_request_may_name_nothing_or_an_alias_of_the_trust_domain() -> None:
@@ -125,6 +139,19 @@ def test_a_changed_byte_is_refused_or_changes_nothing_that_counts(at: int, byte:
         return
     with pytest.raises(CsrRefused):
         check_csr(_pem(bytes(changed)), OURS)
+
+
+def _der(tag: int, *parts: bytes) -> bytes:
+    """One element of DER."""
+    body = b"".join(parts)
+    match len(body):
+        case short if short < 128:
+            length = bytes([short])
+        case middling if middling < 256:
+            length = bytes([0x81, middling])
+        case long:
+            length = b"\x82" + long.to_bytes(2)
+    return bytes([tag]) + length + body
 
 
 def _pem(der: bytes) -> str:

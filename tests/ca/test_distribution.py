@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 
+import pytest
+
 from isthmus.ca.distribution import CONFIG_MAP_NAME, distributing_bundle
 from isthmus.kube.client import Client, running_client
 from isthmus.kube.kinds import CONFIG_MAP, NAMESPACE, untyped
@@ -95,9 +97,13 @@ async def test_two_replicas_do_not_disturb_each_other() -> None:
         assert (first.missing, second.missing) == ("", "")
 
 
-async def test_a_missing_right_is_named_and_taken_up_once_it_is_given() -> None:
+@pytest.mark.parametrize(("verbs", "named"), [([], "list"), (["get", "list", "watch"], "create")])
+async def test_a_missing_right_is_named_and_taken_up_once_it_is_given(verbs: list[str], named: str) -> None:
     async with running_api_server() as server, running_client(server.access()) as admin:
-        rules = [{"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get", "list", "watch"]}]
+        rules = [
+            {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get", "list", "watch"]},
+            {"apiGroups": [""], "resources": ["configmaps"], "verbs": verbs or ["delete"]},
+        ]
         await admin.create(CLUSTER_ROLE, {"metadata": {"name": "mesh"}, "rules": rules})
         await admin.create(
             BINDING,
@@ -111,7 +117,7 @@ async def test_a_missing_right_is_named_and_taken_up_once_it_is_given() -> None:
             running_client(server.access(Identity("mesh"))) as client,
             distributing_bundle(client, Source(b"one"), cluster=WEST) as distribution,
         ):
-            await until(lambda: "cannot list resource" in distribution.missing)
+            await until(lambda: f"cannot {named} resource" in distribution.missing)
             assert "configmaps" in distribution.missing
             rules += [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["*"]}]
             await admin.patch(CLUSTER_ROLE, "mesh", {"rules": rules})
