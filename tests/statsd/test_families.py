@@ -100,6 +100,6 @@ def test_text_comes_in_slices_with_one_head_a_metric():
     for number in range(1000):
         families.series("a", Kind.COUNTER, {"n": str(number)}, PLAIN)
     slices = list(families.text())
-    assert len(slices) == 5
+    assert len(slices) == 10
     assert "".join(slices).count("# TYPE a counter\n") == 1
     assert "".join(slices).count("a{") == 1000

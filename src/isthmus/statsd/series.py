@@ -10,7 +10,6 @@ from isthmus.statsd.distinct import SlidingDistinct
 from isthmus.statsd.quantiles import SlidingQuantiles
 from isthmus.statsd.rules import ObserverOptions
 
-_SET_INTERVAL = 60.0
 _UNUSUAL = {"inf": "+Inf", "-inf": "-Inf", "nan": "NaN"}
 
 
@@ -44,8 +43,8 @@ class Series:
         """The lines of this series."""
         raise NotImplementedError
 
-    def advance(self, now: float) -> None:
-        """Begin new intervals, where there is a window: `now` in seconds of a clock that never jumps."""
+    def advance(self, intervals: int) -> None:
+        """Begin as many new intervals, where there is a window."""
 
 
 class ValueSeries(Series):
@@ -93,13 +92,12 @@ class HistogramSeries(Series):
 class SummarySeries(Series):
     """Quantiles over a window; sum and count over all time."""
 
-    __slots__ = ("_count", "_intervals", "_quantiles", "_sum", "_window")
+    __slots__ = ("_count", "_quantiles", "_sum", "_window")
 
-    def __init__(self, labels: str, options: ObserverOptions, now: float) -> None:
+    def __init__(self, labels: str, options: ObserverOptions) -> None:
         super().__init__(labels)
         self._quantiles = options.quantiles
         self._window = SlidingQuantiles(options.age_buckets)
-        self._intervals = _Intervals(options.max_age / options.age_buckets, options.age_buckets, now)
         self._sum, self._count = 0.0, 0
 
     def observe(self, value: float, weight: int) -> None:
@@ -108,9 +106,9 @@ class SummarySeries(Series):
         self._sum += value * weight
         self._count += weight
 
-    def advance(self, now: float) -> None:
+    def advance(self, intervals: int) -> None:
         """Forget what is older than the window."""
-        for _ in range(self._intervals.ended(now)):
+        for _ in range(intervals):
             self._window.advance()
 
     def lines(self, name: str) -> str:
@@ -126,36 +124,17 @@ class SummarySeries(Series):
 class SetSeries(Series):
     """The number of distinct values in the last whole minute and the running one."""
 
-    __slots__ = ("_intervals", "distinct")
+    __slots__ = ("distinct",)
 
-    def __init__(self, labels: str, now: float) -> None:
+    def __init__(self, labels: str) -> None:
         super().__init__(labels)
         self.distinct = SlidingDistinct()
-        self._intervals = _Intervals(_SET_INTERVAL, 2, now)
 
-    def advance(self, now: float) -> None:
+    def advance(self, intervals: int) -> None:
         """Forget the minute before the last."""
-        for _ in range(self._intervals.ended(now)):
+        for _ in range(intervals):
             self.distinct.advance()
 
     def lines(self, name: str) -> str:
         """One line."""
         return sample_line(name, self.labels, self.distinct.count())
-
-
-class _Intervals:
-    """When the intervals of a window end."""
-
-    __slots__ = ("_end", "_length", "_most")
-
-    def __init__(self, length: float, most: int, now: float) -> None:
-        self._length, self._most = length, most
-        self._end = now + length
-
-    def ended(self, now: float) -> int:
-        """How many intervals ended since the last call, at most as many as the window has."""
-        if now < self._end:
-            return 0
-        ended = int((now - self._end) / self._length) + 1
-        self._end += ended * self._length
-        return min(ended, self._most)

@@ -16,7 +16,7 @@ from isthmus.statsd.counts import Counts
 
 _LARGEST = 65_535
 _BATCH = 256
-"""Datagrams before others have their turn: 15 ms of work at most, if each is full of lines."""
+"""Datagrams before others have their turn: some 3 ms of work, if they have 1,400 bytes."""
 BUFFER_BYTES = 8 * 1024 * 1024
 """What is asked for; the kernel gives at most net.core.rmem_max."""
 
