@@ -156,7 +156,7 @@ class Families:
         elif type_ is FamilyType.SUMMARY:
             slots = options.observer.age_buckets
             intervals = Intervals(options.observer.max_age / slots, slots, self._now)
-        return Family(type_, kind, options, intervals)
+        return Family(type_, kind, options, intervals=intervals)
 
     def _new_series(self, metric: str, family: Family, labels: Mapping[str, str], text: str) -> Series:
         own = _OWN_LABEL.get(family.type)
