@@ -26,7 +26,9 @@ def refusal(pem: str) -> CsrRefused:
     return caught.value
 
 
-@pytest.mark.parametrize("key", [new_key(), p384(), rsa.generate_private_key(65537, 2048)], ids=repr)
+@pytest.mark.parametrize(
+    "key", [new_key(), p384(), rsa.generate_private_key(65537, 2048)], ids=["P-256", "P-384", "RSA"]
+)
 def test_a_request_for_the_proved_identity_gives_its_key(key: SigningKey) -> None:
     assert check_csr(csr(key, [uri(ECHO.uri)]), OURS) == key.public_key()
 
