@@ -29,7 +29,9 @@ from tests.statsd.kit import rules
         ("mappings: [{match: a, nam: x}]", "mappings[0]: object contains unknown field `nam`"),
         ("mappings: {a: b}", "mappings: expected `array`, got `object`"),
         ("[1]", "The mapping is refused: expected `object`, got `array`"),
-        ("a: [", "line 1: it is not YAML"),
+        ("a: [", "line 1: it is not YAML ("),
+        ("a: \x00", "it is not YAML (a character that none has)"),
+        ("mappings:\n- {match: a, name: b, name: c}", "line 2: it is not YAML (a key is there twice)"),
         ("defaults: {observer_type: tally}", "defaults.observer_type: invalid enum value 'tally'"),
         (
             "mappings: [{match: a, name: x, observer_type: histogram, summary_options: {max_age: 1s}}]",

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import yaml
+from yaml.constructor import ConstructorError
 
 from isthmus.config.durations import Duration, parse_duration
 from isthmus.statsd.errors import MappingRefused
@@ -119,11 +120,11 @@ class MappingFile(_Part, frozen=True):
 def read_mapping_file(text: str) -> MappingFile:
     """Read the YAML; empty text is a file without mappings. Raises MappingRefused naming field or line."""
     try:
-        found: object = yaml.load(text, Loader=yaml.BaseLoader)
+        found: object = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
         where = f"line {mark.line + 1}" if mark is not None else ""
-        raise MappingRefused(where, "it is not YAML") from error
+        raise MappingRefused(where, f"it is not YAML ({problem or 'a character that none has'})") from error
     if not found:
         return MappingFile()
     try:
@@ -131,6 +132,16 @@ def read_mapping_file(text: str) -> MappingFile:
     except msgspec.ValidationError as error:
         reason, _, path = str(error).partition(" - at `$")
         raise MappingRefused(re.sub(r"^\.", "", path.rstrip("`")), reason[:1].lower() + reason[1:]) from error
+
+
+class _Loader(yaml.BaseLoader):
+    """Every scalar a text, and no key twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        found = super().construct_mapping(node, deep=deep)
+        if len(found) < len(node.value):
+            raise ConstructorError(None, None, "a key is there twice", node.start_mark)
+        return found
 
 
 def _without_empty(value: Any) -> Any:
