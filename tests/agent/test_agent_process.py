@@ -142,6 +142,15 @@ async def test_sigterm_makes_it_unready_and_drains_until_clients_are_gone(
     assert is_gone(envoy_pid(tmp_path))
 
 
+async def test_it_ends_when_somebody_in_the_pod_says_so(tmp_path: Path, fake_envoy: Path) -> None:
+    async with running_pod(tmp_path, fake_envoy) as pod:
+        pod.answer_stats(CONFIGURED)
+        await pod.health_says(pod.status, "ready\n")
+        assert await AdminClient(pod.status).post("/quitquitquit") == "ending\n"
+        assert await pod.ended() == 0
+    assert is_gone(envoy_pid(tmp_path))
+
+
 async def test_a_crash_of_envoy_ends_the_agent_with_its_code_and_reason(
     tmp_path: Path, fake_envoy: Path
 ) -> None:

@@ -1,11 +1,6 @@
-import asyncio
-
 import pytest
 
-from isthmus.agent.admin import AdminClient
-from isthmus.agent.errors import AdminUnreachableError
-from isthmus.agent.readiness import Readiness, missing_configuration, serving_health
-from isthmus.lib.errors import UserError
+from isthmus.agent.readiness import Readiness, missing_configuration
 from tests.agent.fake_admin import FakeAdmin
 
 CONFIGURED = {
@@ -54,44 +49,3 @@ async def test_a_draining_pod_is_unready_whatever_envoy_says() -> None:
     assert await readiness.why_unready() is None
     readiness.drain()
     assert await readiness.why_unready() == "draining"
-
-
-async def test_the_endpoint_answers_with_the_reason() -> None:
-    reasons: list[str | None] = [None, "no clusters yet"]
-
-    async def why_unready() -> str | None:
-        return reasons.pop(0)
-
-    async with serving_health(0, why_unready) as port:
-        client = AdminClient(port)
-        assert await client.get("/healthz/ready?x=1") == "ready\n"
-        with pytest.raises(AdminUnreachableError, match="503 no clusters yet"):
-            await client.get("/healthz/ready")
-        with pytest.raises(AdminUnreachableError, match="404"):
-            await client.get("/quitquitquit")
-        with pytest.raises(AdminUnreachableError, match="404"):
-            await client.post("/healthz/ready")
-
-
-@pytest.mark.parametrize("garbage", [b"", b"\r\n\r\n", b"GET\r\n\r\n", b"\xff\x00\r\n\r\n", b"x" * 20000])
-async def test_garbage_disturbs_nobody(garbage: bytes) -> None:
-    async def why_unready() -> str | None:
-        return None
-
-    async with serving_health(0, why_unready) as port:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(garbage)
-        writer.write_eof()
-        assert not (await reader.read()).startswith(b"HTTP/1.1 200")
-        writer.close()
-        assert await AdminClient(port).get("/healthz/ready") == "ready\n"
-
-
-async def test_a_taken_port_is_said_with_its_number() -> None:
-    async def why_unready() -> str | None:
-        return None
-
-    async with serving_health(0, why_unready) as port:
-        with pytest.raises(UserError, match=f"127.0.0.1:{port}"):
-            async with serving_health(port, why_unready):
-                pass

@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from isthmus.config.app_probes import VARIABLE as APP_PROBES
+from isthmus.config.app_probes import AppProbes, read_app_probes
 from isthmus.config.proxy import ProxyConfig, parse_proxy_config
 from isthmus.lib.errors import UserError
 
@@ -19,7 +21,8 @@ class AgentSettings:
     """One sidecar: who it is, and how its Envoy is run.
 
     `metadata` is node metadata from `ISTIO_META_…` variables, prefix removed. `labels` are the pod's.
-    `delta` chooses the incremental form of ADS over state of the world.
+    `delta` chooses the incremental form of ADS over state of the world. `app_probes` are those that the agent
+    makes in the kubelet's stead.
     """
 
     pod: str
@@ -34,6 +37,7 @@ class AgentSettings:
     health_port: int
     prometheus_port: int
     log_level: str
+    app_probes: AppProbes
 
     @property
     def node_id(self) -> str:
@@ -45,6 +49,11 @@ class AgentSettings:
     def ipv6(self) -> bool:
         """Whether the pod's primary address is IPv6."""
         return ip_address(self.address).version == 6
+
+    @property
+    def status_hosts(self) -> tuple[str, ...]:
+        """Where the agent's status is served: all addresses; Envoy always asks at IPv4's loopback."""
+        return ("127.0.0.1", "::") if self.ipv6 else ("0.0.0.0",)
 
     @property
     def drain_seconds(self) -> float:
@@ -81,6 +90,7 @@ def read_settings(environment: Mapping[str, str], labels: str = "") -> AgentSett
         health_port=_port(environment, "ENVOY_STATUS_PORT", 15021),
         prometheus_port=_port(environment, "ENVOY_PROMETHEUS_PORT", 15090),
         log_level=environment.get("ENVOY_LOG_LEVEL", "warning"),
+        app_probes=read_app_probes(environment.get(APP_PROBES, "")),
     )
 
 

@@ -19,9 +19,10 @@ from isthmus.agent.bootstrap import make_bootstrap
 from isthmus.agent.drain import drain
 from isthmus.agent.envoy import envoy_arguments, running_envoy
 from isthmus.agent.errors import EnvoyEndedError
-from isthmus.agent.readiness import Readiness, serving_health
+from isthmus.agent.readiness import Readiness
 from isthmus.agent.reaper import burying_orphans
 from isthmus.agent.settings import AgentSettings, read_settings
+from isthmus.agent.status_server import Status, serving_status
 from isthmus.lib.binaries import find_envoy
 from isthmus.lib.errors import UserError
 from isthmus.lib.lifecycle import stop_signal, task_scope
@@ -33,13 +34,19 @@ _LABELS = Path("/etc/istio/pod/labels")
 
 
 async def run_agent(settings: AgentSettings, envoy: Path) -> None:
-    """Run Envoy until SIGTERM or SIGINT, then drain it. EnvoyEndedError when it ended by itself."""
+    """Run Envoy until SIGTERM, SIGINT or `POST /quitquitquit`, then drain it.
+
+    EnvoyEndedError when it ended by itself.
+    """
     stop = stop_signal()
     bootstrap = write_bootstrap(settings)
     admin = AdminClient(settings.proxy.proxy_admin_port)
     readiness = Readiness(admin)
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(serving_health(settings.proxy.status_port, readiness.why_unready))
+        status = Status(readiness.why_unready, stop.set, settings.app_probes, settings.address)
+        await stack.enter_async_context(
+            serving_status(settings.status_hosts, settings.proxy.status_port, status)
+        )
         process = await stack.enter_async_context(running_envoy(envoy, envoy_arguments(settings, bootstrap)))
         if os.getpid() == 1:
             await stack.enter_async_context(burying_orphans(process.pid))

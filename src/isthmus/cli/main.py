@@ -18,9 +18,10 @@ COMMANDS = {
     "pilot": ("isthmus.cli.pilot:pilot", "Run the control plane."),
     "statsd-bridge": ("isthmus.cli.statsd_bridge:statsd_bridge", "Statsd in, Prometheus out."),
     "inject": ("isthmus.cli.inject:inject", "Add the sidecar to the workloads of a YAML file."),
+    "cluster": ("isthmus.cli.cluster:app", "Join clusters to the mesh, look at them, let them leave."),
     "lab": ("isthmus.cli.lab:app", "Whole clusters on this machine."),
     "ca": ("isthmus.cli.ca:app", "The mesh's certificate authority."),
-    "agent": ("isthmus.cli.agent:agent", "Run Envoy in a pod (what istio-proxy runs)."),
+    "agent": ("isthmus.cli.agent:app", "Run Envoy in a pod (what istio-proxy runs)."),
     "init": ("isthmus.cli.init:init", "Redirect a pod's traffic to Envoy (what istio-init runs)."),
 }
 """Name → (module:object, help). The object is a Typer application or the function of one command."""
