@@ -1,0 +1,69 @@
+"""How commands print rows: a table for people, JSON and YAML for programs; all from the same rows."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, cast
+
+import msgspec
+import typer
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from isthmus.lib.errors import UserError
+
+FORMATS = ("table", "json", "yaml")
+Output = Annotated[str, typer.Option("--output", "-o", help="table, json or yaml.")]
+
+
+def check_format(output: str) -> str:
+    """The format. Raises UserError (usage) for another word."""
+    if output not in FORMATS:
+        raise UserError(f"--output is {output!r}; write {', '.join(FORMATS)}.", exit_code=2)
+    return output
+
+
+def plain(value: object) -> Any:
+    """Dataclasses, structs and times as what JSON has."""
+    return msgspec.to_builtins(value)
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]], output: str, columns: Mapping[str, str]) -> None:
+    """Print rows whole as JSON or YAML, or the named columns (key → heading) as a table."""
+    if output == "json":
+        typer.echo(json.dumps(rows, indent=2))
+    elif output == "yaml":
+        typer.echo(yaml.safe_dump(list(rows), sort_keys=False, allow_unicode=True), nl=False)
+    else:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for heading in columns.values():
+            table.add_column(heading, overflow="fold")
+        for row in rows:
+            table.add_row(*(str(row.get(key, "")) for key in columns))
+        Console(highlight=False, markup=False, width=None).print(table)
+
+
+def print_row(row: Mapping[str, Any], output: str) -> None:
+    """Print one row: an object in JSON or YAML, a line a field for people."""
+    if output == "json":
+        typer.echo(json.dumps(row, indent=2))
+    elif output == "yaml":
+        typer.echo(yaml.safe_dump(dict(row), sort_keys=False, allow_unicode=True), nl=False)
+    else:
+        for key, value in row.items():
+            if value not in ("", None, [], {}):
+                typer.echo(f"{key + ':':15} {_text(value)}")
+
+
+def print_documents(bodies: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+    """Objects as one YAML stream, each under a comment that says where it goes."""
+    for where, body in bodies:
+        typer.echo(f"---\n# {where}\n{yaml.safe_dump(dict(body), sort_keys=False)}", nl=False)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {one}" for key, one in cast("dict[str, Any]", value).items())
+    if isinstance(value, list):
+        return "; ".join(str(one) for one in cast("list[Any]", value))
+    return str(value)

@@ -1,0 +1,1 @@
+"""What an operator's commands do to clusters: join, rotate, leave, preflight. It runs no server."""

@@ -1,0 +1,110 @@
+"""Short-lived tokens of the reader's account, and whether a credential does what the control plane needs.
+
+Source: Kubernetes "TokenRequest"; the server may grant less time than was asked for.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from isthmus.kube.access import Access
+from isthmus.kube.client import running_client
+from isthmus.kube.errors import ApiError, Unreachable
+from isthmus.kube.kinds import ENDPOINT_SLICE, ENDPOINTS, NAMESPACE, NODE, POD, SERVICE, Kind
+from isthmus.lib.errors import UserError
+from isthmus.operate.asking import ACCOUNTS, Site
+from isthmus.operate.credential import Credential, credential_of_token
+from isthmus.operate.rights import ACCOUNT
+
+_PATIENCE = 10
+"""Seconds within which an API server must have taken note of new roles."""
+
+
+class _Status(msgspec.Struct, rename="camel"):
+    token: str
+    expiration_timestamp: datetime
+
+
+class _Answer(msgspec.Struct):
+    status: _Status
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A bearer token and its end."""
+
+    text: str = field(repr=False)
+    expires: datetime
+
+
+async def request_token(site: Site, namespace: str, seconds: int) -> Token:
+    """A new token of the reader's account for the API server itself. Raises UserError."""
+    path = ACCOUNTS.path(namespace, ACCOUNT, "token")
+    body = {
+        "apiVersion": "authentication.k8s.io/v1",
+        "kind": "TokenRequest",
+        "spec": {"expirationSeconds": seconds},
+    }
+    with site.asking(f"request a token of ServiceAccount {namespace}/{ACCOUNT}"):
+        try:
+            answer = msgspec.json.decode(await site.client.request("POST", path, body=body), type=_Answer)
+        except msgspec.DecodeError:
+            raise Unreachable("its answer is no TokenRequest") from None
+        except ApiError as error:
+            if error.status in (404, 405):
+                raise UserError(
+                    f"{site.label}: the API server issues no token for ServiceAccount {namespace}/{ACCOUNT} "
+                    f"({error.message or error.reason}); where Kubernetes has no TokenRequest (before 1.20), "
+                    "use --use-current-credentials."
+                ) from error
+            raise
+    return Token(answer.status.token, answer.status.expiration_timestamp)
+
+
+async def issue_credential(site: Site, name: str, access: Access, namespace: str, seconds: int) -> Credential:
+    """A kubeconfig with a new token of the reader's account, which is at `access`'s server."""
+    token = await request_token(site, namespace, seconds)
+    kubeconfig = credential_of_token(name, access, token.text)
+    return Credential(kubeconfig, access.server, f"{namespace}/{ACCOUNT}", token.expires, seconds)
+
+
+async def verify_access(access: Access, label: str, identity: str) -> None:
+    """Raise UserError unless that access may read all that is needed of the cluster with that identity."""
+    site_label = f"{label}, with the credential for the control plane"
+    async with running_client(access) as client:
+        site = Site(site_label, client)
+        with site.asking("use it"):
+            slices = await client.serves("discovery.k8s.io", "v1", "endpointslices")
+        kinds: tuple[Kind[Any], ...] = (
+            NAMESPACE,
+            NODE,
+            POD,
+            SERVICE,
+            ENDPOINT_SLICE if slices else ENDPOINTS,
+        )
+        for kind in kinds:
+            with site.asking(f"list {kind.plural}"):
+                await _list_one(site, kind)
+        with site.asking("read Namespace kube-system"):
+            found = await client.get(NAMESPACE, "kube-system")
+    if found.metadata.uid != identity:
+        raise UserError(
+            f"{label}: {access.server} is another cluster than the context's (kube-system has another UID); "
+            "correct --server."
+        )
+
+
+async def _list_one(site: Site, kind: Kind[Any]) -> None:
+    """Ask for one object; a server that does not know of our roles yet is asked again."""
+    deadline = asyncio.get_running_loop().time() + _PATIENCE
+    while True:
+        try:
+            await site.client.page(kind, limit=1)
+            return
+        except ApiError as error:
+            if error.status != 403 or asyncio.get_running_loop().time() > deadline:
+                raise
+        await asyncio.sleep(0.2)
