@@ -164,3 +164,24 @@ async def test_scaling_and_rolling_out_change_the_deployment(api: Api, kubectl: 
     template = found["spec"]["template"]
     assert template["spec"]["containers"][0]["image"] == "web:3"
     assert "kubectl.kubernetes.io/restartedAt" in template["metadata"]["annotations"]
+
+
+async def test_server_side_apply_takes_over_what_was_applied_from_the_client(
+    api: Api, kubectl: Kubectl
+) -> None:
+    namespace = (await api.namespace()).rpartition("/")[2]
+    await kubectl("apply", "-f", "-", stdin=[_deployment(namespace, "web:1")])
+    said = await kubectl("apply", "--server-side", "-f", "-", stdin=[_deployment(namespace, "web:2")])
+    assert said.out == "deployment.apps/web serverside-applied\n", said.err
+    shown = ("get", "deploy", "web", "-n", namespace, "-o", "json", "--show-managed-fields")
+    meta = json.loads((await kubectl(*shown)).out)["metadata"]
+    owners = {(one["manager"], one["operation"]) for one in meta["managedFields"]}
+    assert owners == {("kubectl", "Apply"), ("kubectl-last-applied", "Apply")}
+    other = ("apply", "--server-side", "--field-manager=other", "-f", "-")
+    refused = await kubectl(*other, stdin=[_deployment(namespace, "web:3")])
+    assert (
+        'Apply failed with 1 conflict: conflict with "kubectl": '
+        '.spec.template.spec.containers[name="web"].image' in refused.err
+    )
+    forced = await kubectl(*other, "--force-conflicts", stdin=[_deployment(namespace, "web:3")])
+    assert forced.code == 0

@@ -66,10 +66,7 @@ async def read_body(request: web.Request) -> Any:
         return None
     media = request.content_type if "Content-Type" in request.headers else _JSON
     if media == _YAML:
-        try:
-            return yaml.safe_load(content)
-        except yaml.YAMLError as error:
-            raise bad_request(f"error parsing YAML: {error}") from None
+        return _decode_yaml(content)
     if media == wire.MEDIA_TYPE:
         return wire.decode_body(content)
     if media not in (_JSON, "application/octet-stream", "text/plain"):
@@ -81,7 +78,32 @@ async def read_patch(request: web.Request, media_types: tuple[str, ...]) -> tupl
     """A patch's media type and content."""
     if request.content_type not in media_types:
         raise unsupported_media_type(media_types)
-    return request.content_type, decode(await _read(request))
+    content = await _read(request)
+    if request.content_type.endswith("+yaml"):
+        return request.content_type, _decode_yaml(content)
+    return request.content_type, decode(content)
+
+
+def _decode_yaml(content: bytes) -> Any:
+    """YAML, of which JSON, which is what clients send as such, is a part that is read faster."""
+    try:
+        return msgspec.json.decode(content)
+    except (msgspec.DecodeError, RecursionError):
+        pass
+    try:
+        return yaml.load(content, _Loader)
+    except yaml.YAMLError as error:
+        raise bad_request(f"error decoding YAML: {error}") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as JSON has it: times stay text."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 def decode(content: bytes) -> Any:

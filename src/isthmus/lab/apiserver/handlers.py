@@ -1,12 +1,14 @@
 """One request, from who asks to the answer: authenticate, authorise, find the kind, dispatch on the verb."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import structlog
 from aiohttp import web
 
 from isthmus.lab.apiserver import (
+    applying,
     bootstrap,
     deletion,
     discovery,
@@ -27,9 +29,16 @@ from isthmus.lab.apiserver.errors import RefusedError
 from isthmus.lab.apiserver.impersonation import impersonation, impersonation_rights
 from isthmus.lab.apiserver.kinds import Resource
 from isthmus.lab.apiserver.objects import Object
-from isthmus.lab.apiserver.patches import PATCH_TYPES
+from isthmus.lab.apiserver.patches import APPLY_PATCH, PATCH_TYPES
 from isthmus.lab.apiserver.rbac import Attributes, refusal
-from isthmus.lab.apiserver.requests import Target, dry_run, field_validation, read_attributes
+from isthmus.lab.apiserver.requests import (
+    Target,
+    dry_run,
+    field_manager,
+    field_validation,
+    flag,
+    read_attributes,
+)
 from isthmus.lab.apiserver.store import Key, encode_object
 from isthmus.lab.apiserver.tokens import ISSUER, BadTokenError
 from isthmus.lab.apiserver.watching import WatchForm, serve_watch
@@ -160,7 +169,8 @@ class Front:
         namespace = wanted.namespace if resource.namespaced else ""
         name = wanted.name if wanted.verb not in ("list", "watch", "deletecollection") else ""
         dry, strict = dry_run(request.query), field_validation(request.query) == "Strict"
-        target = Target(resource, namespace, name, user, wanted.subresource, dry, strict)
+        manager = field_manager(request.query, request.headers.get("User-Agent", ""))
+        target = Target(resource, namespace, name, user, wanted.subresource, dry, strict, manager)
         if wanted.subresource:
             sub = resource.subresource(wanted.subresource)
             if sub is None:
@@ -240,6 +250,14 @@ class Front:
 
     async def _patch(self, request: web.Request, target: Target) -> web.StreamResponse:
         media_type, body = await formats.read_patch(request, PATCH_TYPES)
+        force = "force" in request.query
+        if media_type == APPLY_PATCH and target.subresource != "scale":
+            named = replace(target, manager=request.query.get("fieldManager", ""))
+            applied, created = applying.apply(self._cluster, named, body, force=flag(request.query, "force"))
+            return self._written(request, target, applied, 201 if created else 200)
+        if force:
+            causes = [errors.forbidden_value("force", "may not be specified for non-apply patch")]
+            raise errors.invalid("meta.k8s.io", "PatchOptions", "", causes)
         if target.subresource == "scale":
             scale = scale_of(writing.current(self._cluster, target).object)
             patched = subresources.patched_scale(media_type, scale, body)

@@ -1,6 +1,6 @@
 """The patch formats, applied to JSON: RFC 6902 (JSON patch) and RFC 7386 (merge patch). Pure.
 
-Strategic merge is in `strategic`. Server-side apply is not known to this server, and refused by media type.
+Strategic merge is in `strategic`, server-side apply, which is no patch of JSON, in `applying`.
 """
 
 from typing import Any, cast
@@ -13,7 +13,8 @@ from isthmus.lab.apiserver.strategic import strategic_merge
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
-PATCH_TYPES = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH)
+APPLY_PATCH = "application/apply-patch+yaml"
+PATCH_TYPES = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH)
 
 
 def apply_patch(resource: Resource, media_type: str, original: Object, patch: Any) -> Object:

@@ -21,6 +21,7 @@ _VERBS = {
     "GET": "get",
     "HEAD": "get",
 }
+_LONGEST_MANAGER = 128
 _TRUE = ("true", "1", "True", "t", "T", "TRUE")
 
 
@@ -36,6 +37,8 @@ class Target:
     dry_run: bool = False
     strict: bool = False
     """Whether unknown fields are refused (`fieldValidation=Strict`)."""
+    manager: str = ""
+    """Who is recorded as the owner of what is written; nobody where it is empty."""
 
     @property
     def key(self) -> Key:
@@ -98,6 +101,15 @@ def field_validation(query: Mapping[str, str]) -> str:
         text = f'fieldValidation: Unsupported value: "{chosen}": supported values: {known}'
         raise RefusedError(422, "Invalid", f'" " is invalid: {text}')
     return chosen
+
+
+def field_manager(query: Mapping[str, str], user_agent: str) -> str:
+    """Who owns what the request writes: as the query says, or else the first part of the User-Agent."""
+    named = query.get("fieldManager", "")
+    if len(named) > _LONGEST_MANAGER:
+        text = f"fieldManager: Too long: may not be more than {_LONGEST_MANAGER} bytes"
+        raise RefusedError(422, "Invalid", f'PatchOptions.meta.k8s.io "" is invalid: {text}')
+    return named or user_agent.partition("/")[0][:_LONGEST_MANAGER]
 
 
 def read_attributes(method: str, path: str, query: Mapping[str, str]) -> Attributes:

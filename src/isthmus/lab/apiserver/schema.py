@@ -48,11 +48,12 @@ def schema() -> Mapping[str, Mapping[int, Field]]:
 
 
 @cache
-def _named(message: str) -> Mapping[str, Field]:
+def fields_of(message: str) -> Mapping[str, Field]:
+    """The fields of a message by name, those of inlined messages among them."""
     found: dict[str, Field] = {}
     for field in schema()[message].values():
         if field.name == ">":
-            found.update(_named(field.type))
+            found.update(fields_of(field.type))
         else:
             found[field.name] = field
     return found
@@ -98,7 +99,7 @@ class _Reader:
     def message(self, name: str, value: Any, path: str) -> Object:
         if not isinstance(value, dict):
             raise self._mismatch(value, path, name)
-        known, result = _named(name), Object()
+        known, result = fields_of(name), Object()
         for key, part in cast("Object", value).items():
             at = f"{path}.{key}" if path else key
             field = known.get(key)

@@ -5,10 +5,9 @@ Every function returns the object as it is stored now; with `dry_run`, as it wou
 """
 
 import secrets
-from collections.abc import Callable
 from typing import Any
 
-from isthmus.lab.apiserver import admission, deletion, kinds, rules
+from isthmus.lab.apiserver import admission, deletion, kinds, ownership, rules
 from isthmus.lab.apiserver.cluster import Cluster
 from isthmus.lab.apiserver.errors import (
     MODIFIED,
@@ -22,6 +21,7 @@ from isthmus.lab.apiserver.errors import (
     not_found,
     required,
 )
+from isthmus.lab.apiserver.managers import Shares
 from isthmus.lab.apiserver.objects import Object, copy, encode, name_of, new_uid, now
 from isthmus.lab.apiserver.patches import apply_patch
 from isthmus.lab.apiserver.requests import Target
@@ -69,13 +69,18 @@ def current(cluster: Cluster, target: Target) -> Stored:
     """The stored object; 404 where there is none."""
     found = cluster.store.get(target.resource, target.key)
     if found is None:
-        raise not_found(target.resource.group, target.resource.plural, target.name)
+        raise missing(target)
     return found
 
 
-def create(cluster: Cluster, target: Target, body: Any) -> Object:
-    """Store a new object."""
-    object_ = completed(cluster, target, body)
+def missing(target: Target) -> RefusedError:
+    """404 for what the request is about."""
+    return not_found(target.resource.group, target.resource.plural, target.name)
+
+
+def create(cluster: Cluster, target: Target, body: Any, *, managed: Shares | None = None) -> Object:
+    """Store a new object; it is its creator's unless `managed` says whose else."""
+    object_ = completed(cluster, target, body, managed=managed)
     resource, name = target.resource, name_of(object_)
     rules.check(resource, object_)
     key = Key(target.namespace, name)
@@ -84,7 +89,7 @@ def create(cluster: Cluster, target: Target, body: Any) -> Object:
     return _commit(cluster, target, key, object_)
 
 
-def completed(cluster: Cluster, target: Target, body: Any) -> Object:
+def completed(cluster: Cluster, target: Target, body: Any, *, managed: Shares | None = None) -> Object:
     """A new object with all that the server adds to it, not yet checked against the rules of its kind."""
     resource = target.resource
     object_ = check_type(body, resource.kind, resource.group_version)
@@ -104,6 +109,10 @@ def completed(cluster: Cluster, target: Target, body: Any) -> Object:
         object_.pop("status", None)
     admission.admit_namespace(cluster, resource, object_)
     rules.default(resource, object_)
+    if managed is None:
+        ownership.record_created(target, object_)
+    else:
+        ownership.record(object_, managed)
     if name_of(object_):
         admission.admit_created(cluster, resource, object_, target.user)
     return object_
@@ -153,9 +162,12 @@ def replace(
     old: Stored,
     object_: Object,
     *,
-    carry_over: Callable[[Object, Object], None] | None = None,
+    managed: Shares | None = None,
 ) -> Object:
-    """Store a new version in place of `old`, under the rules of the subresource that is written to."""
+    """Store a new version in place of `old`, under the rules of the subresource that is written to.
+
+    What is changed is the writer's then, unless `managed` says whose else.
+    """
     resource, meta, was = target.resource, object_["metadata"], old.object["metadata"]
     group, plural = resource.group, resource.plural
     if meta.get("uid") and meta["uid"] != was["uid"]:
@@ -168,9 +180,11 @@ def replace(
     if version not in ("", was["resourceVersion"]):
         raise conflict(group, plural, target.name, MODIFIED)
     _carry_over(target, object_, old.object)
-    if carry_over is not None:
-        carry_over(object_, old.object)
     rules.default(resource, object_)
+    if managed is None:
+        ownership.record_updated(target, object_, old.object)
+    else:
+        ownership.record(object_, managed)
     if not target.subresource:
         admission.admit_updated(cluster, resource, object_, old.object, target.user)
     rules.check(resource, object_, old.object)
@@ -202,7 +216,6 @@ def _carry_over(target: Target, object_: Object, old: Object) -> None:
         if name in was:
             meta[name] = was[name]
     meta["resourceVersion"] = was["resourceVersion"]
-    meta.pop("managedFields", None)
     if target.resource.namespaced:
         meta["namespace"] = target.namespace
     if "deletionTimestamp" in was:
