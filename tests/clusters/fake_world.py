@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, NoReturn
 
@@ -31,6 +31,9 @@ class FakeServer:
         self.tokens = {"good"}
         self.serves_slices = True
         self.lists = 0
+        self.version = "v1.31.0"
+        self.written: dict[str, dict[str, Any]] = {}
+        """What was created, by name, as it is after patches."""
         self._objects: dict[str, dict[Ref, Any]] = {}
         self._watches: dict[asyncio.Event, tuple[str, str | None, Callable[[Any], None]]] = {}
         self.put(kinds.NAMESPACE, objects.Namespace(Metadata(name="kube-system", uid=f"uid-of-{name}")))
@@ -69,6 +72,11 @@ class FakeServer:
             raise ApiError(401, "Unauthorized", "Unauthorized")
         if plural in self.forbidden:
             raise ApiError(403, "Forbidden", f"cannot list {plural}")
+
+    async def write(self, token: str | None, kind: Kind[Any], name: str, body: dict[str, Any]) -> None:
+        """Create or patch one object."""
+        await self.answer(token, kind.plural)
+        self.written[name] = self.written.get(name, {}) | body
 
     async def follow(
         self,
@@ -116,6 +124,19 @@ class _FakeApi:
     async def serves(self, group: str, version: str, plural: str) -> bool:
         await self._server.answer(self._token, "discovery")
         return self._server.serves_slices and version == "v1"
+
+    async def ready(self) -> None:
+        await self._server.answer(self._token, "readyz")
+
+    async def version(self) -> str:
+        await self._server.answer(self._token, "version")
+        return self._server.version
+
+    async def create(self, kind: Kind[Any], body: Mapping[str, Any], namespace: str) -> None:
+        await self._server.write(self._token, kind, body["metadata"]["name"], dict(body))
+
+    async def patch(self, kind: Kind[Any], name: str, patch: Mapping[str, Any], namespace: str) -> None:
+        await self._server.write(self._token, kind, name, dict(patch))
 
     async def watch(
         self,

@@ -1,11 +1,14 @@
-"""The little of an API server that watching a cluster needs; tests stand in for it here."""
+"""The little of an API server that watching a cluster, and writing beside it, needs; tests stand in here."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import NoReturn, Protocol, TypeAlias, TypeVar
+from typing import Any, NoReturn, Protocol, TypeAlias, TypeVar
+
+import msgspec
 
 from isthmus.kube.access import Access
 from isthmus.kube.client import Client, running_client
+from isthmus.kube.errors import Unreachable
 from isthmus.kube.kinds import Kind
 from isthmus.kube.watch import Event, WatchState, watch_kind
 
@@ -13,10 +16,26 @@ T = TypeVar("T")
 
 
 class Api(Protocol):
-    """One API server. `watch` never returns; `serves` raises ApiError or Unreachable."""
+    """One API server. `watch` never returns; all else raises ApiError or Unreachable."""
 
     async def serves(self, group: str, version: str, plural: str) -> bool:
         """Whether it has that resource."""
+        ...
+
+    async def ready(self) -> None:
+        """Ask it whether it is ready (`/readyz`); no error is yes."""
+        ...
+
+    async def version(self) -> str:
+        """What it calls itself (`/version`, gitVersion)."""
+        ...
+
+    async def create(self, kind: Kind[Any], body: Mapping[str, Any], namespace: str) -> None:
+        """Create an object."""
+        ...
+
+    async def patch(self, kind: Kind[Any], name: str, patch: Mapping[str, Any], namespace: str) -> None:
+        """Merge into an object (RFC 7386); with a resource version in it only while it is still that."""
         ...
 
     async def watch(
@@ -36,12 +55,32 @@ Connect: TypeAlias = Callable[[Access], AbstractAsyncContextManager[Api]]
 """Makes the API of one access, for as long as the block lasts."""
 
 
+class _Version(msgspec.Struct, rename="camel"):
+    git_version: str = ""
+
+
 class _ClientApi:
     def __init__(self, client: Client) -> None:
         self._client = client
 
     async def serves(self, group: str, version: str, plural: str) -> bool:
         return await self._client.serves(group, version, plural)
+
+    async def ready(self) -> None:
+        await self._client.request("GET", "/readyz")
+
+    async def version(self) -> str:
+        body = await self._client.request("GET", "/version")
+        try:
+            return msgspec.json.decode(body, type=_Version).git_version[:100]
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise Unreachable(f"its answer to /version is none: {error}") from None
+
+    async def create(self, kind: Kind[Any], body: Mapping[str, Any], namespace: str) -> None:
+        await self._client.create(kind, body, namespace)
+
+    async def patch(self, kind: Kind[Any], name: str, patch: Mapping[str, Any], namespace: str) -> None:
+        await self._client.patch(kind, name, patch, namespace)
 
     async def watch(
         self,

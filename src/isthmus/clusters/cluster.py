@@ -43,7 +43,7 @@ class Cluster:
     """A cluster of the mesh; its tasks run in `scope`.
 
     `intake` makes an empty store's intake. `completed` is called with each session that has read everything,
-    from when on it is the one in force.
+    from when on it is the one in force, `moved` whenever the state is another.
     """
 
     def __init__(
@@ -54,17 +54,23 @@ class Cluster:
         connect: Connect,
         intake: Callable[[], Intake],
         completed: Callable[[Session], None],
+        moved: Callable[[], None],
     ) -> None:
         self.name = name
         self._scope = scope
         self._connect = connect
         self._intake = intake
         self._completed = completed
+        self._moved = moved
         self._current: Session | None = None
         self._in_force: _Trial | None = None
         self._next: _Trial | None = None
         self._answered = asyncio.Event()
         self._last = Health(State.SYNCING, time.time())
+        self.rotations = 0
+        """How often a new credential has come into force."""
+        self.last_error = ""
+        """The latest trouble in words, also once it is over."""
 
     def offer(self, access: Access) -> None:
         """Reach the cluster by this access from now on; one that is in use already changes nothing."""
@@ -88,10 +94,10 @@ class Cluster:
         _log.info("cluster state", cluster=self.name, state=State.REMOVED.value)
 
     @property
-    def server(self) -> str:
-        """The URL of its API server, by the credential in force or else the one that is being tried."""
+    def access(self) -> Access | None:
+        """The credential in force or else the one that is being tried; None once it has ended."""
         trial = self._in_force or self._next
-        return "" if trial is None else trial.access.server
+        return None if trial is None else trial.access
 
     @property
     def session(self) -> Session | None:
@@ -150,7 +156,10 @@ class Cluster:
         if health.state is not self._last.state:
             log = _log.info if health.state is State.FRESH else _log.warning
             log("cluster state", cluster=self.name, state=health.state.value, reason=health.reason)
-        self._last = health
+        before, self._last = self._last, health
+        self.last_error = health.reason or self.last_error
+        if health.state is not before.state:
+            self._moved()
 
     def _is_other_cluster(self, session: Session) -> bool:
         """Whether it read a cluster that is certainly not the one in force (by the UID of `kube-system`)."""
@@ -162,6 +171,7 @@ class Cluster:
         if trial is self._next:
             if self._in_force is not None:
                 self._in_force.end()
+                self.rotations += 1
                 _log.info("cluster credential rotated", cluster=self.name)
             self._in_force, self._next = trial, None
         self._current = session

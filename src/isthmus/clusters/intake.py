@@ -1,5 +1,6 @@
 """Kubernetes events of one cluster into its store: decides nothing but when the cluster is complete."""
 
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -34,11 +35,14 @@ class Intake:
         self.store = store
         self.rejected: dict[Ref, tuple[Rejected, ...]] = {}
         """What was left out of slices (or Endpoints), by object."""
+        self.changed_at: float | None = None
+        """When the latest change came, in Unix seconds."""
         self._control_namespace = control_namespace
         self._changed = changed
 
     def _tell(self, changes: Changes) -> None:
         if changes != Changes():
+            self.changed_at = time.time()
             self._changed(self.store, changes)
 
     def service(self, event: Event[objects.Service]) -> None:

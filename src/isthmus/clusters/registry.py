@@ -12,10 +12,13 @@ from typing import NoReturn
 
 import structlog
 
+from isthmus.clusters.advice import advise
 from isthmus.clusters.api import Connect, connected
 from isthmus.clusters.cluster import Cluster
-from isthmus.clusters.health import State, observe
+from isthmus.clusters.complaints import complaints
+from isthmus.clusters.health import Health, State, observe
 from isthmus.clusters.intake import Intake
+from isthmus.clusters.recorder import Recorder
 from isthmus.clusters.roster import (
     MULTI_CLUSTER_LABEL,
     Claim,
@@ -82,13 +85,15 @@ class Clusters:
         self._refusals: dict[str, float] = {}
         self._own_complete = asyncio.Event()
         self._secrets_answered = asyncio.Event()
+        self._recorder = Recorder(namespace, lambda: complaints(self.status()))
         self._add(cluster_id, Rank("", Ref("", ""), cluster_id), None, local)
 
     # The clusters, by the Secrets
 
     async def serve_secrets(self, local: Access) -> NoReturn:
-        """Follow the cluster Secrets of the control plane's namespace."""
-        async with self._connect(local) as api:
+        """Follow the cluster Secrets of the control plane's namespace, and write Events on them."""
+        async with self._connect(local) as api, task_scope() as scope:
+            scope.serve(self._recorder.serve(api), name="events")
             await api.watch(
                 SECRET,
                 self._secret,
@@ -153,6 +158,7 @@ class Clusters:
                 self.view.new_store(name), control_namespace=self._namespace, changed=self.view.changed
             ),
             completed=lambda session: self._completed(name, session),
+            moved=self._moved,
         )
         self._members[name] = _Member(cluster, rank, claim)
         cluster.offer(access)
@@ -164,8 +170,13 @@ class Clusters:
     def _completed(self, name: ClusterId, session: Session) -> None:
         self._complete[name] = session
         self._arrange()
+        self._moved()
         if name == self._own:
             self._own_complete.set()
+
+    def _moved(self) -> None:
+        """A cluster's state is another."""
+        self._recorder.wake()
 
     def _arrange(self) -> None:
         """Put exactly those clusters into the view that are complete and no other's double."""
@@ -186,6 +197,7 @@ class Clusters:
         self._refusals = {reason: before.get(reason, now) for reason in reasons}
         for reason in sorted(self._refusals.keys() - before.keys()):
             _log.warning("cluster refused", reason=reason)
+        self._recorder.wake()
 
     # What is known of them
 
@@ -209,16 +221,22 @@ class Clusters:
 
     def _with_secrets(self, own: ClusterStatus) -> ClusterStatus:
         """The own cluster's status, and what is amiss with reading its cluster Secrets."""
-        watch = self._secrets_watch
+        watch, remarks = self._secrets_watch, list(own.remarks)
+        if self._recorder.refusal:
+            remarks.append(self._recorder.refusal)
         if watch is None:
-            return own
-        broken = f"cluster Secrets in {self._namespace} cannot be read: {watch.error}"
-        remarks = (broken, *own.remarks) if watch.phase is Phase.FAILED else own.remarks
-        return replace(own, remarks=remarks, rejected=(*own.rejected, *watch.rejected))
+            return replace(own, remarks=tuple(remarks))
+        if watch.phase is Phase.FAILED:
+            remarks.insert(0, f"cluster Secrets in {self._namespace} cannot be read: {watch.error}")
+        return replace(own, remarks=tuple(remarks), rejected=(*own.rejected, *watch.rejected))
 
     def _refused(self, claim: Claim, reason: str) -> ClusterStatus:
         since = self._refusals[reason]
-        return ClusterStatus(claim.cluster, State.REFUSED, since, reason, secret=str(claim.secret))
+        secret = str(claim.secret)
+        advice = advise(
+            Health(State.REFUSED, since, reason), secret=secret, server="", expires=None, now=time.time()
+        )
+        return ClusterStatus(claim.cluster, State.REFUSED, since, reason, secret=secret, advice=advice)
 
     async def settled(self) -> None:
         """Wait until a proxy can be answered: the own cluster is read, every remote is or had its time."""

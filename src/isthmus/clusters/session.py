@@ -2,11 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Callable
-from typing import NoReturn
+from collections.abc import Callable, Coroutine
+from random import uniform
+from typing import Any, NoReturn
 
 from isthmus.clusters.api import Api
-from isthmus.clusters.health import Health, State, assess, is_forbidden, observe
+from isthmus.clusters.health import Health, Life, Probe
 from isthmus.clusters.intake import Intake
 from isthmus.clusters.store import ClusterStore
 from isthmus.kube.decoding import Rejected
@@ -24,25 +25,28 @@ from isthmus.kube.watch import Phase, WatchState
 from isthmus.lib.backoff import Backoff
 from isthmus.lib.lifecycle import task_scope
 
-_INDISPENSABLE = frozenset({"services", "endpoints", "pods"})
-_DISPENSABLE = {
+_WITHOUT = {
     "nodes": "localities are not known",
     "namespaces": "the network label and the cluster's identity are not known",
 }
 _CHOICES = (ENDPOINT_SLICE, ENDPOINT_SLICE_V1BETA1)
+_FIRST_PROBE = (1.0, 5.0)
+_PROBE_EVERY = (20.0, 30.0)
+_VERSION_EVERY = 600.0
+"""Seconds; of the pairs something in between, so that the probes of many clusters spread."""
 
 
 class Session:
-    """What one client learns of a cluster. `progressed` is called after each report of a watch."""
+    """What one client learns of a cluster. `progressed` is called after each report of a watch or probe."""
 
     def __init__(self, intake: Intake, progressed: Callable[["Session"], None]) -> None:
         self._intake = intake
         self._progressed = progressed
-        self._started = time.time()
-        self._watches: dict[str, WatchState] = {}
-        self._crashed: Health | None = None
-        self._synced: set[str] = set()
-        self._complete = False
+        self._life = Life(time.time())
+        self.version = ""
+        """What the API server calls itself, "" while it has not said."""
+        self.latency: float | None = None
+        """Seconds that it took to answer the latest probe; None where it did not."""
 
     @property
     def store(self) -> ClusterStore:
@@ -52,35 +56,39 @@ class Session:
     @property
     def complete(self) -> bool:
         """Whether every list was read once, save those that this reader may not read and need not."""
-        return self._complete
+        return self._life.complete
 
     @property
     def health(self) -> Health:
         """How the cluster looks through this client."""
-        if self._crashed is not None:
-            return self._crashed
-        watches = {plural: watch for plural, watch in self._watches.items() if not self._is_without(plural)}
-        return assess(watches, joined=self.complete, started=self._started)
+        return self._life.health
+
+    @property
+    def changed_at(self) -> float | None:
+        """When the latest change of its objects came, in Unix seconds."""
+        return self._intake.changed_at
 
     @property
     def missing(self) -> tuple[str, ...]:
         """What it goes without, in words, for lack of rights."""
         return tuple(
-            f"{self._watches[plural].error}; {consequence}"
-            for plural, consequence in _DISPENSABLE.items()
-            if self._is_without(plural)
+            f"{self._life.watches[plural].error}; {consequence}"
+            for plural, consequence in _WITHOUT.items()
+            if self._life.is_without(plural)
         )
 
     @property
     def rejected(self) -> tuple[Rejected, ...]:
         """Objects, and fields of objects, that were left out."""
-        whole = (each for watch in self._watches.values() for each in watch.rejected)
+        whole = (each for watch in self._life.watches.values() for each in watch.rejected)
         return *whole, *(each for parts in self._intake.rejected.values() for each in parts)
 
     def crashed(self, reason: str) -> None:
-        """It was ended by what is no failure of the server's: what it has learned grows old from now on."""
-        state = State.STALE if self.complete else State.UNREACHABLE
-        self._crashed = Health(state, time.time(), reason)
+        """It was ended by what is no failure of the server's."""
+        self._learn(self._life.broke(time.time(), reason))
+
+    def _learn(self, life: Life) -> None:
+        self._life = life
         self._progressed(self)
 
     async def serve(self, api: Api) -> NoReturn:
@@ -95,7 +103,29 @@ class Session:
             scope.serve(
                 api.watch(SERVICE, intake.service, report=self._reporter("services")), name="services"
             )
+            scope.serve(self._probe(api), name="probes")
             await self._serve_endpoints(api)
+
+    async def _probe(self, api: Api) -> NoReturn:
+        """Ask the server now and then how it is; it costs one small request."""
+        clock = asyncio.get_running_loop().time
+        pause, asked = uniform(*_FIRST_PROBE), float("-inf")
+        while True:
+            await asyncio.sleep(pause)
+            pause = uniform(*_PROBE_EVERY)
+            begun = clock()
+            error = await _outcome(api.ready())
+            latency = clock() - begun
+            probe = Probe(time.time(), latency, error)
+            self.latency = None if isinstance(error, Unreachable) else latency
+            if self._intake.changed_at is not None and probe.failed:
+                self._life = self._life.heard(self._intake.changed_at)
+            self._learn(self._life.probed(probe))
+            if not probe.failed and begun - asked > _VERSION_EVERY:
+                try:
+                    self.version, asked = await api.version(), begun
+                except (ApiError, Unreachable):
+                    asked = begun
 
     async def _serve_endpoints(self, api: Api) -> NoReturn:
         """EndpointSlices where the cluster has them, else Endpoints; it is asked until it answers."""
@@ -114,20 +144,14 @@ class Session:
 
     def _reporter(self, plural: str) -> Callable[[WatchState], None]:
         def report(watch: WatchState) -> None:
-            self._watches[plural] = observe(self._watches.get(plural), watch)
-            if watch.phase is Phase.SYNCED:
-                self._synced.add(plural)
-            wanted = _INDISPENSABLE.union(each for each in _DISPENSABLE if not self._is_without(each))
-            self._complete = self._complete or wanted <= self._synced
-            self._progressed(self)
+            self._learn(self._life.watched(plural, watch))
 
         return report
 
-    def _is_without(self, plural: str) -> bool:
-        watch = self._watches.get(plural)
-        return (
-            plural in _DISPENSABLE
-            and watch is not None
-            and watch.phase is Phase.FAILED
-            and is_forbidden(watch)
-        )
+
+async def _outcome(question: Coroutine[Any, Any, None]) -> ApiError | Unreachable | None:
+    try:
+        await question
+    except (ApiError, Unreachable) as error:
+        return error
+    return None

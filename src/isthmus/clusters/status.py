@@ -1,8 +1,11 @@
 """What an operator is told about each cluster, and about each key of a Secret that is none."""
 
+import time
 from dataclasses import dataclass
 
+from isthmus.clusters.advice import advise
 from isthmus.clusters.cluster import Cluster
+from isthmus.clusters.expiry import expiry_of
 from isthmus.clusters.health import Health, State
 from isthmus.clusters.roster import Claim
 from isthmus.kube.decoding import Rejected
@@ -16,6 +19,8 @@ class ClusterStatus:
     `since` is Unix seconds; `reason` says in words why the state is what it is, "" where all is well.
     `secret` is `namespace/name`, "" for the control plane's own cluster. `served`: its endpoints are in the
     view. `remarks` are what does not make it worse yet but wants doing. The numbers count its objects.
+    `changed_at` and `expires` (its credential's end) are Unix seconds, `latency` of the latest probe seconds,
+    each None where not known. `advice` is what to do, in one sentence, "" for nothing.
     """
 
     name: ClusterId
@@ -31,6 +36,14 @@ class ClusterStatus:
     nodes: int = 0
     remarks: tuple[str, ...] = ()
     rejected: tuple[Rejected, ...] = ()
+    changed_at: float | None = None
+    expires: float | None = None
+    version: str = ""
+    latency: float | None = None
+    last_error: str = ""
+    advice: str = ""
+    rotations: int = 0
+    same_as: ClusterId | None = None
 
 
 def describe(
@@ -41,7 +54,10 @@ def describe(
     if same_as is not None:
         reason = f"is the same cluster as {same_as}, by the UID of kube-system; remove one of the two names"
         health = Health(State.REFUSED, health.since, reason)
-    session = cluster.session
+    session, access = cluster.session, cluster.access
+    secret = "" if claim is None else str(claim.secret)
+    server = "" if access is None else access.server
+    expires = None if access is None else expiry_of(access)
     store = None if session is None else session.store
     remarks = [remark for remark in (refusal, cluster.rotation) if remark]
     return ClusterStatus(
@@ -49,13 +65,21 @@ def describe(
         state=health.state,
         since=health.since,
         reason=health.reason,
-        secret="" if claim is None else str(claim.secret),
+        secret=secret,
         served=session is not None and session.complete and same_as is None,
-        server=cluster.server,
+        server=server,
         services=0 if store is None else len(store.services),
         endpoint_slices=0 if store is None else len(store.slices),
         pods=0 if store is None else len(store.pods),
         nodes=0 if store is None else len(store.nodes),
         remarks=(*remarks, *(() if session is None else session.missing)),
         rejected=() if session is None else session.rejected,
+        changed_at=None if session is None else session.changed_at,
+        expires=expires,
+        version="" if session is None else session.version,
+        latency=None if session is None else session.latency,
+        last_error=cluster.last_error,
+        advice=advise(health, secret=secret, server=server, expires=expires, now=time.time()),
+        rotations=cluster.rotations,
+        same_as=same_as,
     )

@@ -17,8 +17,10 @@ _ISTIO_WORDS = {State.FRESH: "synced"}
 def describe_clusters(clusters: Iterable[ClusterStatus]) -> list[dict[str, Any]]:
     """One row for each cluster and each refused key of a Secret, by name.
 
-    istiod's `id`, `secretName` and `syncStatus`; ours: `state`, `since` (RFC 3339), `reason`, `served`,
-    counts of objects, `remarks`, and `rejected` objects with their reasons.
+    istiod's `id`, `secretName` and `syncStatus`; ours: `state`, `since` (all times are RFC 3339), `reason`,
+    `advice` (what to do), `served`, counts of objects, `lastChange`, `credentialExpires`, `apiVersion`,
+    `probeMilliseconds`, `lastError` (also once it is over), `remarks`, and `rejected` objects with their
+    reasons. What is not known is null.
     """
     return [_row(cluster) for cluster in clusters]
 
@@ -29,8 +31,9 @@ def _row(cluster: ClusterStatus) -> dict[str, Any]:
         "secretName": cluster.secret,
         "syncStatus": _ISTIO_WORDS.get(cluster.state, cluster.state.value),
         "state": cluster.state.value,
-        "since": datetime.fromtimestamp(cluster.since, UTC).isoformat(timespec="milliseconds"),
+        "since": _time(cluster.since),
         "reason": cluster.reason,
+        "advice": cluster.advice,
         "served": cluster.served,
         "server": cluster.server,
         "objects": {
@@ -39,9 +42,20 @@ def _row(cluster: ClusterStatus) -> dict[str, Any]:
             "pods": cluster.pods,
             "nodes": cluster.nodes,
         },
+        "lastChange": _time(cluster.changed_at),
+        "credentialExpires": _time(cluster.expires),
+        "apiVersion": cluster.version or None,
+        "probeMilliseconds": None if cluster.latency is None else round(cluster.latency * 1000, 1),
+        "lastError": cluster.last_error or None,
         "remarks": list(cluster.remarks),
         "rejected": [{"object": str(one.ref), "reason": one.reason} for one in cluster.rejected],
     }
+
+
+def _time(seconds: float | None) -> str | None:
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
 class ClusterMetrics(Collector):
@@ -51,7 +65,7 @@ class ClusterMetrics(Collector):
         self._status = status
 
     def collect(self) -> Iterable[Metric]:
-        """`istiod_managed_clusters` as istiod has it, and one `isthmus_cluster_state` a cluster and state."""
+        """istiod's `istiod_managed_clusters` and `istiod_remote_cluster_sync_status`, and ours."""
         clusters = self._status()
         managed = GaugeMetricFamily(
             "istiod_managed_clusters", "Clusters managed by this control plane.", labels=["cluster_type"]
@@ -65,6 +79,21 @@ class ClusterMetrics(Collector):
         since = GaugeMetricFamily(
             "isthmus_cluster_state_since_seconds", "Since when, in Unix seconds.", labels=["cluster"]
         )
+        sync = GaugeMetricFamily(
+            "istiod_remote_cluster_sync_status",
+            "Current synchronization state of remote clusters managed by this control plane.",
+            labels=["cluster", "sync_status"],
+        )
+        expires = GaugeMetricFamily(
+            "isthmus_cluster_credential_expires_seconds",
+            "When the credential ends, in Unix seconds.",
+            labels=["cluster"],
+        )
+        latency = GaugeMetricFamily(
+            "isthmus_cluster_probe_seconds",
+            "How long the API server took to answer the latest probe.",
+            labels=["cluster"],
+        )
         seen: set[str] = set()
         for one in clusters:
             if one.name in seen:  # a refused key of the same name: the one in force counts
@@ -73,5 +102,10 @@ class ClusterMetrics(Collector):
             for possible in State:
                 state.add_metric([one.name, possible.value], float(possible is one.state))
             since.add_metric([one.name], one.since)
-        yield state
-        yield since
+            if one.secret:
+                sync.add_metric([one.name, _ISTIO_WORDS.get(one.state, one.state.value)], 1.0)
+            if one.expires is not None:
+                expires.add_metric([one.name], one.expires)
+            if one.latency is not None:
+                latency.add_metric([one.name], one.latency)
+        yield from (state, since, sync, expires, latency)

@@ -33,7 +33,10 @@ def control_plane(cluster: str) -> list[Object]:
             "Role",
             _ROLE,
             SYSTEM,
-            rules=[{"apiGroups": [""], "resources": ["secrets"], "verbs": READ}],
+            rules=[
+                {"apiGroups": [""], "resources": ["secrets"], "verbs": READ},
+                {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]},
+            ],
         ),
         make(
             "rbac.authorization.k8s.io/v1",
