@@ -16,6 +16,7 @@ from isthmus.lib.errors import UserError
 
 COMMANDS = {
     "pilot": ("isthmus.cli.pilot:pilot", "Run the control plane."),
+    "policy": ("isthmus.cli.policy:app", "Answer Envoy whether requests are allowed."),
     "statsd-bridge": ("isthmus.cli.statsd_bridge:statsd_bridge", "Statsd in, Prometheus out."),
     "inject": ("isthmus.cli.inject:inject", "Add the sidecar to the workloads of a YAML file."),
     "cluster": ("isthmus.cli.cluster:app", "Join clusters to the mesh, look at them, let them leave."),

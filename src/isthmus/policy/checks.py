@@ -1,0 +1,63 @@
+"""Envoy's `envoy.service.auth.v3.Authorization/Check`: bytes in, bytes out."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeAlias
+
+from envoy.service.auth.v3.external_auth_pb2 import CheckRequest
+from google.protobuf.message import DecodeError
+
+from isthmus.model.identity import TrustDomain
+from isthmus.policy.answers import check_response
+from isthmus.policy.attributes import CheckAttributes
+from isthmus.policy.client import Workloads
+from isthmus.policy.engine import Lists, decide
+from isthmus.policy.errors import Malformed
+from isthmus.policy.quotas import Quotas
+from isthmus.policy.rulebook import Rulebook
+from isthmus.policy.tally import Tally
+
+METHOD = "/envoy.service.auth.v3.Authorization/Check"
+Method: TypeAlias = Callable[[bytes], Awaitable[bytes]]
+
+
+class Checks:
+    """Answers checks by the rules of a rulebook."""
+
+    def __init__(
+        self,
+        rulebook: Rulebook,
+        *,
+        trust_domain: TrustDomain,
+        workloads: Workloads,
+        lists: Lists,
+        quotas: Quotas,
+        tally: Tally,
+    ) -> None:
+        self._rulebook = rulebook
+        self._trust_domain = trust_domain
+        self._workloads = workloads
+        self._lists = lists
+        self._quotas = quotas
+        self._tally = tally
+
+    def methods(self) -> Mapping[str, Method]:
+        """What it serves, by gRPC's name."""
+        return {METHOD: self.check}
+
+    async def check(self, message: bytes) -> bytes:
+        """Answer a serialised CheckRequest. Raises Malformed."""
+        try:
+            context = CheckRequest.FromString(message).attributes
+            destination, plan = self._rulebook.plan(context.context_extensions)
+        except (DecodeError, ValueError) as error:
+            self._tally.checks["malformed"] += 1
+            raise Malformed(f"this is no check that can be answered: {error}") from None
+        decision = await decide(
+            plan,
+            CheckAttributes(context, destination, self._trust_domain, self._workloads),
+            lists=self._lists,
+            quotas=self._quotas,
+            tally=self._tally,
+        )
+        self._tally.checks["allowed" if decision.denial is None else "denied"] += 1
+        return check_response(decision)

@@ -1,0 +1,59 @@
+"""Who sent a request: by its certificate, and by what the control plane knows of its address. Pure.
+
+A certificate proves a namespace and a service account. The workload at the connection's address is believed
+only where it has both of these; an address that could mean two such workloads proves neither.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from isthmus.model.identity import Identity, TrustDomain
+
+
+@dataclass(frozen=True, slots=True)
+class KnownWorkload:
+    """A pod as the control plane knows it. `workload` is its owner's name."""
+
+    cluster: str
+    namespace: str
+    account: str
+    workload: str
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+class Workloads(Protocol):
+    """Which pods have an address, over all clusters: addresses may be used in several networks at once."""
+
+    def at(self, address: str) -> Sequence[KnownWorkload]:
+        """Every pod with that address; answered at once, from memory."""
+        ...
+
+
+class NoWorkloads:
+    """Knows none: `source.cluster`, `source.workload` and `source.labels` stay absent."""
+
+    def at(self, address: str) -> Sequence[KnownWorkload]:
+        """None."""
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """What is proved of a request's sender. `identity` None: nothing."""
+
+    identity: Identity | None = None
+    workload: KnownWorkload | None = None
+
+
+NOBODY = Client()
+
+
+def identify(uri: str, address: str, trust_domain: TrustDomain, workloads: Workloads) -> Client:
+    """Who sent a request from `address` whose client certificate names `uri` ("" without one)."""
+    identity = trust_domain.read(uri) if uri else None
+    if identity is None:
+        return NOBODY
+    proved = identity.namespace, identity.service_account
+    candidates = [one for one in workloads.at(address) if (one.namespace, one.account) == proved]
+    return Client(identity, candidates[0] if len(candidates) == 1 else None)

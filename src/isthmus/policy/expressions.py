@@ -1,0 +1,201 @@
+"""CEL: the one module that knows its runtime (`cel-expr-python`, over Google's C++ implementation).
+
+Expressions are checked against the vocabulary as they are compiled. What the runtime bounds (depth,
+iterations) is left to it; size and regular expressions are bounded here, so that a rule costs microseconds
+whatever it says. Conditions that are asked together are compiled together: one call answers them all.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from cel_expr_python import cel
+
+from isthmus.policy.syntax import Reading, SyntaxRefused, read_checked
+from isthmus.policy.vocabulary import VOCABULARY, Shape
+
+Scalar: TypeAlias = str | int | bool
+Activation: TypeAlias = Any
+
+_TYPES: dict[Shape, Any] = {
+    Shape.STRING: cel.Type.STRING,
+    Shape.INT: cel.Type.INT,
+    Shape.BOOL: cel.Type.BOOL,
+    Shape.TIME: cel.Type.TIMESTAMP,
+    Shape.MAP: cel.Type.Map(cel.Type.STRING, cel.Type.STRING),
+}
+_VARIABLES = {attribute.name: _TYPES[attribute.shape] for attribute in VOCABULARY.values()}
+_READY = "_ready"
+_SINGLE = cel.NewEnv(variables=_VARIABLES)
+_TOGETHER = cel.NewEnv(variables={**_VARIABLES, _READY: cel.Type.List(cel.Type.BOOL)})
+_MOST_TEXT = 4096
+_MOST_TOGETHER = 32
+_FIRST_ERROR = re.compile(r"ERROR: <input>:(?P<at>-?\d+:-?\d+): (?P<reason>[^\n]*)")
+_STATUS = re.compile(r"^[A-Z_]+: | \[[A-Z_]+\]$")
+
+
+class ExpressionRefused(Exception):  # noqa: N818 - the domain's word
+    """An expression that must be corrected; the text says where (LINE:COLUMN) and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unevaluated:
+    """An expression has no value for this request: something that it reads is absent, or it fails.
+
+    `unsafe`: a rule that refuses must not be skipped for it.
+    """
+
+    reason: str
+    unsafe: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """A compiled expression of one type; made by `compile_expression` only."""
+
+    text: str
+    reading: Reading
+    _program: Any = field(repr=False, compare=False)
+
+    def evaluate(self, activation: Activation) -> Scalar | Unevaluated:
+        """Its value. An activation is made by `activate` of at least what `reading` names."""
+        value = self._program.eval(activation)
+        if value.type() == cel.Type.ERROR:
+            return Unevaluated(_without_status(str(value.value())), unsafe=True)
+        found: Scalar = value.value()
+        return found
+
+
+def compile_expression(text: str, wanted: Shape) -> Expression:
+    """Check and compile. Raises ExpressionRefused."""
+    if len(text) > _MOST_TEXT:
+        raise ExpressionRefused(f"has {len(text)} characters; at most {_MOST_TEXT} are allowed")
+    if not _is_text(text):
+        raise ExpressionRefused("has characters that are none in Unicode")
+    try:
+        program = _SINGLE.compile(text)
+    except RuntimeError as error:
+        raise ExpressionRefused(_reason(str(error))) from None
+    if program.return_type() != _TYPES[wanted]:
+        raise ExpressionRefused(
+            f"is of type {program.return_type().name().lower()}; {wanted.value} is needed"
+        )
+    try:
+        reading = read_checked(program.serialize(), VOCABULARY)
+    except SyntaxRefused as error:
+        raise ExpressionRefused(str(error)) from None
+    for pattern in reading.patterns:
+        check_pattern(pattern)
+    return Expression(text, reading, program)
+
+
+def activate(values: Mapping[str, Any]) -> Activation:
+    """Values by attribute, for any number of evaluations."""
+    return _TOGETHER.Activation(values)
+
+
+class Conditions:
+    """Many conditions, answered by as few calls as possible."""
+
+    def __init__(self, conditions: Sequence[Expression]) -> None:
+        self._conditions = conditions
+        self._chunks = [
+            (start, conditions[start : start + _MOST_TOGETHER])
+            for start in range(0, len(conditions), _MOST_TOGETHER)
+        ]
+        self._programs = [_together(chunk) for _, chunk in self._chunks]
+
+    def evaluate(self, values: dict[str, Any], ready: Sequence[bool]) -> Sequence["bool | None"]:
+        """True or False for each that is `ready`, None for those that fail or are not (False where unsaid).
+
+        `values` are the attributes that are there; what a condition reads must be there for it to be ready.
+        """
+        answers: list[bool | None] = []
+        for (start, chunk), program in zip(self._chunks, self._programs, strict=True):
+            flags = list(ready[start : start + len(chunk)])
+            values[_READY] = flags
+            found = None if program is None else program.eval(_TOGETHER.Activation(values)).plain_value()
+            if isinstance(found, list):
+                answers += found
+            else:
+                answers += [None if flag else False for flag in flags]
+        return answers
+
+
+def _together(conditions: Sequence[Expression]) -> Any | None:
+    """One program for all of them; None where they are too much for one."""
+    # A line's end closes what may be a comment. Each text is a whole expression, so its brackets match.
+    parts = (f"({_READY}[{i}] ? ({one.text}\n) : false)" for i, one in enumerate(conditions))
+    try:
+        return _TOGETHER.compile(f"[{', '.join(parts)}]")
+    except RuntimeError:
+        return None
+
+
+class Pattern:
+    """RE2 expressions, any of which may match the whole of a value. Raises ExpressionRefused."""
+
+    def __init__(self, patterns: Sequence[str]) -> None:
+        whole = "^(?:" + "|".join(f"(?:{pattern})" for pattern in patterns) + ")$"
+        for pattern in patterns:
+            check_pattern(pattern)
+        if len(whole) > _MOST_TEXT:
+            raise ExpressionRefused(
+                f"the expressions have {len(whole)} characters; at most {_MOST_TEXT} are allowed"
+            )
+        self._program = _SINGLE.compile(f"source.ip.matches({_quoted(whole)})")
+
+    def matches(self, value: str) -> bool:
+        """Whether one of them matches all of `value`."""
+        return self._program.eval(_SINGLE.Activation({"source.ip": value})).value() is True
+
+
+_REPEATED = re.compile(r"\{(\d+)(?:,(\d*))?\}")
+_MOST_PATTERN = 512
+_MOST_REPEATS = 1000
+
+
+def check_pattern(pattern: str) -> None:
+    """RE2 takes time in proportion to the text times the program: this bounds the program. Raises
+    ExpressionRefused.
+    """
+    if len(pattern) > _MOST_PATTERN:
+        raise ExpressionRefused(f"a regular expression has more than {_MOST_PATTERN} characters")
+    repeats = 1
+    for low, high in _REPEATED.findall(pattern):
+        repeats *= max(1, int((high or low)[:9]))
+    if repeats > _MOST_REPEATS:
+        raise ExpressionRefused(f"the regular expression `{pattern}` repeats more than {_MOST_REPEATS} times")
+    try:
+        found = _SINGLE.compile(f'"".matches({_quoted(pattern)})').eval(_SINGLE.Activation({}))
+    except RuntimeError as error:
+        raise ExpressionRefused(f"the regular expression `{pattern}`: {_reason(str(error))}") from None
+    if found.type() == cel.Type.ERROR:
+        raise ExpressionRefused(_without_status(str(found.value())))
+
+
+def _is_text(text: str) -> bool:
+    return not any("\ud800" <= char <= "\udfff" for char in text)
+
+
+def _quoted(text: str) -> str:
+    escaped = "".join(
+        f"\\U{ord(char):08x}" if char in "\\'\"" or not char.isprintable() else char for char in text
+    )
+    return f'"{escaped}"'
+
+
+def _reason(message: str) -> str:
+    """The first fault, as `LINE:COLUMN: reason`."""
+    found = _FIRST_ERROR.search(message)
+    if found is None:
+        return _without_status(message.partition("\n")[0])[:300]
+    reason = _without_status(found["reason"]).replace(" (in container '')", "")[:300]
+    return reason if found["at"].startswith("-") else f"{found['at']}: {reason}"
+
+
+def _without_status(text: str) -> str:
+    while (shorter := _STATUS.sub("", text)) != text:
+        text = shorter
+    return text

@@ -1,0 +1,117 @@
+"""Lists that rules want by URL: each fetched once for all rules that want it, and again at its interval.
+
+What cannot be fetched or read changes nothing: the last good version stays, with its age as a metric.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Collection, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+import aiohttp
+import structlog
+
+from isthmus.lib.backoff import Backoff
+from isthmus.lib.lifecycle import TaskScope, task_scope
+from isthmus.policy.lists import Entries, EntryRefused, read_lines
+from isthmus.policy.rules import ListSource
+
+_log = structlog.get_logger(__name__)
+MOST_BYTES = 4 * 1024 * 1024
+
+
+class _FeedFailed(Exception):  # noqa: N818 - a finding
+    """The list cannot be had now; the text says why."""
+
+
+@dataclass(slots=True)
+class Feed:
+    """One list. Times are Unix seconds, 0.0 for never."""
+
+    source: ListSource
+    entries: Entries | None = None
+    read_at: float = 0.0
+    error: str = ""
+    tried: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
+    task: "asyncio.Task[None] | None" = field(default=None, repr=False)
+
+
+class Feeds:
+    """Made by `running_feeds` only."""
+
+    def __init__(self, session: aiohttp.ClientSession, tasks: TaskScope) -> None:
+        self._session = session
+        self._tasks = tasks
+        self._feeds: dict[ListSource, Feed] = {}
+
+    def entries(self, source: ListSource) -> Entries | None:
+        """The last good version, None before the first."""
+        feed = self._feeds.get(source)
+        return None if feed is None else feed.entries
+
+    def status(self) -> Sequence[Feed]:
+        """All lists that are wanted."""
+        return list(self._feeds.values())
+
+    def want(self, sources: Collection[ListSource]) -> None:
+        """Fetch these and no others from now on."""
+        for source in set(self._feeds) - set(sources):
+            feed = self._feeds.pop(source)
+            if feed.task is not None:
+                feed.task.cancel()
+        for source in set(sources) - set(self._feeds):
+            feed = self._feeds[source] = Feed(source)
+            feed.task = self._tasks.serve(self._follow(feed), name=f"list {source.url}")
+
+    async def _follow(self, feed: Feed) -> NoReturn:
+        backoff = Backoff(initial=1.0, cap=max(1.0, feed.source.refresh))
+        while True:
+            delay = feed.source.refresh
+            try:
+                async with asyncio.timeout(feed.source.timeout):
+                    text = await self._fetch(feed.source.url)
+                # Sixty thousand ranges take a while to read: not on the loop.
+                feed.entries = await asyncio.to_thread(read_lines, feed.source.kind, text)
+                feed.read_at, feed.error = time.time(), ""
+                backoff.reset()
+            except (aiohttp.ClientError, TimeoutError, _FeedFailed, EntryRefused) as error:
+                feed.error = _reason(error, feed.source)
+                delay = min(delay, backoff.next_delay())
+                _log.warning(
+                    "list cannot be read", url=feed.source.url, reason=feed.error, retry_in=round(delay, 1)
+                )
+            feed.tried.set()
+            await asyncio.sleep(delay)
+
+    async def _fetch(self, url: str) -> str:
+        async with self._session.get(url, allow_redirects=False) as response:
+            if response.status != 200:
+                raise _FeedFailed(f"it answered {response.status}")
+            body = bytearray()
+            async for chunk in response.content.iter_chunked(65536):
+                body += chunk
+                if len(body) > MOST_BYTES:
+                    raise _FeedFailed(f"it has more than {MOST_BYTES} bytes")
+        try:
+            return body.decode()
+        except UnicodeDecodeError:
+            raise _FeedFailed("it is no UTF-8") from None
+
+
+def _reason(error: Exception, source: ListSource) -> str:
+    match error:
+        case TimeoutError():
+            return f"it took longer than {source.timeout:g} s"
+        case EntryRefused(index=index):
+            return f"entry {index + 1}: {error}"
+        case _:
+            return str(error) or type(error).__name__
+
+
+@asynccontextmanager
+async def running_feeds() -> AsyncGenerator[Feeds]:
+    """Fetch what is wanted until the block ends."""
+    async with aiohttp.ClientSession() as session, task_scope() as tasks:
+        yield Feeds(session, tasks)

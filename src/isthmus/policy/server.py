@@ -1,0 +1,86 @@
+"""gRPC's side of policy: the only module here that knows `grpc.aio`. Messages pass as bytes.
+
+Calls beyond the limit are refused at once (RESOURCE_EXHAUSTED), and one whose deadline passed is cancelled by
+gRPC: what Envoy then does is its `failure_mode_allow`.
+"""
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from grpc import aio
+
+from isthmus.lib.address import HostPort
+from isthmus.lib.errors import UserError
+from isthmus.policy.checks import Method
+from isthmus.policy.errors import Malformed
+
+_Context = aio.ServicerContext[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerLimits:
+    """What a listener allows. Times in seconds; `grace` is how long calls may take to end as it closes."""
+
+    calls: int = 1000
+    message_bytes: int = 1024 * 1024
+    metadata_bytes: int = 16 * 1024
+    keepalive: float = 30.0
+    grace: float = 5.0
+
+
+class _Handlers(grpc.GenericRpcHandler):
+    def __init__(self, methods: Mapping[str, Method]) -> None:
+        self._handlers = {name: _handler(method) for name, method in methods.items()}
+
+    def service(
+        self, handler_call_details: grpc.HandlerCallDetails
+    ) -> "grpc.RpcMethodHandler[Any, Any] | None":
+        return self._handlers.get(handler_call_details.method)
+
+
+def _handler(method: Method) -> "grpc.RpcMethodHandler[Any, Any]":
+    async def serve(message: bytes, context: _Context) -> bytes:
+        try:
+            return await method(message)
+        except Malformed as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error)[:500])
+
+    handler: grpc.RpcMethodHandler[Any, Any] = grpc.unary_unary_rpc_method_handler(serve)
+    return handler
+
+
+@asynccontextmanager
+async def serving_policy(
+    address: HostPort, methods: Mapping[str, Method], limits: ServerLimits = ServerLimits()
+) -> AsyncGenerator[int]:
+    """Serve unary methods in plain text; yields the bound port. Ends by letting open calls end.
+
+    Raises UserError when the address cannot be bound.
+    """
+    server = aio.server(
+        maximum_concurrent_rpcs=limits.calls,
+        options=(
+            ("grpc.so_reuseport", 0),
+            ("grpc.max_receive_message_length", limits.message_bytes),
+            ("grpc.max_metadata_size", limits.metadata_bytes),
+            ("grpc.keepalive_time_ms", int(limits.keepalive * 1000)),
+            ("grpc.keepalive_timeout_ms", 10_000),
+            ("grpc.http2.max_pings_without_data", 0),
+            ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+        ),
+    )
+    server.add_generic_rpc_handlers((_Handlers(methods),))
+    try:
+        port = server.add_insecure_port(str(address))
+    except RuntimeError as error:
+        raise UserError(
+            f"Cannot listen for policy checks on {address}: {error}. Choose another --grpc-address."
+        ) from None
+    await server.start()
+    try:
+        yield port
+    finally:
+        await server.stop(limits.grace)
