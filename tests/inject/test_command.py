@@ -8,7 +8,7 @@ POD = "apiVersion: v1\nkind: Pod\nmetadata: {name: echo}\nspec: {containers: [{n
 
 
 def isthmus_inject(*arguments: str, text: str = "") -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "isthmus.cli.main", "inject", *arguments]
+    command = [sys.executable, "-m", "isthmus.cli.main", "inject", "--offline", *arguments]
     return subprocess.run(command, input=text, capture_output=True, text=True, timeout=60)
 
 

@@ -4,8 +4,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from isthmus.inject.injection import STATUS, inject
+from isthmus.inject.injection import inject
 from isthmus.inject.settings import InjectionSettings
+from isthmus.inject.status import STATUS
 from isthmus.inject.workload import Workload, why_skipped, workload_in
 from isthmus.lib.errors import UserError
 
@@ -107,12 +108,12 @@ def test_traffic_annotations_become_arguments_of_istio_init() -> None:
     assert "--include-inbound-ports=" in arguments
 
 
-def test_other_settings_replace_the_sidecar_in_place() -> None:
+def test_other_settings_replace_the_sidecar() -> None:
     once = injected(pod(containers=[{"name": "echo"}, {"name": "late"}]))
     once["spec"]["containers"].append({"name": "later"})
     twice = injected(once, InjectionSettings(image="other"))
     names = [each["name"] for each in twice["spec"]["containers"]]
-    assert names == ["echo", "late", "istio-proxy", "later"]
+    assert names == ["echo", "late", "later", "istio-proxy"]
     assert named(twice["spec"]["containers"], "istio-proxy")["image"] == "other"
 
 
@@ -125,7 +126,7 @@ def test_what_an_earlier_injection_added_and_this_one_does_not_goes() -> None:
     )
     after = injected(before)
     assert [each["name"] for each in after["spec"]["volumes"]] == ["data", "istio-envoy", "istio-podinfo"]
-    assert [each["name"] for each in after["spec"]["containers"]] == ["istio-proxy", "echo"]
+    assert [each["name"] for each in after["spec"]["containers"]] == ["echo", "istio-proxy"]
 
 
 def test_the_pod_that_came_in_is_not_changed() -> None:

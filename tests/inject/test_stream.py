@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from isthmus.inject.nodes import load_value
 from isthmus.inject.settings import InjectionSettings
-from isthmus.inject.stream import inject_stream, split_documents
+from isthmus.inject.stream import inject_stream, split_documents, uninject_stream
 from isthmus.lib.errors import UserError
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -25,19 +25,45 @@ def injected(text: str, settings: InjectionSettings = SETTINGS) -> tuple[str, Se
     return inject_stream(text, "app.yaml", settings, notes.append), notes
 
 
+def uninjected(text: str) -> str:
+    notes: list[str] = []
+    text = uninject_stream(text, "app.yaml", notes.append)
+    assert not notes
+    return text
+
+
 def documents(text: str) -> list[Any]:
     return list(yaml.safe_load_all(text))
 
 
-def test_a_deployment_becomes_the_golden_one() -> None:
-    text, notes = injected((GOLDEN / "deployment.yaml").read_text())
-    assert text == (GOLDEN / "deployment.injected.yaml").read_text()
+@pytest.mark.parametrize("name", ["deployment", "job"])
+def test_a_workload_becomes_the_golden_one(name: str) -> None:
+    text, notes = injected((GOLDEN / f"{name}.yaml").read_text())
+    assert text == (GOLDEN / f"{name}.injected.yaml").read_text()
     assert not notes
 
 
-def test_injecting_again_changes_no_byte() -> None:
-    once, _ = injected((GOLDEN / "deployment.yaml").read_text())
+@pytest.mark.parametrize("name", ["deployment", "job"])
+def test_injecting_again_changes_no_byte(name: str) -> None:
+    once, _ = injected((GOLDEN / f"{name}.yaml").read_text())
     assert injected(once) == (once, [])
+
+
+@pytest.mark.parametrize("name", ["deployment", "job"])
+def test_taking_the_sidecar_out_again_gives_what_went_in(name: str) -> None:
+    before = (GOLDEN / f"{name}.yaml").read_text()
+    once, _ = injected(before)
+    plain = uninjected(once)
+    assert documents(plain) == documents(before)
+    assert uninjected(plain) == plain
+    again, _ = injected(plain)
+    assert uninjected(again) == plain
+    assert documents(again) == documents(once)
+
+
+def test_what_was_never_injected_comes_out_byte_for_byte() -> None:
+    text = f"# head\n{SERVICE}---\n{POD}"
+    assert uninjected(text) == text
 
 
 def test_what_the_application_says_keeps_its_meaning_and_its_spelling() -> None:
@@ -45,8 +71,12 @@ def test_what_the_application_says_keeps_its_meaning_and_its_spelling() -> None:
     text, _ = injected((GOLDEN / "deployment.yaml").read_text())
     after = load_value(text)
     assert after["spec"]["selector"] == before["spec"]["selector"]
-    for part in ("containers", "volumes"):
-        assert after["spec"]["template"]["spec"][part][0] == before["spec"]["template"]["spec"][part][0]
+    was, now = before["spec"]["template"]["spec"], after["spec"]["template"]["spec"]
+    assert now["volumes"][0] == was["volumes"][0]
+    changed = {"readinessProbe", "livenessProbe"}
+    assert {key: value for key, value in now["containers"][0].items() if key not in changed} == {
+        key: value for key, value in was["containers"][0].items() if key not in changed
+    }
     for spelling in ('value: "1e3"', "value: 'yes'", "defaultMode: 0644", 'print("1e3")', "cpu: 1e-1"):
         assert spelling in text
 

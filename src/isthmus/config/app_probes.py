@@ -53,7 +53,7 @@ class AppProbe(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     http_get: HttpGet | None = None
     tcp_socket: TcpSocket | None = None
     grpc: Grpc | None = None
-    timeout_seconds: float = 1.0
+    timeout_seconds: int | float = 1
 
 
 AppProbes = Mapping[str, AppProbe]

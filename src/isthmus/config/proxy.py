@@ -30,6 +30,7 @@ class ProxyConfig(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     proxy_admin_port: int = 15000
     status_port: int = 15020
     proxy_metadata: dict[str, str] = {}
+    hold_application_until_proxy_starts: bool = False
 
 
 def parse_proxy_config(raw: Mapping[str, Any], source: str) -> ProxyConfig:

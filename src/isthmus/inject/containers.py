@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from isthmus.config.redirection import Redirection
+from isthmus.inject.settings import RESOURCES
 
 INIT = "istio-init"
 PROXY = "istio-proxy"
@@ -22,20 +23,21 @@ _FIELDS = {
     "ISTIO_META_NODE_NAME": "spec.nodeName",
 }
 """Variable → field of the pod, filled in when the container starts."""
-_RESOURCES = {
-    "requests": {"cpu": "100m", "memory": "128Mi"},
-    "limits": {"cpu": "2", "memory": "1Gi"},
-}
+_READINESS = {"periodSeconds": 2, "timeoutSeconds": 3, "failureThreshold": 4}
+_READY = {"path": "/healthz/ready", "port": 15021}
+_STARTUP = {"periodSeconds": 1, "timeoutSeconds": 3, "failureThreshold": 600}
 
 
-def init_container(image: str, redirection: Redirection) -> dict[str, Any]:
+def init_container(
+    image: str, redirection: Redirection, resources: Mapping[str, Any] = RESOURCES
+) -> dict[str, Any]:
     """istio-init: root, for as long as writing the rules takes, with the two capabilities that needs."""
     return {
         "name": INIT,
         "image": image,
         "command": ["isthmus", "init"],
         "args": redirection.arguments(),
-        "resources": _RESOURCES,
+        "resources": resources,
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "capabilities": {"add": ["NET_ADMIN", "NET_RAW"], "drop": ["ALL"]},
@@ -53,21 +55,23 @@ def proxy_container(
     *,
     proxy_config: Mapping[str, Any],
     metadata: Mapping[str, str],
+    environment: Mapping[str, str] | None = None,
+    resources: Mapping[str, Any] = RESOURCES,
+    mounts: Sequence[Mapping[str, Any]] = (),
+    readiness: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
-    """istio-proxy: agent and Envoy. `metadata` is node metadata, which becomes `ISTIO_META_…` variables."""
+    """istio-proxy: agent and Envoy. `metadata` is node metadata, which becomes `ISTIO_META_…` variables.
+
+    `readiness` has fields of its probe that differ from the defaults; `mounts` come after its own.
+    """
     return {
         "name": PROXY,
         "image": image,
         "command": ["isthmus", "agent"],
         "ports": [{"name": "http-envoy-prom", "containerPort": 15090, "protocol": "TCP"}],
-        "env": _environment(proxy_config, metadata),
-        "readinessProbe": {
-            "httpGet": {"path": "/healthz/ready", "port": 15021},
-            "periodSeconds": 2,
-            "timeoutSeconds": 3,
-            "failureThreshold": 4,
-        },
-        "resources": _RESOURCES,
+        "env": _environment(proxy_config, metadata, environment or {}),
+        "readinessProbe": {"httpGet": _READY, **_READINESS, **(readiness or {})},
+        "resources": resources,
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"]},
@@ -80,8 +84,19 @@ def proxy_container(
         "volumeMounts": [
             {"name": "istio-envoy", "mountPath": "/etc/istio/proxy"},
             {"name": "istio-podinfo", "mountPath": "/etc/istio/pod"},
+            *mounts,
         ],
     }
+
+
+def as_native(proxy: Mapping[str, Any]) -> dict[str, Any]:
+    """istio-proxy as an init container that runs on: what comes after it waits until it is ready."""
+    return {**proxy, "restartPolicy": "Always", "startupProbe": {"httpGet": _READY, **_STARTUP}}
+
+
+def holding(proxy: Mapping[str, Any]) -> dict[str, Any]:
+    """istio-proxy with the hook that a kubelet awaits before it starts the containers after it."""
+    return {**proxy, "lifecycle": {"postStart": {"exec": {"command": ["isthmus", "agent", "wait"]}}}}
 
 
 def sidecar_volumes() -> list[dict[str, Any]]:
@@ -98,11 +113,14 @@ def names_of(items: Sequence[Mapping[str, Any]]) -> list[str]:
     return [str(item["name"]) for item in items]
 
 
-def _environment(proxy_config: Mapping[str, Any], metadata: Mapping[str, str]) -> list[dict[str, Any]]:
+def _environment(
+    proxy_config: Mapping[str, Any], metadata: Mapping[str, str], more: Mapping[str, str]
+) -> list[dict[str, Any]]:
     """Each name once. `proxyMetadata` may override what the injector says, not who the pod is."""
     values = {
         **{f"ISTIO_META_{name}": value for name, value in metadata.items() if value},
         "PROXY_CONFIG": msgspec.json.encode(proxy_config, order="sorted").decode(),
+        **more,
         **proxy_config.get("proxyMetadata", {}),
     }
     return [

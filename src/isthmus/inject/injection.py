@@ -1,120 +1,151 @@
 """Injection itself, pure: a pod in, the same pod with its sidecar out.
 
-The application's own containers, init containers and volumes come out as they went in. What an earlier
-injection added is known by its status annotation and is replaced in place, so that doing it again with equal
-settings changes nothing.
+The application's own containers, init containers and volumes come out as they went in, but for probes, which
+the sidecar's agent makes from now on. What an earlier injection added is taken out first, so that doing it
+again with equal settings changes nothing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
-import msgspec
 import yaml
 
+from isthmus.config.app_probes import VARIABLE, write_app_probes
+from isthmus.config.proxy import ProxyConfig
 from isthmus.config.redirection import ANNOTATIONS, Redirection, redirection_from
+from isthmus.inject.annotations import PROXY_CONFIG, SidecarOptions, read_options, without_effect
 from isthmus.inject.containers import (
-    INIT,
-    PROXY,
+    as_native,
+    holding,
     init_container,
     names_of,
     proxy_container,
     sidecar_volumes,
 )
+from isthmus.inject.probes import RewrittenProbes
+from isthmus.inject.removal import without_sidecar
 from isthmus.inject.settings import InjectionSettings, as_proxy_config, overlay
+from isthmus.inject.status import STATUS, TLS_MODE, Status, write_status
 from isthmus.inject.workload import Workload
 
-STATUS = "sidecar.istio.io/status"
-TLS_MODE = "security.istio.io/tlsMode"
-PROXY_CONFIG = "proxy.istio.io/config"
+_DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 
-_PARTS = ("initContainers", "containers", "volumes")
-
-Named = Sequence[Mapping[str, Any]]
+Items = Sequence[Mapping[str, Any]]
 
 
 def inject(workload: Workload, settings: InjectionSettings) -> dict[str, Any]:
     """The workload's pod with its sidecar; UserError names the annotation or field that stands against it."""
-    added = {
-        "initContainers": [init_container(settings.image, _redirection(workload))],
-        "containers": [_proxy(workload, settings)],
-        "volumes": sidecar_volumes(),
+    workload = without_sidecar(workload)
+    options = read_options(workload, settings)
+    config = _proxy_config(workload, settings, options)
+    probes = RewrittenProbes(workload, config.get("statusPort", ProxyConfig().status_port))
+    parts = {part: cast("Items", workload.spec.get(part) or ()) for part in ("containers", "initContainers")}
+    if options.rewrite_probes:
+        parts["containers"] = probes.rewrite(parts["containers"], "containers")
+        if options.native:  # else they start before the agent that would make their probes
+            parts["initContainers"] = probes.rewrite(parts["initContainers"], "initContainers")
+    init = init_container(options.image, _redirection(workload, settings), options.resources)
+    proxy = _proxy(workload, settings, options, config, probes)
+    volumes = [*sidecar_volumes(), *options.volumes]
+    secrets = cast("Items", workload.spec.get("imagePullSecrets") or ())
+    pulling = [{"name": name} for name in settings.image_pull_secrets if name not in names_of(secrets)]
+    for part, added in (("containers", [proxy]), ("initContainers", [init, proxy]), ("volumes", volumes)):
+        _refuse_names(workload, part, names_of(added))
+    if options.native:
+        containers, inits = parts["containers"], [init, as_native(proxy), *parts["initContainers"]]
+    elif config.get("holdApplicationUntilProxyStarts"):
+        containers, inits = [holding(proxy), *parts["containers"]], [*parts["initContainers"], init]
+    else:
+        containers, inits = [*parts["containers"], proxy], [*parts["initContainers"], init]
+    spec = {
+        **workload.spec,
+        "initContainers": inits,
+        "containers": containers,
+        "volumes": [*(workload.spec.get("volumes") or ()), *volumes],
     }
-    status = {part: names_of(items) for part, items in added.items()}
-    earlier = _earlier_status(workload)
-    spec = dict(workload.spec)
-    for part, items in added.items():
-        present = cast("Named", spec.get(part) or [])
-        spec[part] = _merge(present, items, earlier.get(part, ()), workload, part)
-    annotations = {
-        **workload.annotations,
-        STATUS: msgspec.json.encode({**status, "revision": "default"}).decode(),
-    }
+    if pulling:
+        spec["imagePullSecrets"] = [*secrets, *pulling]
+    labels = {} if TLS_MODE in workload.labels else {TLS_MODE: "istio"}
+    first = str(parts["containers"][0]["name"])
+    annotations = {} if _DEFAULT_CONTAINER in workload.annotations else {_DEFAULT_CONTAINER: first}
+    status = Status(
+        init_containers=names_of([init, proxy] if options.native else [init]),
+        containers=[] if options.native else names_of([proxy]),
+        volumes=names_of(volumes),
+        image_pull_secrets=names_of(pulling),
+        labels=tuple(labels),
+        annotations=tuple(annotations),
+        probes=probes.originals,
+    )
     metadata = {
         **workload.metadata,
-        "labels": {**workload.labels, TLS_MODE: "istio"},
-        "annotations": annotations,
+        "labels": {**workload.labels, **labels},
+        "annotations": {**workload.annotations, **annotations, STATUS: write_status(status)},
     }
     return {**workload.pod, "metadata": metadata, "spec": spec}
 
 
-def _redirection(workload: Workload) -> Redirection:
+def remarks(workload: Workload, settings: InjectionSettings) -> Iterator[str]:
+    """What whoever injects this pod ought to know, each a clause of its own."""
+    for key in without_effect(workload):
+        yield f"annotation {key} has no effect"
+    if workload.ends and not read_options(workload, settings).native:
+        yield (
+            "its sidecar does not end by itself, so it completes only when the application ends it by"
+            " POST http://127.0.0.1:15020/quitquitquit"
+        )
+
+
+def _redirection(workload: Workload, settings: InjectionSettings) -> Redirection:
     annotations = workload.annotations
     texts = {field: annotations[key] for field, key in ANNOTATIONS.items() if key in annotations}
     names = {field: f"{workload.place}: annotation {key}" for field, key in ANNOTATIONS.items()}
-    return redirection_from(texts, names)
+    return redirection_from({**settings.redirection, **texts}, names)
 
 
-def _proxy(workload: Workload, settings: InjectionSettings) -> dict[str, Any]:
-    own = (INIT, PROXY)
-    containers = (name for name in names_of(workload.spec["containers"]) if name not in own)
-    return proxy_container(
-        settings.image,
-        proxy_config=overlay(settings.proxy_config, _annotated_config(workload)),
-        metadata={
-            "CLUSTER_ID": settings.cluster_id,
-            "NETWORK": settings.network,
-            "INTERCEPTION_MODE": "REDIRECT",
-            "WORKLOAD_NAME": workload.name,
-            "APP_CONTAINERS": ",".join(containers),
-        },
-    )
-
-
-def _annotated_config(workload: Workload) -> dict[str, Any]:
+def _proxy_config(workload: Workload, settings: InjectionSettings, options: SidecarOptions) -> dict[str, Any]:
     source = f"{workload.place}: annotation {PROXY_CONFIG}"
     try:
         raw = yaml.safe_load(workload.annotations.get(PROXY_CONFIG, ""))
     except yaml.YAMLError as error:
         raise workload.error(f"metadata.annotations[{PROXY_CONFIG}]", f"is no YAML: {error}") from error
-    return as_proxy_config(raw, source)
+    config = overlay(settings.proxy_config, as_proxy_config(raw, source))
+    return {**config, "statusPort": options.status_port} if options.status_port else config
 
 
-def _earlier_status(workload: Workload) -> dict[str, list[str]]:
-    """Names by part that an earlier injection says it added, ours or Istio's."""
-    text = workload.annotations.get(STATUS)
-    if text is None:
-        return {}
-    try:
-        status = msgspec.json.decode(text, type=dict[str, Any])
-        parts: dict[str, Any] = {part: status.get(part) or [] for part in _PARTS}
-        return msgspec.convert(parts, dict[str, list[str]])
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
-        raise workload.error(
-            f"metadata.annotations[{STATUS}]", f"is not as an injection writes it ({error}); remove it."
-        ) from error
+def _proxy(
+    workload: Workload,
+    settings: InjectionSettings,
+    options: SidecarOptions,
+    config: Mapping[str, Any],
+    probes: RewrittenProbes,
+) -> dict[str, Any]:
+    environment = {"ENVOY_LOG_LEVEL": options.log_level} if options.log_level else {}
+    if probes.told:
+        environment[VARIABLE] = write_app_probes(probes.told)
+    proxy = proxy_container(
+        options.image,
+        proxy_config=config,
+        metadata={
+            "CLUSTER_ID": settings.cluster_id,
+            "NETWORK": settings.network,
+            "INTERCEPTION_MODE": "REDIRECT",
+            "WORKLOAD_NAME": workload.name,
+            "APP_CONTAINERS": ",".join(names_of(workload.spec["containers"])),
+        },
+        environment=environment,
+        resources=options.resources,
+        mounts=options.mounts,
+        readiness=options.readiness,
+    )
+    if options.status_port == 0:
+        del proxy["readinessProbe"]
+    return proxy
 
 
-def _merge(present: Named, added: Named, earlier: Sequence[str], workload: Workload, part: str) -> list[Any]:
-    new = {str(item["name"]): item for item in added}
-    merged: list[Any] = []
-    for index, item in enumerate(present):
-        name = str(item["name"])
-        if name in new and name not in earlier:
+def _refuse_names(workload: Workload, part: str, needed: Sequence[str]) -> None:
+    for index, name in enumerate(names_of(cast("Items", workload.spec.get(part) or ()))):
+        if name in needed:
             raise workload.error(
                 f"spec.{part}[{index}].name", f"is {name!r}, a name the sidecar needs; choose another."
             )
-        if name in new:
-            merged.append(new.pop(name))
-        elif name not in earlier:
-            merged.append(item)
-    return [*merged, *new.values()]

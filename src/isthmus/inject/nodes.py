@@ -100,10 +100,26 @@ def _change_mapping(node: MappingNode, old: Mapping[str, Any], new: Mapping[str,
 
 
 def _change_sequence(node: SequenceNode, old: list[Any], new: list[Any]) -> Node:
-    """Items that stay keep their nodes, wherever they now are."""
-    kept = {id(value): item for value, item in zip(old, node.value, strict=True)}
-    items = [kept[id(value)] if id(value) in kept else _represent(value) for value in new]
+    """Items that stay keep their nodes, wherever they now are; one that changed is changed in its node."""
+    pairs = list(zip(old, node.value, strict=True))
+    kept = {id(value): item for value, item in pairs}
+    before = {_known_by(value, index): (value, item) for index, (value, item) in enumerate(pairs)}
+    items: list[Node] = []
+    for index, value in enumerate(new):
+        earlier = before.get(_known_by(value, index))
+        if id(value) in kept:
+            items.append(kept[id(value)])
+        elif earlier is not None:
+            items.append(change(earlier[1], earlier[0], value))
+        else:
+            items.append(_represent(value))
     return SequenceNode(node.tag, items, flow_style=False)
+
+
+def _known_by(value: Any, index: int) -> str | int:
+    """What an item of a list is told apart by: its name, as in a pod, else its place."""
+    name = cast("dict[str, Any]", value).get("name") if isinstance(value, dict) else None
+    return name if isinstance(name, str) else index
 
 
 def _own(node: Node) -> Node:

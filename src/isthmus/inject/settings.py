@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, cast
 
 import yaml
@@ -11,19 +12,40 @@ from isthmus.lib.errors import UserError
 
 IMAGE = "isthmus/proxyv2"
 CLUSTER_ID = "Kubernetes"
+RESOURCES: Mapping[str, Mapping[str, str]] = {
+    "requests": {"cpu": "100m", "memory": "128Mi"},
+    "limits": {"cpu": "2", "memory": "1Gi"},
+}
+
+
+class NativeSidecars(Enum):
+    """Which sidecars are init containers that run on (Kubernetes 1.29: sidecar containers)."""
+
+    AUTO = "auto"
+    """Those of pods that end, since these would not end beside any other."""
+    ALWAYS = "always"
+    NEVER = "never"
 
 
 @dataclass(frozen=True, slots=True)
 class InjectionSettings:
     """The same for every workload of a run. `proxy_config` is Istio's ProxyConfig as written, camel case.
 
-    `network` "" leaves the pod's network to the control plane.
+    `network` "" leaves the pod's network to the control plane. `redirection` has texts by field of
+    `config.redirection.Redirection`; a pod's annotations count before them.
     """
 
     image: str = IMAGE
     cluster_id: str = CLUSTER_ID
     network: str = ""
     proxy_config: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    native_sidecars: NativeSidecars = NativeSidecars.AUTO
+    resources: Mapping[str, Any] = field(default_factory=lambda: RESOURCES)
+    log_level: str = ""
+    image_pull_policy: str = ""
+    image_pull_secrets: tuple[str, ...] = ()
+    rewrite_probes: bool = True
+    redirection: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 def default_proxy_config(mesh_config: str, source: str) -> dict[str, Any]:

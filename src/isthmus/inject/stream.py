@@ -1,19 +1,23 @@
-"""A stream of YAML documents in, the same stream out with its workloads injected.
+"""A stream of YAML documents in, the same stream out with its workloads injected, or no longer so.
 
 A document that needs no change is given back byte for byte, comments and all.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
-from isthmus.inject.injection import inject
+from isthmus.inject.injection import inject, remarks
 from isthmus.inject.nodes import load_value, rewrite
+from isthmus.inject.removal import uninject
 from isthmus.inject.settings import InjectionSettings
-from isthmus.inject.workload import why_skipped, workload_in
+from isthmus.inject.workload import Workload, likely_pod, why_skipped, workload_in
 from isthmus.lib.errors import UserError
+
+Note = Callable[[str], None]
+Change = Callable[[Workload], Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +28,32 @@ class Document:
     line: int
 
 
-def inject_stream(text: str, source: str, settings: InjectionSettings, note: Callable[[str], None]) -> str:
+def inject_stream(text: str, source: str, settings: InjectionSettings, note: Note) -> str:
     """Inject every workload in `text`, which was read from `source`.
 
     `note` gets a sentence for each workload left out. UserError names source, line, object and field; then
     nothing is to be used of the stream.
     """
-    return "".join(_inject_document(document, source, settings, note) for document in split_documents(text))
+
+    def change(workload: Workload) -> Mapping[str, Any]:
+        reason = why_skipped(workload)
+        if reason is not None:
+            note(f"{workload.place}: left without a sidecar: {reason}")
+            return workload.pod
+        for remark in remarks(workload, settings):
+            note(f"{workload.place}: {remark}")
+        return inject(workload, settings)
+
+    return _change_stream(text, source, change, note)
+
+
+def uninject_stream(text: str, source: str, note: Note) -> str:
+    """Undo the injection of every workload in `text`; those without one stay as they are. Errors as above."""
+    return _change_stream(text, source, uninject, note)
+
+
+def _change_stream(text: str, source: str, change: Change, note: Note) -> str:
+    return "".join(_changed_document(each, source, change, note) for each in split_documents(text))
 
 
 def split_documents(text: str) -> Iterator[Document]:
@@ -57,22 +80,36 @@ def _lines(text: str) -> Sequence[str]:
     return [f"{line}\n" for line in lines[:-1]] + ([lines[-1]] if lines[-1] else [])
 
 
-def _inject_document(
-    document: Document, source: str, settings: InjectionSettings, note: Callable[[str], None]
-) -> str:
-    place = f"{source}:{document.line}"
+def _changed_document(document: Document, source: str, change: Change, note: Note) -> str:
     body = _load(document, source)
-    workload = None if body is None else workload_in(body, place)
-    if body is None or workload is None:
+    if body is None:
         return document.text
-    reason = why_skipped(workload)
-    if reason is not None:
-        note(f"{workload.place}: left without a sidecar: {reason}")
+    changed = _changed(body, f"{source}:{document.line}", change, note)
+    if changed == body:
         return document.text
-    pod = inject(workload, settings)
-    if pod == workload.pod:
-        return document.text
-    return _heading(document.text) + rewrite(document.text, body, _replaced(body, workload.path, pod))
+    return _heading(document.text) + rewrite(document.text, body, changed)
+
+
+def _changed(body: object, place: str, change: Change, note: Note) -> Any:
+    """The object with its pod changed; of a List, each item."""
+    workload = workload_in(body, place)
+    found = cast("dict[str, Any]", body)
+    if workload is not None:
+        return _replaced(found, workload.path, change(workload))
+    items: object = found.get("items")
+    if found["kind"] == "List" and isinstance(items, list):
+        listed = enumerate(cast("list[object]", items))
+        return {
+            **found,
+            "items": [_changed(each, f"{place}: items[{i}]", change, note) for i, each in listed],
+        }
+    name = f"{place}: {found['kind']}"
+    field = likely_pod(found)
+    if field is not None:
+        note(f"{name}: left without a sidecar: it has a pod in {field}, but is of no kind that is injected")
+    elif str(found["kind"]).endswith("List") and items:
+        note(f"{name}: left as it is: give its items one by one, or in an object of kind List")
+    return found
 
 
 def _load(document: Document, source: str) -> Any:

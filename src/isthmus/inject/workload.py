@@ -16,11 +16,18 @@ POD_PATHS: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("apps", "Deployment"): ("spec", "template"),
     ("apps", "ReplicaSet"): ("spec", "template"),
     ("apps", "StatefulSet"): ("spec", "template"),
+    ("", "ReplicationController"): ("spec", "template"),
+    ("batch", "Job"): ("spec", "template"),
+    ("batch", "CronJob"): ("spec", "jobTemplate", "spec", "template"),
 }
-"""(API group, kind) → where its pod (metadata and spec) is. A kind is injected when it has a line here.
-
-Jobs have none: they would never complete beside a sidecar that does not end.
-"""
+"""(API group, kind) → where its pod (metadata and spec) is. A kind is injected when it has a line here."""
+_LIKELY_PODS = (
+    ("spec", "template"),
+    ("template",),
+    ("spec", "podTemplate"),
+    ("spec", "jobTemplate", "spec", "template"),
+)
+_SYSTEM = frozenset({"kube-system", "kube-public", "kube-node-lease"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +40,7 @@ class Workload:
     place: str
     kind: str
     name: str
+    namespace: str
     path: tuple[str, ...]
     pod: Mapping[str, Any]
 
@@ -43,6 +51,11 @@ class Workload:
     def error(self, name: str, text: str) -> UserError:
         """The sentence that this field of the pod is wrong."""
         return UserError(f"{self.place}: {self.field(name)} {text}")
+
+    @property
+    def ends(self) -> bool:
+        """Whether its containers are meant to end by themselves."""
+        return self.spec.get("restartPolicy") in ("Never", "OnFailure")
 
     @property
     def metadata(self) -> Mapping[str, Any]:
@@ -88,7 +101,8 @@ def workload_in(body: object, place: str) -> Workload | None:
     pod = document
     for depth, step in enumerate(path):
         pod = _mapping(pod, step, place, ".".join(path[: depth + 1]))
-    workload = Workload(place, str(kind), name.removesuffix("-"), path, pod)
+    namespace = str(metadata.get("namespace") or "")
+    workload = Workload(place, str(kind), name.removesuffix("-"), namespace, path, pod)
     _check(workload)
     return workload
 
@@ -99,9 +113,22 @@ def why_skipped(workload: Workload) -> str | None:
         return (
             f"it uses the host's network ({workload.field('spec.hostNetwork')}), which must not be redirected"
         )
+    if workload.namespace in _SYSTEM:
+        return f"namespace {workload.namespace} is the cluster's own"
     wish = workload.labels.get(INJECT) or workload.annotations.get(INJECT)
     if wish is not None and wish.lower() not in _YES:
         return f"{INJECT} is {wish!r}"
+    return None
+
+
+def likely_pod(body: Mapping[str, Any]) -> str | None:
+    """The field that seems to hold a pod in an object of a kind that is not known, such as a Rollout."""
+    for path in _LIKELY_PODS:
+        found: Any = body
+        for step in (*path, "spec", "containers"):
+            found = cast("dict[str, Any]", found).get(step) if isinstance(found, dict) else None
+        if isinstance(found, list):
+            return ".".join(path)
     return None
 
 
