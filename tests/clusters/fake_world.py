@@ -170,12 +170,24 @@ class World:
         (server,) = [each for each in self.servers.values() if each.url == access.server]
         yield _FakeApi(server, access.token)
 
-    def put_secret(self, name: str, *, created: str = "2026-01-01T00:00:00Z", **data: str | bytes) -> None:
+    def put_secret(
+        self,
+        name: str,
+        *,
+        created: str = "2026-01-01T00:00:00Z",
+        annotations: dict[str, str] | None = None,
+        **data: str | bytes,
+    ) -> None:
         """A cluster Secret in the control plane's cluster; text values are kubeconfigs or anything else."""
         self["home"].put(
             kinds.SECRET,
             objects.Secret(
-                metadata=Metadata(name=name, namespace=CONTROL, creation_timestamp=created),
+                metadata=Metadata(
+                    name=name,
+                    namespace=CONTROL,
+                    creation_timestamp=created,
+                    annotations=annotations or {},
+                ),
                 data={key: text.encode() if isinstance(text, str) else text for key, text in data.items()},
             ),
         )

@@ -4,7 +4,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from isthmus.config.durations import parse_duration
-from isthmus.config.mesh import MeshConfig, OutboundMode, read_mesh_config
+from isthmus.config.mesh import MeshConfig, OutboundMode, StalePolicy, read_mesh_config
 from isthmus.lib.errors import UserError
 
 
@@ -93,3 +93,12 @@ def test_what_is_refused_is_named(text: str, said: str) -> None:
 def test_no_duration_without_a_unit_or_with_rubbish(text: str) -> None:
     with pytest.raises(ValueError, match="is not a duration"):
         parse_duration(text)
+
+
+def test_what_stale_endpoints_are_worth_is_read_and_refused_by_path() -> None:
+    assert MeshConfig().isthmus.stale_endpoints.policy is StalePolicy.KEEP
+    text = "isthmus: {staleEndpoints: {policy: deprioritise, after: 90s, recovery: 10s}}"
+    found = read_mesh_config(text).isthmus.stale_endpoints
+    assert (found.policy, found.after.seconds, found.recovery.seconds) == (StalePolicy.DEPRIORITISE, 90, 10)
+    with pytest.raises(UserError, match=r"isthmus\.staleEndpoints\.policy"):
+        read_mesh_config("isthmus: {staleEndpoints: {policy: forget}}")

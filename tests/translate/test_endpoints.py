@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from envoy.config.core.v3 import health_check_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
 
@@ -48,3 +50,14 @@ def test_a_weight_is_at_least_one() -> None:
         assignment(endpoint("10.0.0.1", weight=0)).endpoints[0].lb_endpoints[0].load_balancing_weight.value
         == 1
     )
+
+
+def test_priorities_come_in_order_and_without_gaps_among_what_can_be_used() -> None:
+    made = assignment(
+        replace(endpoint("10.0.0.1", zone="a"), priority=1),
+        endpoint("10.0.0.2", zone="b"),
+        replace(endpoint("10.0.0.3", zone="b"), priority=1),
+    )
+    assert [(g.priority, g.locality.zone) for g in made.endpoints] == [(0, "b"), (1, "a"), (1, "b")]
+    alone = assignment(replace(endpoint("10.0.0.1"), priority=1), endpoint("10.0.0.2", health=Health.UNREADY))
+    assert [g.priority for g in alone.endpoints] == [0]

@@ -92,7 +92,13 @@ async def _serve(options: PilotOptions, access: Access, mesh: MeshConfig) -> Non
     namespace = options.namespace or _own_namespace()
     async with AsyncExitStack() as stack:
         clusters = await stack.enter_async_context(
-            running_clusters(access, cluster_id=home, namespace=namespace, networks=mesh.networks)
+            running_clusters(
+                access,
+                cluster_id=home,
+                namespace=namespace,
+                networks=mesh.networks,
+                stale=mesh.isthmus.stale_endpoints,
+            )
         )
         readiness = _Readiness(clusters)
         catalogue = Catalogue(clusters.view, mesh, home=home)

@@ -7,7 +7,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
 import structlog
@@ -29,8 +29,10 @@ from isthmus.clusters.roster import (
     same_clusters,
 )
 from isthmus.clusters.session import Session
+from isthmus.clusters.standing import Absence, Standing, read_worth
 from isthmus.clusters.status import ClusterStatus, describe
 from isthmus.clusters.view import JoinedView
+from isthmus.config.mesh import StaleEndpoints
 from isthmus.kube.access import Access
 from isthmus.kube.decoding import Ref
 from isthmus.kube.kinds import SECRET
@@ -40,6 +42,7 @@ from isthmus.lib.lifecycle import TaskScope, task_scope
 from isthmus.model.service import ClusterId, Network
 
 _log = structlog.stdlib.get_logger(__name__)
+_KEEP = StaleEndpoints()
 _PATIENCE = 5.0
 """Seconds for which a remote that says nothing may keep the control plane from being ready."""
 
@@ -55,6 +58,7 @@ class _Member:
     rank: Rank
     claim: Claim | None
     refusal: str = ""
+    absence: Absence = field(default_factory=Absence)
 
 
 class Clusters:
@@ -68,11 +72,14 @@ class Clusters:
         cluster_id: ClusterId,
         namespace: str,
         networks: Mapping[ClusterId, Network],
+        stale: StaleEndpoints,
         connect: Connect,
     ) -> None:
         self.view = JoinedView(networks)
         self._scope = scope
         self._connect = connect
+        self._stale = stale
+        self._stirred = asyncio.Event()
         self._own = cluster_id
         self._namespace = namespace
         self._members: dict[ClusterId, _Member] = {}
@@ -148,6 +155,7 @@ class Clusters:
         else:
             member.claim, member.rank, member.refusal = claim, claim.rank, ""
             member.cluster.offer(claim.access)
+        self._stirred.set()
 
     def _add(self, name: ClusterId, rank: Rank, claim: Claim | None, access: Access) -> None:
         cluster = Cluster(
@@ -177,6 +185,44 @@ class Clusters:
     def _moved(self) -> None:
         """A cluster's state is another."""
         self._recorder.wake()
+        self._stirred.set()
+
+    # What they are worth
+
+    async def serve_standings(self) -> NoReturn:
+        """Rate the clusters whenever one's state changes, and when one has been stale for long enough."""
+        while True:
+            self._stirred.clear()
+            try:
+                async with asyncio.timeout_at(self._rate()):
+                    await self._stirred.wait()
+            except TimeoutError:
+                continue
+
+    def _rate(self) -> float | None:
+        """Rate all remotes now; when the next rating is due, in the loop's time, None for not by itself.
+
+        The own cluster always has full standing: who would be served instead?
+        """
+        now = asyncio.get_running_loop().time()
+        standings: dict[ClusterId, Standing] = {}
+        dues: list[float] = []
+        for name, member in self._members.items():
+            if member.claim is None:
+                continue
+            worth = read_worth(member.claim.annotations, self._stale)[0]
+            health = member.cluster.health
+            if health.state is State.FRESH:
+                member.absence = member.absence.back(now)
+            elif health.state is not State.SYNCING:
+                since = now - max(0.0, time.time() - health.since)
+                member.absence = member.absence.lost(since, now, worth)
+            standings[name] = member.absence.standing(now, worth)
+            due = member.absence.due(now, worth)
+            if due is not None:
+                dues.append(due)
+        self.view.rate(standings)
+        return min(dues, default=None)
 
     def _arrange(self) -> None:
         """Put exactly those clusters into the view that are complete and no other's double."""
@@ -203,10 +249,7 @@ class Clusters:
 
     def status(self) -> Sequence[ClusterStatus]:
         """Every cluster, and every key of a Secret that is refused; by name, the clusters first."""
-        watched = [
-            describe(member.cluster, member.claim, refusal=member.refusal, same_as=self._same.get(name))
-            for name, member in sorted(self._members.items())
-        ]
+        watched = [self._describe(name, member) for name, member in sorted(self._members.items())]
         watched = [each if each.secret else self._with_secrets(each) for each in watched]
         refused = [
             self._refused(claim, claim.refusal)
@@ -217,6 +260,19 @@ class Clusters:
             *watched,
             *refused,
             *(self._refused(loser.claim, loser.reason) for loser in self._roster.losers),
+        )
+
+    def _describe(self, name: ClusterId, member: _Member) -> ClusterStatus:
+        worth, flaw = self._stale, ""
+        if member.claim is not None:
+            worth, flaw = read_worth(member.claim.annotations, self._stale)
+        now = asyncio.get_running_loop().time()
+        return describe(
+            member.cluster,
+            member.claim,
+            remarks=(member.refusal, flaw),
+            same_as=self._same.get(name),
+            standing=member.absence.standing(now, worth),
         )
 
     def _with_secrets(self, own: ClusterStatus) -> ClusterStatus:
@@ -261,12 +317,14 @@ async def running_clusters(
     cluster_id: ClusterId,
     namespace: str,
     networks: Mapping[ClusterId, Network],
+    stale: StaleEndpoints = _KEEP,
     connect: Connect = connected,
 ) -> AsyncGenerator[Clusters]:
     """Watch the control plane's own cluster (by `local`, named `cluster_id`) and all that its Secrets name.
 
     `namespace` is the control plane's: there the cluster Secrets are, and in every cluster the namespace
-    with the network label. `networks` are the mesh config's, where a cluster has no such label.
+    with the network label. `networks` are the mesh config's, where a cluster has no such label. `stale` is
+    what a stale cluster's endpoints are worth, where its Secret does not say.
     """
     async with task_scope() as scope:
         clusters = Clusters(
@@ -275,7 +333,9 @@ async def running_clusters(
             cluster_id=cluster_id,
             namespace=namespace,
             networks=networks,
+            stale=stale,
             connect=connect,
         )
+        scope.serve(clusters.serve_standings(), name="standings of clusters")
         scope.serve(clusters.serve_secrets(local), name="cluster secrets")
         yield clusters

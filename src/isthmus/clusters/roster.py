@@ -5,7 +5,7 @@ wins, whether or not its kubeconfig is any good; the control plane's own cluster
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from isthmus.kube.access import Access
@@ -34,6 +34,8 @@ class Claim:
     rank: Rank
     access: Access | None
     refusal: str = ""
+    annotations: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The Secret's."""
 
     @property
     def secret(self) -> Ref:
@@ -48,7 +50,8 @@ def read_claims(secret: Secret) -> tuple[Claim, ...]:
     for name, text in sorted(secret.data.items()):
         rank = Rank(secret.metadata.creation_timestamp or "~", ref, name)
         try:
-            claims.append(Claim(ClusterId(name), rank, access_from_secret(text)))
+            access = access_from_secret(text)
+            claims.append(Claim(ClusterId(name), rank, access, annotations=secret.metadata.annotations))
         except KubeconfigRefused as error:
             field = f", field {error.field}" if error.field else ""
             refusal = f"Secret {ref}, key {name}{field}: {error.reason}; {error.remedy}"

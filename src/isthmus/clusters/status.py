@@ -1,6 +1,7 @@
 """What an operator is told about each cluster, and about each key of a Secret that is none."""
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from isthmus.clusters.advice import advise
@@ -8,6 +9,7 @@ from isthmus.clusters.cluster import Cluster
 from isthmus.clusters.expiry import expiry_of
 from isthmus.clusters.health import Health, State
 from isthmus.clusters.roster import Claim
+from isthmus.clusters.standing import Standing
 from isthmus.kube.decoding import Rejected
 from isthmus.model.service import ClusterId
 
@@ -44,10 +46,16 @@ class ClusterStatus:
     advice: str = ""
     rotations: int = 0
     same_as: ClusterId | None = None
+    standing: Standing = Standing.FULL
 
 
 def describe(
-    cluster: Cluster, claim: Claim | None, *, refusal: str, same_as: ClusterId | None
+    cluster: Cluster,
+    claim: Claim | None,
+    *,
+    remarks: Iterable[str],
+    same_as: ClusterId | None,
+    standing: Standing,
 ) -> ClusterStatus:
     """A cluster that is watched. `same_as`: it is one that the mesh has already under that name."""
     health = cluster.health
@@ -59,7 +67,7 @@ def describe(
     server = "" if access is None else access.server
     expires = None if access is None else expiry_of(access)
     store = None if session is None else session.store
-    remarks = [remark for remark in (refusal, cluster.rotation) if remark]
+    said = [remark for remark in (*remarks, cluster.rotation) if remark]
     return ClusterStatus(
         name=cluster.name,
         state=health.state,
@@ -72,7 +80,7 @@ def describe(
         endpoint_slices=0 if store is None else len(store.slices),
         pods=0 if store is None else len(store.pods),
         nodes=0 if store is None else len(store.nodes),
-        remarks=(*remarks, *(() if session is None else session.missing)),
+        remarks=(*said, *(() if session is None else session.missing)),
         rejected=() if session is None else session.rejected,
         changed_at=None if session is None else session.changed_at,
         expires=expires,
@@ -82,4 +90,5 @@ def describe(
         advice=advise(health, secret=secret, server=server, expires=expires, now=time.time()),
         rotations=cluster.rotations,
         same_as=same_as,
+        standing=standing,
     )

@@ -6,11 +6,13 @@ in the place of the cluster's former one, and says once what differs. It does no
 
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import structlog
 
 from isthmus.clusters.difference import difference
 from isthmus.clusters.join import merge_service, union
+from isthmus.clusters.standing import Standing
 from isthmus.clusters.store import ClusterStore, Derivations
 from isthmus.model.service import ClusterId, Network, PortConflict, Service, ServiceKey
 from isthmus.model.view import Changes
@@ -30,6 +32,7 @@ class JoinedView:
         self._services: dict[ServiceKey, Service] = {}
         self._endpoints: dict[ServiceKey, Mapping[int, Sequence[Endpoint]]] = {}
         self._conflicts: dict[ServiceKey, tuple[PortConflict, ...]] = {}
+        self._standings: Mapping[ClusterId, Standing] = {}
         self._listeners: list[Callable[[Changes], None]] = []
 
     # Feeding it
@@ -54,6 +57,21 @@ class JoinedView:
                 services=frozenset(key for _, changes in parts for key in changes.services),
                 endpoints=frozenset(key for _, changes in parts for key in changes.endpoints),
                 workloads=frozenset(key for _, changes in parts for key in changes.workloads),
+            )
+        )
+
+    def rate(self, standings: Mapping[ClusterId, Standing]) -> None:
+        """What the clusters' endpoints are worth from now on; who is not named has full standing."""
+        before, self._standings = self._standings, dict(standings)
+        full = Standing.FULL
+        self._publish(
+            Changes(
+                endpoints=frozenset(
+                    key
+                    for cluster, store in self._stores.items()
+                    if before.get(cluster, full) is not standings.get(cluster, full)
+                    for key in store.services
+                )
             )
         )
 
@@ -126,10 +144,23 @@ class JoinedView:
             clusters = self._clusters_of.get(key)
             if clusters is None:
                 return {}
-            known = union(self._stores[cluster].endpoints(key) for cluster in sorted(clusters))
+            known = union(self._part(cluster, key) for cluster in sorted(clusters))
             self._endpoints[key] = known
             self.derivations.endpoints += 1
         return known
+
+    def _part(self, cluster: ClusterId, key: ServiceKey) -> Mapping[int, tuple[Endpoint, ...]]:
+        """One cluster's endpoints of a service, for what they are worth."""
+        part = self._stores[cluster].endpoints(key)
+        match self._standings.get(cluster, Standing.FULL):
+            case Standing.FULL:
+                return part
+            case Standing.SECOND:
+                return {
+                    number: tuple(replace(each, priority=1) for each in some) for number, some in part.items()
+                }
+            case Standing.NONE:
+                return {}
 
     def workload(self, key: WorkloadKey) -> Workload | None:
         """The pod of that name, or None."""

@@ -49,6 +49,35 @@ class MeshNetwork(_Part, frozen=True):
     endpoints: tuple[NetworkEndpoints, ...] = ()
 
 
+class StalePolicy(Enum):
+    """What endpoints are worth that stand in a cluster which is no longer heard of."""
+
+    KEEP = "keep"
+    DEPRIORITISE = "deprioritise"
+    """Those of other clusters serve first, these as far as others cannot."""
+    EXPIRE = "expire"
+    """They are taken away."""
+
+
+class StaleEndpoints(_Part, frozen=True):
+    """The worth of a stale cluster's endpoints; a cluster Secret's annotations may say otherwise for its own.
+
+    `after`: how long a cluster must be stale for the policy to take hold. `recovery`: how long it must then
+    be fresh for its endpoints to be worth all again; less than that interrupts nothing, so that a cluster
+    that comes and goes does not move traffic each time.
+    """
+
+    policy: StalePolicy = StalePolicy.KEEP
+    after: Duration = Duration(minutes=5)
+    recovery: Duration = Duration(seconds=30)
+
+
+class IsthmusConfig(_Part, frozen=True):
+    """What Istio has no field for: under the key `isthmus` of the mesh config."""
+
+    stale_endpoints: StaleEndpoints = StaleEndpoints()
+
+
 class MeshConfig(_Part, frozen=True):
     """Mesh-wide settings, with Istio's defaults (istio.mesh.v1alpha1.MeshConfig).
 
@@ -65,6 +94,7 @@ class MeshConfig(_Part, frozen=True):
     access_log_file: str = ""
     mesh_networks: dict[str, MeshNetwork] = {}
     default_config: ProxyConfig = ProxyConfig()
+    isthmus: IsthmusConfig = IsthmusConfig()
 
     @property
     def networks(self) -> Mapping[ClusterId, Network]:

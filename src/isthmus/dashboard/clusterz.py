@@ -18,9 +18,9 @@ def describe_clusters(clusters: Iterable[ClusterStatus]) -> list[dict[str, Any]]
     """One row for each cluster and each refused key of a Secret, by name.
 
     istiod's `id`, `secretName` and `syncStatus`; ours: `state`, `since` (all times are RFC 3339), `reason`,
-    `advice` (what to do), `served`, counts of objects, `lastChange`, `credentialExpires`, `apiVersion`,
-    `probeMilliseconds`, `lastError` (also once it is over), `remarks`, and `rejected` objects with their
-    reasons. What is not known is null.
+    `advice` (what to do), `served`, `standing` (what its endpoints are worth), counts of objects,
+    `lastChange`, `credentialExpires`, `apiVersion`, `probeMilliseconds`, `lastError` (also once it is over),
+    `remarks`, and `rejected` objects with their reasons. What is not known is null.
     """
     return [_row(cluster) for cluster in clusters]
 
@@ -35,6 +35,7 @@ def _row(cluster: ClusterStatus) -> dict[str, Any]:
         "reason": cluster.reason,
         "advice": cluster.advice,
         "served": cluster.served,
+        "standing": cluster.standing.value,
         "server": cluster.server,
         "objects": {
             "services": cluster.services,

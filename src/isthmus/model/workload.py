@@ -57,7 +57,10 @@ class Health(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One address and port behind one service port. `workload` is None while its Pod is not known."""
+    """One address and port behind one service port. `workload` is None while its Pod is not known.
+
+    Of different priorities the lower serves first, and a greater one as far as the lower ones cannot.
+    """
 
     address: str
     port: int
@@ -68,6 +71,7 @@ class Endpoint:
     workload: Workload | None = None
     hostname: str = ""
     weight: int = 1
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)

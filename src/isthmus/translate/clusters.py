@@ -6,7 +6,7 @@ is more than plain text, belong to `outbound_cluster`.
 
 from dataclasses import dataclass
 
-from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2
+from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2, outlier_detection_pb2
 from envoy.config.core.v3 import address_pb2, protocol_pb2
 from envoy.config.core.v3.protocol_pb2 import HttpProtocolOptions
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
@@ -76,6 +76,7 @@ def outbound_cluster(spec: ClusterSpec, mesh: MeshConfig) -> cluster_pb2.Cluster
             cluster.lb_policy = _POLICY.Value("LEAST_REQUEST")
             # No panic: an endpoint that drains gets nothing new, however few are left.
             cluster.common_lb_config.healthy_panic_threshold.CopyFrom(percent_pb2.Percent(value=0))
+            cluster.outlier_detection.CopyFrom(_unreachable_endpoints())
         case Kind.HEADLESS:
             cluster.type = _TYPE.Value("ORIGINAL_DST")
             cluster.lb_policy = _POLICY.Value("CLUSTER_PROVIDED")
@@ -143,6 +144,26 @@ def _cluster(name: str, mesh: MeshConfig, options: _HttpOptions | None) -> clust
                 )
             ]
         ),
+    )
+
+
+def _unreachable_endpoints() -> outlier_detection_pb2.OutlierDetection:
+    """Rest endpoints that cannot be connected to; what an application answers is never held against it.
+
+    It is on for good, not only while a cluster is stale: switching it would replace all of these clusters in
+    every proxy, and drain their connections, at the very moment when something is wrong. No more than half
+    of the endpoints rest at a time.
+    """
+    return outlier_detection_pb2.OutlierDetection(
+        split_external_local_origin_errors=True,
+        consecutive_local_origin_failure=UInt32Value(value=5),
+        enforcing_consecutive_5xx=UInt32Value(value=0),
+        enforcing_success_rate=UInt32Value(value=0),
+        enforcing_local_origin_success_rate=UInt32Value(value=0),
+        interval=Duration(seconds=5),
+        base_ejection_time=Duration(seconds=10),
+        max_ejection_time=Duration(seconds=60),
+        max_ejection_percent=UInt32Value(value=50),
     )
 
 

@@ -1,10 +1,11 @@
-"""ClusterLoadAssignments: who stands behind a service's port, by locality.
+"""ClusterLoadAssignments: who stands behind a service's port, by priority and locality.
 
-Written as bytes at once: this is what changes all day. Priorities and gateways of other networks come in
-here when they come; until a network has a gateway its endpoints are dialled directly, as Istio does.
+Written as bytes at once: this is what changes all day. Gateways of other networks come in here when they
+come; until a network has a gateway its endpoints are dialled directly, as Istio does.
 """
 
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 
 from envoy.config.core.v3 import base_pb2, health_check_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
@@ -19,24 +20,26 @@ _UNKNOWN = health_check_pb2.HealthStatus.Value("UNKNOWN")
 
 
 def load_assignment(cluster_name: str, endpoints: Sequence[Endpoint]) -> bytes:
-    """The serialised ClusterLoadAssignment of one cluster, localities in order of name.
+    """The serialised ClusterLoadAssignment of one cluster, localities in order of priority and name.
 
+    Envoy wants priorities from 0 on without gaps, so they are counted among those that can be used.
     Endpoints that are not ready are left out. Draining ones are marked so and get nothing new, unless none is
     ready: then they serve, as kube-proxy has it (KEP-1669, proxying terminating endpoints).
     """
     usable = [endpoint for endpoint in endpoints if endpoint.health is not Health.UNREADY]
     some_ready = any(endpoint.health is Health.READY for endpoint in usable)
-    localities: dict[Locality, list[Endpoint]] = {}
+    places: dict[tuple[int, Locality], list[Endpoint]] = {}
     for endpoint in usable:
-        localities.setdefault(endpoint.locality, []).append(endpoint)
+        places.setdefault((endpoint.priority, endpoint.locality), []).append(endpoint)
+    ranks = {priority: rank for rank, priority in enumerate(sorted({priority for priority, _ in places}))}
     head = serialise(endpoint_pb2.ClusterLoadAssignment(cluster_name=cluster_name))
     return head + b"".join(
-        field(_LOCALITIES, _locality(locality, localities[locality], mark_draining=some_ready))
-        for locality in sorted(localities)
+        field(_LOCALITIES, _locality(ranks[priority], locality, members, mark_draining=some_ready))
+        for (priority, locality), members in sorted(places.items(), key=itemgetter(0))
     )
 
 
-def _locality(locality: Locality, endpoints: Iterable[Endpoint], *, mark_draining: bool) -> bytes:
+def _locality(rank: int, locality: Locality, endpoints: Iterable[Endpoint], *, mark_draining: bool) -> bytes:
     members = [
         endpoint_components_pb2.LbEndpoint(
             endpoint=endpoint_components_pb2.Endpoint(
@@ -51,6 +54,7 @@ def _locality(locality: Locality, endpoints: Iterable[Endpoint], *, mark_drainin
         endpoint_components_pb2.LocalityLbEndpoints(
             locality=base_pb2.Locality(region=locality.region, zone=locality.zone, sub_zone=locality.subzone),
             lb_endpoints=members,
+            priority=rank,
             load_balancing_weight=UInt32Value(
                 value=sum(member.load_balancing_weight.value for member in members)
             ),
