@@ -1,6 +1,6 @@
 """The attributes of a check, out of Envoy's CheckRequest: each made only when a rule asks for it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl
@@ -8,8 +8,7 @@ from urllib.parse import parse_qsl
 from envoy.service.auth.v3.attribute_context_pb2 import AttributeContext
 
 from isthmus.config.policy_context import Destination
-from isthmus.model.identity import TrustDomain
-from isthmus.policy.client import Client, Workloads, identify
+from isthmus.policy.client import Client, Clients
 from isthmus.policy.vocabulary import Value
 
 _MOST_PARAMETERS = 1000
@@ -18,34 +17,32 @@ _MOST_PARAMETERS = 1000
 class CheckAttributes:
     """The attributes of one check; `Attributes` in the vocabulary's words."""
 
-    __slots__ = ("_client", "_trust_domain", "_workloads", "context", "destination", "http")
+    __slots__ = ("_client", "_clients", "context", "destination", "http")
 
-    def __init__(
-        self,
-        context: AttributeContext,
-        destination: Destination,
-        trust_domain: TrustDomain,
-        workloads: Workloads,
-    ) -> None:
+    def __init__(self, context: AttributeContext, destination: Destination, clients: Clients) -> None:
         self.context = context
         self.http = context.request.http
         self.destination = destination
-        self._trust_domain = trust_domain
-        self._workloads = workloads
+        self._clients = clients
         self._client: Client | None = None
 
     def get(self, name: str) -> Value | None:
         """See `Attributes`."""
         return _GETTERS[name](self)
 
+    def entries(self, name: str, keys: Sequence[str]) -> Mapping[str, str] | None:
+        """See `Attributes`. Headers are many, and rules read few."""
+        if name != "request.headers":
+            return _GETTERS[name](self)  # pyright: ignore[reportReturnType]  # a map
+        headers = self.http.headers
+        return {key: headers[key] for key in keys if key in headers}
+
     @property
     def client(self) -> Client:
         """Who sent it, by the certificate that Envoy verified; headers say nothing here."""
         if self._client is None:
             source = self.context.source
-            self._client = identify(
-                source.principal, source.address.socket_address.address, self._trust_domain, self._workloads
-            )
+            self._client = self._clients.identify(source.principal, source.address.socket_address.address)
         return self._client
 
 

@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 from isthmus.model.identity import TrustDomain
 from isthmus.policy.answers import check_response
 from isthmus.policy.attributes import CheckAttributes
-from isthmus.policy.client import Workloads
+from isthmus.policy.client import Clients, Workloads
 from isthmus.policy.engine import Lists, decide
 from isthmus.policy.errors import Malformed
 from isthmus.policy.quotas import Quotas
@@ -34,8 +34,7 @@ class Checks:
         tally: Tally,
     ) -> None:
         self._rulebook = rulebook
-        self._trust_domain = trust_domain
-        self._workloads = workloads
+        self._clients = Clients(trust_domain, workloads)
         self._lists = lists
         self._quotas = quotas
         self._tally = tally
@@ -54,7 +53,7 @@ class Checks:
             raise Malformed(f"this is no check that can be answered: {error}") from None
         decision = await decide(
             plan,
-            CheckAttributes(context, destination, self._trust_domain, self._workloads),
+            CheckAttributes(context, destination, self._clients),
             lists=self._lists,
             quotas=self._quotas,
             tally=self._tally,

@@ -6,6 +6,7 @@ only where it has both of these; an address that could mean two such workloads p
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Protocol
 
 from isthmus.model.identity import Identity, TrustDomain
@@ -47,13 +48,21 @@ class Client:
 
 
 NOBODY = Client()
+_MOST_NAMES = 10_000
 
 
-def identify(uri: str, address: str, trust_domain: TrustDomain, workloads: Workloads) -> Client:
-    """Who sent a request from `address` whose client certificate names `uri` ("" without one)."""
-    identity = trust_domain.read(uri) if uri else None
-    if identity is None:
-        return NOBODY
-    proved = identity.namespace, identity.service_account
-    candidates = [one for one in workloads.at(address) if (one.namespace, one.account) == proved]
-    return Client(identity, candidates[0] if len(candidates) == 1 else None)
+class Clients:
+    """Tells who clients are; what it reads of certificates' names it remembers."""
+
+    def __init__(self, trust_domain: TrustDomain, workloads: Workloads) -> None:
+        self._read = lru_cache(_MOST_NAMES)(trust_domain.read)
+        self._workloads = workloads
+
+    def identify(self, uri: str, address: str) -> Client:
+        """Who sent a request from `address` whose client certificate names `uri` ("" without one)."""
+        identity = self._read(uri) if uri else None
+        if identity is None:
+            return NOBODY
+        proved = identity.namespace, identity.service_account
+        candidates = [one for one in self._workloads.at(address) if (one.namespace, one.account) == proved]
+        return Client(identity, candidates[0] if len(candidates) == 1 else None)

@@ -30,6 +30,10 @@ class GivenAttributes:
         """See `Attributes`."""
         return self.values.get(name)
 
+    def entries(self, name: str, keys: Sequence[str]) -> Mapping[str, str] | None:
+        """See `Attributes`."""
+        return cast("Mapping[str, str] | None", self.values.get(name))
+
     @property
     def destination(self) -> Destination:
         """What it is about."""

@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 
 from isthmus.policy.expressions import Activation, Conditions, Expression, Unevaluated, activate
 from isthmus.policy.rules import CompiledPolicy, CompiledRule
-from isthmus.policy.syntax import Need
+from isthmus.policy.syntax import Need, Reading
 from isthmus.policy.vocabulary import VOCABULARY, Attributes
 
 Answer: TypeAlias = bool | Unevaluated
@@ -21,18 +21,23 @@ class Plan:
         self._asked = Conditions(self._conditions)
         self._all_ready = (True,) * len(self._conditions)
         self._all_conditional = len(self._conditions) == len(self.rules)
-        self._attributes = sorted(
-            {name for rule in self.rules for one in rule.expressions() for name in one.reading.attributes}
-        )
+        readings = [one.reading for rule in self.rules for one in rule.expressions()]
+        read = {name for one in readings for name in one.attributes}
+        self._keys = {name: keys for name in read if (keys := _keys(name, readings))}
+        self._whole = sorted(read - self._keys.keys())
         self._needs = sorted({need for one in self._conditions for need in one.reading.needs})
 
     def ask(self, attributes: Attributes) -> "Asked":
         """Which conditions hold for a request."""
         values: dict[str, Any] = {}
-        for name in self._attributes:
+        for name in self._whole:
             value = attributes.get(name)
             if value is not None:
                 values[name] = value
+        for name, keys in self._keys.items():
+            entries = attributes.entries(name, keys)
+            if entries is not None:
+                values[name] = entries
         answers = self._answer(values) if self._conditions else []
         if not self._all_conditional:
             conditional = iter(answers)
@@ -80,6 +85,12 @@ class Asked:
         if not isinstance(found, Unevaluated):
             return str(found)
         return _missing(expression, self._values, otherwise=found)
+
+
+def _keys(name: str, readings: Sequence[Reading]) -> tuple[str, ...]:
+    """The entries that are read of a map; none where it is read as a whole, or is no map."""
+    keys = {need.key for one in readings for need in one.needs if need.attribute == name}
+    return () if "" in keys else tuple(sorted(keys))
 
 
 def _is_there(need: Need, values: dict[str, Any]) -> bool:

@@ -4,7 +4,7 @@ What is said of the source comes from its certificate and from what the control 
 request says is ever proof of who sent it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -42,6 +42,10 @@ class Attributes(Protocol):
 
     def get(self, name: str) -> Value | None:
         """The value of an attribute of `VOCABULARY`, None where it is absent."""
+        ...
+
+    def entries(self, name: str, keys: Sequence[str]) -> Mapping[str, str] | None:
+        """At least these entries of a map, as far as they are there; None where the map is absent."""
         ...
 
 
