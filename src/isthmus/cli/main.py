@@ -21,6 +21,7 @@ COMMANDS = {
     "inject": ("isthmus.cli.inject:inject", "Add the sidecar to the workloads of a YAML file."),
     "cluster": ("isthmus.cli.cluster:app", "Join clusters to the mesh, look at them, let them leave."),
     "uninject": ("isthmus.cli.inject:uninject", "Take the sidecar out of them again."),
+    "preflight": ("isthmus.cli.preflight:preflight", "Check whether clusters can make one mesh."),
     "lab": ("isthmus.cli.lab:app", "Whole clusters on this machine."),
     "ca": ("isthmus.cli.ca:app", "The mesh's certificate authority."),
     "agent": ("isthmus.cli.agent:app", "Run Envoy in a pod (what istio-proxy runs)."),
