@@ -204,3 +204,20 @@ async def test_bad_input_is_one_sentence_and_changes_nothing(
         assert sentence in said
         assert "\n" not in said
         assert (await objects(desk.mesh.west.api), await objects(desk.mesh.east.api)) == before
+
+
+async def test_a_token_that_was_revoked_is_replaced_by_joining_again(tmp_path: Path) -> None:
+    async with at_desk(tmp_path) as desk:
+        await desk.add()
+        await desk.mesh.east.api.delete(ACCOUNTS, ACCOUNT, "istio-system")
+        again = await desk.add()
+        assert again["secret"] == "updated"
+        assert again["made"] == [f"ServiceAccount istio-system/{ACCOUNT}"]
+
+
+async def test_a_dry_run_holds_no_credential(tmp_path: Path) -> None:
+    async with at_desk(tmp_path) as desk:
+        text = await desk.type("add", "east", "--context", "east", "--server", desk.east.url, "--dry-run")
+        *_, secret = yaml.safe_load_all(text)
+        assert "data" not in secret
+        assert secret["metadata"]["annotations"]["isthmus.io/credential-origin"] == "token"

@@ -7,8 +7,6 @@ from typing import Annotated, Any, cast
 import msgspec
 import typer
 import yaml
-from rich.console import Console
-from rich.table import Table
 
 from isthmus.lib.errors import UserError
 
@@ -35,12 +33,11 @@ def print_rows(rows: Sequence[Mapping[str, Any]], output: str, columns: Mapping[
     elif output == "yaml":
         typer.echo(yaml.safe_dump(list(rows), sort_keys=False, allow_unicode=True), nl=False)
     else:
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for heading in columns.values():
-            table.add_column(heading, overflow="fold")
-        for row in rows:
-            table.add_row(*(str(row.get(key, "")) for key in columns))
-        Console(highlight=False, markup=False, width=None).print(table)
+        lines = [list(columns.values()), *([str(row.get(key) or "") for key in columns] for row in rows)]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        for line in lines:
+            cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+            typer.echo("   ".join(cells).rstrip())
 
 
 def print_row(row: Mapping[str, Any], output: str) -> None:
@@ -51,7 +48,7 @@ def print_row(row: Mapping[str, Any], output: str) -> None:
         typer.echo(yaml.safe_dump(dict(row), sort_keys=False, allow_unicode=True), nl=False)
     else:
         for key, value in row.items():
-            if value not in ("", None, [], {}):
+            if value:
                 typer.echo(f"{key + ':':15} {_text(value)}")
 
 
@@ -64,6 +61,6 @@ def print_documents(bodies: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
 def _text(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {one}" for key, one in cast("dict[str, Any]", value).items())
-    if isinstance(value, list):
-        return "; ".join(str(one) for one in cast("list[Any]", value))
+    if isinstance(value, (list, tuple)):
+        return "; ".join(str(one) for one in cast("Sequence[Any]", value))
     return str(value)

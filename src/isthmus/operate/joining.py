@@ -6,6 +6,7 @@ run is unmade. Run again, it changes only what is not as it should be.
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,7 +21,7 @@ from isthmus.operate.asking import NAMESPACES, SECRETS, Site, find, read_identit
 from isthmus.operate.creation import Creation
 from isthmus.operate.credential import Credential, copied_credential
 from isthmus.operate.registration import LABEL, Registration, patch_body, read_registrations, secret_body
-from isthmus.operate.rights import rights_objects
+from isthmus.operate.rights import ACCOUNT, rights_objects
 from isthmus.operate.tokens import issue_credential, verify_access
 
 _DEPLOYMENTS = untyped("apps", "v1", "deployments", "Deployment")
@@ -71,6 +72,14 @@ def planned_objects(wish: Wish) -> list[dict[str, Any]]:
     """What will be there in the cluster that joins, the namespace first."""
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": wish.namespace}}
     return [] if wish.own_credential else [namespace, *rights_objects(wish.tiers, wish.namespace)]
+
+
+def planned_secret(wish: Wish, identity: str) -> dict[str, Any]:
+    """The Secret that will be there, without the credential, which is made only as it is stored."""
+    account = "" if wish.own_credential else f"{wish.namespace}/{ACCOUNT}"
+    credential = Credential(b"", wish.access.server, account, lifetime=0 if not account else wish.seconds)
+    body = secret_body(wish.name, wish.namespace, credential, identity)
+    return {name: value for name, value in body.items() if name != "data"}
 
 
 async def check_wish(control: Site, remote: Site, wish: Wish) -> tuple[str, Registration | None]:
@@ -126,10 +135,11 @@ async def join(control: Site, remote: Site, wish: Wish) -> Joined:
         for body in planned_objects(wish):
             await creation.ensure(body)
         if present is not None and present.access is not None and _lasts(present, wish):
-            await verify_access(present.access, remote.label, identity)
-            return Joined(
-                wish.name, present.server, "unchanged", present.account, present.expires, creation.made
-            )
+            with suppress(UserError):  # a token that was revoked: another is needed
+                await verify_access(present.access, remote.label, identity)
+                return Joined(
+                    wish.name, present.server, "unchanged", present.account, present.expires, creation.made
+                )
         credential = await _credential(remote, wish)
         await verify_access(access_from_secret(credential.kubeconfig), remote.label, identity)
         done = await store(control, wish.namespace, wish.name, credential, identity, present)

@@ -73,10 +73,9 @@ async def ask_pilot(control: Site, namespace: str, pilot: str | None) -> list[Re
     path = f"/api/v1/namespaces/{namespace}/services/http:istio-pilot:8080/proxy{_PAGE}"
     try:
         return _decode(await control.client.request("GET", path))
-    except ApiError as error:
-        return f"the control plane cannot be asked through the API server: {error.message or error.reason}"
-    except Unreachable as error:
-        return f"the control plane cannot be asked through the API server: {error.reason}"
+    except (ApiError, Unreachable) as error:
+        reason = error.message if isinstance(error, ApiError) and error.message else error.reason
+        return f"the control plane cannot be asked through the API server ({reason}); name it with --pilot"
 
 
 def _decode(body: bytes) -> list[Reported]:
