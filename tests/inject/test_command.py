@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import yaml
+
 POD = "apiVersion: v1\nkind: Pod\nmetadata: {name: echo}\nspec: {containers: [{name: echo, image: echo}]}\n"
 
 
@@ -55,3 +57,12 @@ def test_an_error_is_one_sentence_and_prints_nothing_else(tmp_path: Path) -> Non
 
 def test_no_file_is_wrong_usage() -> None:
     assert isthmus_inject().returncode == 2
+
+
+def test_uninject_undoes_it(tmp_path: Path) -> None:
+    file = tmp_path / "app.yaml"
+    file.write_text(isthmus_inject("-f", "-", text=POD).stdout)
+    command = [sys.executable, "-m", "isthmus.cli.main", "uninject", "-f", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert yaml.safe_load(done.stdout) == yaml.safe_load(POD)

@@ -1,3 +1,4 @@
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -184,3 +185,70 @@ def test_a_pod_on_the_hosts_network_is_left_alone_and_said() -> None:
     assert len(notes) == 1
     assert "app.yaml:1: Pod echo" in notes[0]
     assert "spec.hostNetwork" in notes[0]
+
+
+TEMPLATE = "{template: {spec: {containers: [{name: a}]}}}"
+
+
+@pytest.mark.parametrize(
+    ("version", "kind", "spec"),
+    [
+        ("v1", "ReplicationController", TEMPLATE),
+        ("batch/v1", "Job", TEMPLATE),
+        ("batch/v1beta1", "CronJob", f"{{jobTemplate: {{spec: {TEMPLATE}}}}}"),
+    ],
+)
+def test_further_kinds_with_pods_are_injected(version: str, kind: str, spec: str) -> None:
+    text, notes = injected(f"apiVersion: {version}\nkind: {kind}\nmetadata: {{name: a}}\nspec: {spec}\n")
+    assert not notes
+    assert "isthmus/proxyv2" in text
+    assert "spec.template" not in text
+
+
+def test_items_of_a_list_that_need_no_change_keep_their_spelling() -> None:
+    text, notes = injected(
+        "apiVersion: v1\nkind: List\nitems:\n"
+        "- {apiVersion: v1, kind: ConfigMap, metadata: {name: 'a'}, data: {n: \"1e3\"}}\n"
+        "- {apiVersion: v1, kind: Pod, metadata: {name: b}, spec: {containers: [{name: c, image: '0o1'}]}}\n"
+        "- {apiVersion: v1, kind: Pod, metadata: {name: d}, spec: {hostNetwork: true, containers: [{name: e}]}}\n"
+    )
+    assert "- {apiVersion: v1, kind: ConfigMap, metadata: {name: 'a'}, data: {n: \"1e3\"}}\n" in text
+    assert "{name: c, image: '0o1'}" in text
+    (listed,) = documents(text)
+    assert [len(item.get("spec", {}).get("containers", ())) for item in listed["items"]] == [0, 2, 1]
+    assert [note.split(": left")[0] for note in notes] == ["app.yaml:1: items[2]: Pod d"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"apiVersion: argoproj.io/v1\nkind: Rollout\nspec: {TEMPLATE}\n", "Rollout: .* spec.template"),
+        ("apiVersion: v1\nkind: PodTemplate\n" + TEMPLATE[1:-1], "PodTemplate: .* a pod in template"),
+        ("apiVersion: v1\nkind: PodList\nitems: [{}]\n", "PodList: left as it is"),
+        (POD.replace("name: echo}\n", "name: echo, namespace: kube-system}\n", 1), "namespace kube-system"),
+        (
+            POD.replace("name: echo}\n", "name: echo, labels: {sidecar.istio.io/inject: 'no'}}\n", 1),
+            "inject is 'no'",
+        ),
+    ],
+)
+def test_pods_that_get_no_sidecar_are_named(text: str, said: str) -> None:
+    unchanged, notes = injected(text)
+    assert unchanged == text
+    assert len(notes) == 1
+    assert re.search(said, notes[0])
+
+
+def test_what_an_annotation_cannot_do_is_said_while_the_pod_is_injected() -> None:
+    text = POD.replace(
+        "name: echo}\n", "name: echo, annotations: {sidecar.istio.io/bootstrapOverride: x}}\n", 1
+    )
+    changed, notes = injected(text)
+    assert notes == ["app.yaml:1: Pod echo: annotation sidecar.istio.io/bootstrapOverride has no effect"]
+    assert "istio-proxy" in changed
+
+
+def test_an_error_in_a_list_names_its_item() -> None:
+    text = "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Pod, metadata: {name: a}}\n"
+    with pytest.raises(UserError, match=r"app\.yaml:1: items\[0\]: Pod a: spec is missing"):
+        injected(text)

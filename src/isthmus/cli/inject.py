@@ -11,9 +11,9 @@ import typer
 
 from isthmus.config.proxy import split_address
 from isthmus.inject.settings import NativeSidecars
-from isthmus.inject.sources import Source, settings_from, settings_in_cluster
+from isthmus.inject.sources import WITHOUT_CLUSTER, Source, settings_from, settings_in_cluster
 from isthmus.inject.stream import inject_stream, uninject_stream
-from isthmus.kube.access import access_from_file
+from isthmus.kube.access import Access, access_from_file
 from isthmus.lib.errors import UserError
 
 Filename = Annotated[
@@ -67,7 +67,7 @@ def inject(
     if offline or (mesh and values):
         settings = settings_from(mesh or _NOWHERE, values or _NOWHERE)
     else:
-        access = access_from_file(kubeconfig, context)
+        access = _access(kubeconfig, context)
         settings = asyncio.run(settings_in_cluster(access, istio_namespace, mesh=mesh, values=values))
     proxy_config = settings.proxy_config
     if discovery_address is not None:
@@ -103,6 +103,13 @@ def _change(filename: str, output: str, change: Callable[[str, str], str]) -> No
         Path(output).write_bytes(changed.encode())
     except OSError as error:
         raise UserError(f"{output} cannot be written: {error.strerror}.") from error
+
+
+def _access(kubeconfig: Path | None, context: str | None) -> Access:
+    try:
+        return access_from_file(kubeconfig, context)
+    except UserError as error:
+        raise UserError(f"{error} To ask no cluster, {WITHOUT_CLUSTER}.") from error
 
 
 def _source(file: Path | None) -> Source | None:

@@ -44,11 +44,12 @@ def inject(workload: Workload, settings: InjectionSettings) -> dict[str, Any]:
         parts["containers"] = probes.rewrite(parts["containers"], "containers")
         if options.native:  # else they start before the agent that would make their probes
             parts["initContainers"] = probes.rewrite(parts["initContainers"], "initContainers")
-    init = init_container(options.image, _redirection(workload, settings), options.resources)
-    proxy = _proxy(workload, settings, options, config, probes)
+    pulling = {"imagePullPolicy": settings.image_pull_policy} if settings.image_pull_policy else {}
+    init = init_container(options.image, _redirection(workload, settings), options.resources) | pulling
+    proxy = _proxy(workload, settings, options, config, probes) | pulling
     volumes = [*sidecar_volumes(), *options.volumes]
     secrets = cast("Items", workload.spec.get("imagePullSecrets") or ())
-    pulling = [{"name": name} for name in settings.image_pull_secrets if name not in names_of(secrets)]
+    more_secrets = [{"name": name} for name in settings.image_pull_secrets if name not in names_of(secrets)]
     for part, added in (("containers", [proxy]), ("initContainers", [init, proxy]), ("volumes", volumes)):
         _refuse_names(workload, part, names_of(added))
     if options.native:
@@ -63,8 +64,8 @@ def inject(workload: Workload, settings: InjectionSettings) -> dict[str, Any]:
         "containers": containers,
         "volumes": [*(workload.spec.get("volumes") or ()), *volumes],
     }
-    if pulling:
-        spec["imagePullSecrets"] = [*secrets, *pulling]
+    if more_secrets:
+        spec["imagePullSecrets"] = [*secrets, *more_secrets]
     labels = {} if TLS_MODE in workload.labels else {TLS_MODE: "istio"}
     first = str(parts["containers"][0]["name"])
     annotations = {} if _DEFAULT_CONTAINER in workload.annotations else {_DEFAULT_CONTAINER: first}
@@ -72,7 +73,7 @@ def inject(workload: Workload, settings: InjectionSettings) -> dict[str, Any]:
         init_containers=names_of([init, proxy] if options.native else [init]),
         containers=[] if options.native else names_of([proxy]),
         volumes=names_of(volumes),
-        image_pull_secrets=names_of(pulling),
+        image_pull_secrets=names_of(more_secrets),
         labels=tuple(labels),
         annotations=tuple(annotations),
         probes=probes.originals,

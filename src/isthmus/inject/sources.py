@@ -22,7 +22,7 @@ MESH = ("istio", "mesh")
 VALUES = ("istio-sidecar-injector", "values")
 """ConfigMap and its key."""
 _NATIVE_SINCE = (1, 29)
-_ELSE = "give --mesh-config and --values-file instead, or --offline for the defaults"
+WITHOUT_CLUSTER = "give --mesh-config and --values-file, or --offline for the defaults"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +60,12 @@ async def settings_in_cluster(
                 return replace(settings, native_sidecars=NativeSidecars.NEVER)
             return settings
     except ApiError as error:
-        raise UserError(f"{access.server} refuses: {error}; use an account that may, or {_ELSE}.") from error
+        raise UserError(
+            f"{access.server} refuses: {error}; use an account that may, or {WITHOUT_CLUSTER}."
+        ) from error
     except Unreachable as error:
         raise UserError(
-            f"{access.server} is not reached: {error.reason}; correct that, or {_ELSE}."
+            f"{access.server} is not reached: {error.reason}; correct that, or {WITHOUT_CLUSTER}."
         ) from error
 
 
@@ -76,11 +78,11 @@ async def _read(client: Client, namespace: str, name: str, key: str) -> Source:
             raise
         raise UserError(
             f"{place} does not exist in {client.server}; install the chart istio or istio-remote there, "
-            f"name its namespace with --istio-namespace, or {_ELSE}."
+            f"name its namespace with --istio-namespace, or {WITHOUT_CLUSTER}."
         ) from error
     text = found.data.get(key)
     if text is None:
-        raise UserError(f"{place} has no key {key!r}; install its chart anew, or {_ELSE}.")
+        raise UserError(f"{place} has no key {key!r}; install its chart anew, or {WITHOUT_CLUSTER}.")
     return Source(text, f"{place}: {key}")
 
 
