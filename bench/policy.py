@@ -42,7 +42,9 @@ def rules(in_all: int, applying: int) -> str:
 
 
 def _policy(namespace: str, numbers: range) -> dict[str, Any]:
-    named = [{"name": f"r{n}", "when": _CONDITIONS[n % 5].format(n=n), "deny": {}} for n in numbers]
+    named: list[dict[str, Any]] = [
+        {"name": f"r{n}", "when": _CONDITIONS[n % 5].format(n=n), "deny": {}} for n in numbers
+    ]
     return {
         "apiVersion": "policy.isthmus.dev/v1alpha1",
         "kind": "Policy",
@@ -114,7 +116,7 @@ async def _compare(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     command = ("-m", "isthmus.cli.main", "policy", "--rules", str(file), *addresses)
     async with (
         running_child("-m", "bench.policy", "--floor") as floor,
-        running_child(*command, log=log) as ours,
+        running_child(*command, log=log),
     ):
         ports = {"floor": int(await floor.line()), "ours": await _port(log)}
         rounds: dict[str, list[dict[str, float]]] = {name: [] for name in ports}

@@ -59,4 +59,4 @@ class Checks:
             tally=self._tally,
         )
         self._tally.checks["allowed" if decision.denial is None else "denied"] += 1
-        return check_response(decision)
+        return check_response(decision, context.request.http.headers)

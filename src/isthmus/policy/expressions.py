@@ -8,7 +8,7 @@ whatever it says. Conditions that are asked together are compiled together: one 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from cel_expr_python import cel
 
@@ -60,7 +60,10 @@ class Expression:
 
     def evaluate(self, activation: Activation) -> Scalar | Unevaluated:
         """Its value. An activation is made by `activate` of at least what `reading` names."""
-        value = self._program.eval(activation)
+        try:
+            value = self._program.eval(activation)
+        except RuntimeError as error:  # Out of its iterations.
+            return Unevaluated(_without_status(str(error)), unsafe=True)
         if value.type() == cel.Type.ERROR:
             return Unevaluated(_without_status(str(value.value())), unsafe=True)
         found: Scalar = value.value()
@@ -115,11 +118,8 @@ class Conditions:
         for (start, chunk), program in zip(self._chunks, self._programs, strict=True):
             flags = list(ready[start : start + len(chunk)])
             values[_READY] = flags
-            found = None if program is None else program.eval(_TOGETHER.Activation(values)).plain_value()
-            if isinstance(found, list):
-                answers += found
-            else:
-                answers += [None if flag else False for flag in flags]
+            found = None if program is None else _evaluate_together(program, values)
+            answers += [None if flag else False for flag in flags] if found is None else found
         return answers
 
 
@@ -131,6 +131,15 @@ def _together(conditions: Sequence[Expression]) -> Any | None:
         return _TOGETHER.compile(f"[{', '.join(parts)}]")
     except RuntimeError:
         return None
+
+
+def _evaluate_together(program: Any, values: dict[str, Any]) -> "list[bool | None] | None":
+    """All answers, or None where one of them fails: then nobody knows which."""
+    try:
+        found = program.eval(_TOGETHER.Activation(values)).plain_value()
+    except RuntimeError:
+        return None
+    return cast("list[bool | None]", found) if isinstance(found, list) else None
 
 
 class Pattern:

@@ -69,9 +69,7 @@ return {allowed and 1 or 0, most - used, math.ceil((oldest + parts + 1) * length
 class RedisQuotas:
     """Made by `sharing_quotas` only."""
 
-    def __init__(
-        self, redis: "Redis", local: MemoryQuotas, *, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, redis: "Redis", local: MemoryQuotas, *, clock: Callable[[], float]) -> None:
         self.failures = 0
         """How often Redis could not be asked."""
         self._local = local
@@ -119,7 +117,7 @@ def _key(bucket: Bucket, key: str) -> str:
 
 @asynccontextmanager
 async def sharing_quotas(
-    url: str, local: MemoryQuotas, *, timeout: float = 0.25
+    url: str, local: MemoryQuotas, *, timeout: float = 0.25, clock: Callable[[], float] = time.monotonic
 ) -> AsyncGenerator[RedisQuotas]:
     """Count in the Redis at `url` (redis:// or rediss://), waiting at most `timeout` seconds for an answer.
 
@@ -137,7 +135,7 @@ async def sharing_quotas(
         raise UserError(f"--redis-url is no URL of a Redis: {error}", exit_code=2) from None
     redis = Redis(connection_pool=pool)
     try:
-        yield RedisQuotas(redis, local)
+        yield RedisQuotas(redis, local, clock=clock)
     finally:
         await redis.aclose()
         await pool.disconnect()
