@@ -94,7 +94,7 @@ async def test_items_of_lists_have_owners_and_go_with_them(api: Api) -> None:
     sidecar: dict[str, Any] = {**_deployment("web"), "spec": {"template": {"spec": {"containers": []}}}}
     sidecar["spec"]["template"]["spec"]["containers"] = [{"name": "sidecar", "image": "example/sidecar"}]
     both = await _apply(api, path, sidecar, "injector")
-    assert [one["name"] for one in both.body["spec"]["template"]["spec"]["containers"]] == ["sidecar", "main"]
+    assert [one["name"] for one in both.body["spec"]["template"]["spec"]["containers"]] == ["main", "sidecar"]
     sidecar["spec"] = {}
     alone = await _apply(api, path, sidecar, "injector")
     containers = alone.body["spec"]["template"]["spec"]["containers"]

@@ -4,12 +4,12 @@ Source: the admission plug-ins NamespaceLifecycle, ServiceAccount, DefaultTolera
 the escalation check of RBAC, as far as this server's kinds go.
 """
 
-from isthmus.lab.apiserver import kinds
+from isthmus.lab.apiserver import definitions, kinds
 from isthmus.lab.apiserver.authn import User
 from isthmus.lab.apiserver.cluster import Cluster
 from isthmus.lab.apiserver.errors import forbidden, invalid, not_found
 from isthmus.lab.apiserver.kinds import Resource
-from isthmus.lab.apiserver.objects import Object, items, metadata, name_of, namespace_of, section
+from isthmus.lab.apiserver.objects import Object, items, metadata, name_of, namespace_of, section, strings
 from isthmus.lab.apiserver.rbac import Attributes, covers
 from isthmus.lab.apiserver.services import allocate, keep_allocated
 from isthmus.lab.apiserver.store import Key
@@ -48,8 +48,19 @@ def admit_created(cluster: Cluster, resource: Resource, object_: Object, user: U
         _admit_pod(cluster, object_)
     elif resource is kinds.SERVICES:
         _admit_service(cluster, object_)
+    elif resource is kinds.CUSTOM_RESOURCE_DEFINITIONS:
+        meta = metadata(object_)
+        meta["finalizers"] = [*strings(meta, "finalizers"), definitions.CLEANUP]
+        admit_definition(cluster, object_)
     else:
         _admit_grant(cluster, resource, object_, user)
+
+
+def admit_definition(cluster: Cluster, definition: Object) -> None:
+    """Set the status of a definition, beside all others."""
+    rules = kinds.CUSTOM_RESOURCE_DEFINITIONS
+    if not any(definitions.validate_definition(definition)):
+        definitions.establish(definition, (stored.object for stored in cluster.store.values(rules)))
 
 
 def admit_updated(cluster: Cluster, resource: Resource, object_: Object, old: Object, user: User) -> None:
@@ -57,6 +68,8 @@ def admit_updated(cluster: Cluster, resource: Resource, object_: Object, old: Ob
     if resource is kinds.SERVICES:
         keep_allocated(object_, old)
         _admit_service(cluster, object_)
+    elif resource is kinds.CUSTOM_RESOURCE_DEFINITIONS:
+        admit_definition(cluster, object_)
     elif any(object_.get(field) != old.get(field) for field in ("rules", "subjects", "roleRef")):
         _admit_grant(cluster, resource, object_, user)
 

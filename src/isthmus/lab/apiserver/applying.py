@@ -43,7 +43,7 @@ def apply(cluster: Cluster, target: Target, body: Any, *, force: bool) -> tuple[
     resource = target.resource
     if inherited:
         _keep_last_applied(applied.object, config)
-    typed = writing.check_type(applied.object, resource.kind, resource.group_version)
+    typed, _ = writing.read_object(applied.object, resource)
     return writing.replace(cluster, target, old, typed, managed=applied.shares), False
 
 
@@ -52,10 +52,13 @@ def _from_client_side(target: Target, live: Object) -> Paths:
     said = section(metadata(live), "annotations").get(_LAST_APPLIED)
     if target.manager != _KUBECTL or not said:
         return frozenset()
+    shape = structure_of(target.resource)
     try:
-        return paths_of(structure_of(target.resource), msgspec.json.decode(said, type=dict[str, Any]))
-    except msgspec.DecodeError:
+        config = msgspec.json.decode(said, type=dict[str, Any])
+        check_structure(shape, config)
+    except (msgspec.DecodeError, StructureError):
         return frozenset()
+    return paths_of(shape, config)
 
 
 def _keep_last_applied(object_: Object, config: Object) -> None:

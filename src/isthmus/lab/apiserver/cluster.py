@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
 from isthmus.lab.apiserver.authn import TokenAuthenticator
+from isthmus.lab.apiserver.definitions import serve_defined
 from isthmus.lab.apiserver.kinds import Kinds
 from isthmus.lab.apiserver.rbac import Authorizer
 from isthmus.lab.apiserver.store import Store
@@ -39,11 +40,12 @@ class Cluster:
 
 def assemble(settings: Settings) -> Cluster:
     """An empty cluster."""
-    store = Store()
+    store, kinds = Store(), Kinds()
+    store.listen(lambda change: serve_defined(kinds, change.resource, change.key, change.new))
     signer = TokenSigner.load(settings.pki.service_account_key)
     return Cluster(
         settings,
-        Kinds(),
+        kinds,
         store,
         Watches(store),
         Authorizer(store),

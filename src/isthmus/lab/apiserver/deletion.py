@@ -74,6 +74,8 @@ def delete(cluster: Cluster, target: Target, stored: Stored, options: DeleteOpti
     if resource is kinds.NAMESPACES:
         meta.pop("deletionGracePeriodSeconds", None)
         object_["status"] = {**section(object_, "status"), "phase": "Terminating"}
+    if resource is kinds.CUSTOM_RESOURCE_DEFINITIONS:
+        admission.admit_definition(cluster, object_)
     gone = is_finished(resource, object_)
     if options.dry_run or target.dry_run:
         return object_, gone

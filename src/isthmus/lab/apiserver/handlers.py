@@ -29,7 +29,7 @@ from isthmus.lab.apiserver.errors import RefusedError
 from isthmus.lab.apiserver.impersonation import impersonation, impersonation_rights
 from isthmus.lab.apiserver.kinds import Resource
 from isthmus.lab.apiserver.objects import Object
-from isthmus.lab.apiserver.patches import APPLY_PATCH, PATCH_TYPES
+from isthmus.lab.apiserver.patches import APPLY_PATCH, CUSTOM_PATCH_TYPES, PATCH_TYPES
 from isthmus.lab.apiserver.rbac import Attributes, refusal
 from isthmus.lab.apiserver.requests import (
     Target,
@@ -203,11 +203,11 @@ class Front:
         if target.subresource == "log":
             return await self._kubelets.serve_logs(request, stored.object)
         if target.subresource == "scale":
-            return formats.answer(scale_of(stored.object))
+            return formats.answer(scale_of(target.resource, stored.object))
         form = formats.accepted(request.headers.get("Accept", ""))
         warnings = target.resource.warnings
         if not form.form:
-            return formats.answer(stored.encoded, warnings=warnings)
+            return formats.answer(stored.encoded_as(target.resource), warnings=warnings)
         return formats.answer(self._shown(request, target.resource, form)(stored.object), warnings=warnings)
 
     async def _list(self, request: web.Request, target: Target) -> web.StreamResponse:
@@ -225,7 +225,8 @@ class Front:
 
     async def _watch(self, request: web.Request, target: Target) -> web.StreamResponse:
         form = formats.accepted(request.headers.get("Accept", ""))
-        show = self._shown(request, target.resource, form) if form.form else None
+        converted = target.resource.as_stored is not target.resource
+        show = self._shown(request, target.resource, form) if form.form or converted else None
         watch_form = WatchForm(show) if show else None
         return await serve_watch(self._cluster, request, target.resource, target.namespace, watch_form)
 
@@ -241,7 +242,8 @@ class Front:
     async def _update(self, request: web.Request, target: Target) -> web.StreamResponse:
         body = await formats.read_body(request)
         if target.subresource == "scale":
-            return formats.answer(scale_of(subresources.update_scale(self._cluster, target, body)))
+            scaled = subresources.update_scale(self._cluster, target, body)
+            return formats.answer(scale_of(target.resource, scaled))
         if target.subresource == "finalize":
             return self._written(request, target, subresources.finalize(self._cluster, target, body))
         body, warnings = self._validated(request, target, body)
@@ -249,7 +251,8 @@ class Front:
         return self._written(request, target, updated, 201 if created else 200, warnings)
 
     async def _patch(self, request: web.Request, target: Target) -> web.StreamResponse:
-        media_type, body = await formats.read_patch(request, PATCH_TYPES)
+        known = PATCH_TYPES if target.resource.definition is None else CUSTOM_PATCH_TYPES
+        media_type, body = await formats.read_patch(request, known)
         force = "force" in request.query
         if media_type == APPLY_PATCH and target.subresource != "scale":
             named = replace(target, manager=request.query.get("fieldManager", ""))
@@ -259,9 +262,10 @@ class Front:
             causes = [errors.forbidden_value("force", "may not be specified for non-apply patch")]
             raise errors.invalid("meta.k8s.io", "PatchOptions", "", causes)
         if target.subresource == "scale":
-            scale = scale_of(writing.current(self._cluster, target).object)
+            scale = scale_of(target.resource, writing.current(self._cluster, target).object)
             patched = subresources.patched_scale(media_type, scale, body)
-            return formats.answer(scale_of(subresources.update_scale(self._cluster, target, patched)))
+            scaled = subresources.update_scale(self._cluster, target, patched)
+            return formats.answer(scale_of(target.resource, scaled))
         return self._written(request, target, writing.patch(self._cluster, target, media_type, body))
 
     async def _delete(self, request: web.Request, target: Target) -> web.StreamResponse:
@@ -284,7 +288,7 @@ class Front:
     def _validated(self, request: web.Request, target: Target, body: Any) -> tuple[Any, Sequence[str]]:
         """The body with the fields that its kind has, and what to warn the client of."""
         resource = target.resource
-        typed, unknown = writing.read_typed(body, resource.kind, resource.group_version)
+        typed, unknown = writing.read_object(body, resource)
         if unknown and target.strict:
             raise schema.strictly(resource.kind, resource.version, unknown)
         wanted = field_validation(request.query) == "Warn"
@@ -313,6 +317,12 @@ class Front:
     def _shown(
         self, request: web.Request, resource: Resource, form: formats.Accepted
     ) -> Callable[[Object], Object]:
+        if not form.form:
+            return lambda object_: {
+                **object_,
+                "kind": resource.kind,
+                "apiVersion": resource.group_version,
+            }
         if form.form != "Table":
             return formats.partial
         include = request.query.get("includeObject", "")

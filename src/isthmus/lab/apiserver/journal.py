@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
+from isthmus.lab.apiserver.definitions import serve_defined
 from isthmus.lab.apiserver.kinds import Kinds
 from isthmus.lab.apiserver.objects import encode
 from isthmus.lab.apiserver.store import Change, Key, Store
@@ -51,7 +52,9 @@ def _restore(store: Store, kinds: Kinds, file: Path) -> None:
         if resource is None:
             store.advance(line.revision)
         else:
-            store.restore(resource, Key(line.namespace, line.name), line.object, line.revision)
+            key = Key(line.namespace, line.name)
+            store.restore(resource, key, line.object, line.revision)
+            serve_defined(kinds, resource, key, store.get(resource, key))
     store.advance(store.revision + _SKIPPED)
 
 
@@ -69,7 +72,7 @@ def _rewritten(store: Store, kinds: Kinds, file: Path) -> Generator[BinaryIO]:
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb", buffering=0) as output:
         lines = [_Line(store.revision)]
-        for resource in kinds:
+        for resource in kinds.stored():
             for key, stored in store.entries(resource):
                 place = (resource.group, resource.plural, key.namespace, key.name)
                 lines.append(_Line(stored.revision, *place, stored.object))

@@ -3,8 +3,11 @@
 Adding a kind is one row here; its own rules, if it has any, go into `strategies`, its columns into `tables`.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
+
+from isthmus.lab.apiserver.definition import Definition
 
 STORED_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 _STATUS_VERBS = ("get", "patch", "update")
@@ -49,6 +52,8 @@ class Resource:
     """Whether PUT may leave the version out (Kubernetes: AllowUnconditionalUpdate)."""
     shown_when_deleted: bool = False
     """Whether a delete answers with the object, not with a Status (Kubernetes: ReturnDeletedObject)."""
+    definition: Definition | None = field(default=None, compare=False)
+    """What a custom kind's definition says further; None for the kinds of this table."""
 
     @property
     def group_version(self) -> str:
@@ -58,7 +63,19 @@ class Resource:
     @property
     def singular(self) -> str:
         """The singular name, as discovery gives it."""
-        return self.kind.lower()
+        return self.definition.singular if self.definition else self.kind.lower()
+
+    @property
+    def list_kind(self) -> str:
+        """The `kind` of its lists."""
+        return self.definition.list_kind if self.definition else f"{self.kind}List"
+
+    @property
+    def as_stored(self) -> "Resource":
+        """The kind at the version in which its objects are stored."""
+        if self.definition is None or self.definition.storage_version == self.version:
+            return self
+        return replace(self, version=self.definition.storage_version)
 
     @property
     def virtual(self) -> bool:
@@ -209,6 +226,18 @@ POD_DISRUPTION_BUDGETS = Resource(
     counts_generations=True,
     unconditional=False,
 )
+CUSTOM_RESOURCE_DEFINITIONS = Resource(
+    "apiextensions.k8s.io",
+    "v1",
+    "customresourcedefinitions",
+    "CustomResourceDefinition",
+    namespaced=False,
+    short_names=("crd", "crds"),
+    categories=("api-extensions",),
+    subresources=(STATUS,),
+    counts_generations=True,
+    unconditional=False,
+)
 TOKEN_REVIEWS = Resource(
     *_AUTHENTICATION, "tokenreviews", "TokenReview", namespaced=False, verbs=_ONLY_CREATED
 )
@@ -261,6 +290,7 @@ BUILT_IN = (
     ROLES,
     LEASES,
     ENDPOINT_SLICES,
+    CUSTOM_RESOURCE_DEFINITIONS,
 )
 
 
@@ -269,17 +299,30 @@ class Kinds:
 
     def __init__(self, resources: Iterable[Resource] = BUILT_IN) -> None:
         self._by_path = {(one.group, one.version, one.plural): one for one in resources}
+        self._custom: dict[tuple[str, str], Sequence[Resource]] = {}
+
+    def define(self, group: str, plural: str, versions: Sequence[Resource]) -> None:
+        """Serve a custom kind at these versions from now on, the preferred one first; or no longer."""
+        if versions:
+            self._custom[group, plural] = versions
+        else:
+            self._custom.pop((group, plural), None)
 
     def find(self, group: str, version: str, plural: str) -> Resource | None:
         """The kind at `/apis/GROUP/VERSION/PLURAL`, if it is served."""
-        return self._by_path.get((group, version, plural))
+        custom = (one for one in self._custom.get((group, plural), ()) if one.version == version)
+        return self._by_path.get((group, version, plural)) or next(custom, None)
 
     def named(self, group: str, plural: str) -> Resource | None:
         """The kind of that group, whatever its version."""
         return next((one for one in self if (one.group, one.plural) == (group, plural)), None)
 
     def __iter__(self) -> Iterator[Resource]:
-        return iter(self._by_path.values())
+        return chain(self._by_path.values(), *self._custom.values())
+
+    def stored(self) -> Iterator[Resource]:
+        """Every kind once, whatever its versions."""
+        return iter({(one.group, one.plural): one for one in self}.values())
 
     def versions(self) -> dict[str, list[str]]:
         """The versions of each group, the preferred one first."""

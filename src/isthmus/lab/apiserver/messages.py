@@ -60,6 +60,26 @@ ContainerStatus name:1:s* state:2:ContainerState lastState:3:ContainerState read
   resources:11:ResourceRequirements* volumeMounts:12:VolumeMountStatus[] user:13:ContainerUser*
   allocatedResourcesStatus:14:ResourceStatus[] stopSignal:15:s*
 ContainerUser linux:1:LinuxContainerUser*
+CustomResourceColumnDefinition name:1:s* type:2:s* format:3:s description:4:s priority:5:i jsonPath:6:s*
+CustomResourceConversion strategy:1:s* webhook:2:f*
+CustomResourceDefinition metadata:1:ObjectMeta spec:2:CustomResourceDefinitionSpec
+  status:3:CustomResourceDefinitionStatus
+CustomResourceDefinitionCondition type:1:s* status:2:s* lastTransitionTime:3:t reason:4:s message:5:s
+  observedGeneration:6:i
+CustomResourceDefinitionNames plural:1:s* singular:2:s shortNames:3:s[] kind:4:s* listKind:5:s
+  categories:6:s[]
+CustomResourceDefinitionSpec group:1:s* names:3:CustomResourceDefinitionNames* scope:4:s*
+  versions:7:CustomResourceDefinitionVersion[]* conversion:9:CustomResourceConversion*
+  preserveUnknownFields:10:b
+CustomResourceDefinitionStatus conditions:1:CustomResourceDefinitionCondition[]
+  acceptedNames:2:CustomResourceDefinitionNames* storedVersions:3:s[] observedGeneration:4:i
+CustomResourceDefinitionVersion name:1:s* served:2:b* storage:3:b* deprecated:7:b deprecationWarning:8:s*
+  schema:4:CustomResourceValidation* subresources:5:CustomResourceSubresources*
+  additionalPrinterColumns:6:CustomResourceColumnDefinition[] selectableFields:9:SelectableField[]
+CustomResourceSubresourceScale specReplicasPath:1:s* statusReplicasPath:2:s* labelSelectorPath:3:s*
+CustomResourceSubresourceStatus
+CustomResourceSubresources status:1:CustomResourceSubresourceStatus* scale:2:CustomResourceSubresourceScale*
+CustomResourceValidation openAPIV3Schema:1:JSONSchemaProps*
 DaemonEndpoint Port:1:i*
 DeleteOptions gracePeriodSeconds:1:i* preconditions:2:Preconditions* orphanDependents:3:b*
   propagationPolicy:4:s* dryRun:5:s[] ignoreStoreReadErrorWithClusterBreakingPotential:6:b*
@@ -131,6 +151,16 @@ ISCSIVolumeSource targetPortal:1:s* iqn:2:s* lun:3:i* iscsiInterface:4:s fsType:
   initiatorName:12:s*
 ImageVolumeSource reference:1:s pullPolicy:2:s
 ImageVolumeStatus imageRef:1:s
+JSONSchemaProps id:1:s $schema:2:s $ref:3:s* description:4:s type:5:s format:6:s title:7:s default:8:f*
+  maximum:9:f* exclusiveMaximum:10:b minimum:11:f* exclusiveMinimum:12:b maxLength:13:i* minLength:14:i*
+  pattern:15:s maxItems:16:i* minItems:17:i* uniqueItems:18:b multipleOf:19:f* enum:20:f[]
+  maxProperties:21:i* minProperties:22:i* required:23:s[] items:24:JSONSchemaProps*
+  allOf:25:JSONSchemaProps[] oneOf:26:JSONSchemaProps[] anyOf:27:JSONSchemaProps[] not:28:JSONSchemaProps*
+  properties:29:JSONSchemaProps{} additionalProperties:30:f* patternProperties:31:JSONSchemaProps{}
+  dependencies:32:f{} additionalItems:33:f* definitions:34:f{} externalDocs:35:f* example:36:f*
+  nullable:37:b x-kubernetes-preserve-unknown-fields:38:b* x-kubernetes-embedded-resource:39:b
+  x-kubernetes-int-or-string:40:b x-kubernetes-list-map-keys:41:s[] x-kubernetes-list-type:42:s*
+  x-kubernetes-map-type:43:s* x-kubernetes-validations:44:f[]
 KeyToPath key:1:s* path:2:s* mode:3:i* user:4:i*
 LabelSelector matchLabels:1:s{} matchExpressions:2:LabelSelectorRequirement[]
 LabelSelectorAttributes rawSelector:1:s requirements:2:LabelSelectorRequirement[]
@@ -193,6 +223,7 @@ ObjectMeta name:1:s generateName:2:s namespace:3:s selfLink:4:s uid:5:s resource
   managedFields:17:ManagedFieldsEntry[]
 ObjectReference kind:1:s namespace:2:s name:3:s uid:4:s apiVersion:5:s resourceVersion:6:s fieldPath:7:s
 OwnerReference apiVersion:5:s* kind:1:s* name:3:s* uid:4:s* controller:6:b* blockOwnerDeletion:7:b*
+PartialObjectMetadata metadata:1:ObjectMeta
 PersistentVolumeClaimSpec accessModes:1:s[] selector:4:LabelSelector* resources:2:VolumeResourceRequirements
   volumeName:3:s storageClassName:5:s* volumeMode:6:s* dataSource:7:TypedLocalObjectReference*
   dataSourceRef:8:TypedObjectReference* volumeAttributesClassName:9:s*
@@ -298,6 +329,7 @@ SecurityContext capabilities:1:Capabilities* privileged:2:b* seLinuxOptions:3:SE
   windowsOptions:10:WindowsSecurityContextOptions* runAsUser:4:i* runAsGroup:8:i* runAsNonRoot:5:b*
   readOnlyRootFilesystem:6:b* allowPrivilegeEscalation:7:b* procMount:9:s* seccompProfile:11:SeccompProfile*
   appArmorProfile:12:AppArmorProfile*
+SelectableField jsonPath:1:s*
 SelfSubjectAccessReview metadata:1:ObjectMeta spec:2:SelfSubjectAccessReviewSpec*
   status:3:SubjectAccessReviewStatus
 SelfSubjectAccessReviewSpec resourceAttributes:1:ResourceAttributes*

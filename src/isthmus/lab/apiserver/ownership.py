@@ -5,10 +5,13 @@ from isthmus.lab.apiserver.managers import Shares, Write, after_update, read_sha
 from isthmus.lab.apiserver.objects import Object, metadata, now
 from isthmus.lab.apiserver.requests import Target
 from isthmus.lab.apiserver.shapes import Shape, shape_of
+from isthmus.lab.apiserver.structural import shape_of_schema
 
 
 def structure_of(resource: Resource) -> Shape:
     """The shape of a kind's objects."""
+    if resource.definition is not None:
+        return shape_of_schema(resource.definition.schema)
     return shape_of(resource.kind)
 
 

@@ -72,11 +72,9 @@ def list_page(cluster: Cluster, resource: Resource, namespace: str, query: Mappi
 def encode_page(page: Page) -> bytes:
     """The list object: its items are the stored bytes, without their kind and apiVersion."""
     resource = page.resource
-    head = encode(
-        {"kind": f"{resource.kind}List", "apiVersion": resource.group_version, "metadata": page.meta}
-    )
+    head = encode({"kind": resource.list_kind, "apiVersion": resource.group_version, "metadata": page.meta})
     skipped = len(prefix_of(resource)) + 1
-    items = b",".join(b"{" + stored.encoded[skipped:] for stored in page.found)
+    items = b",".join(b"{" + stored.encoded_as(resource)[skipped:] for stored in page.found)
     return b'%s,"items":[%s]}' % (head[:-1], items)
 
 

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from isthmus.lab.apiserver import kinds, plain, pods, services, workloads
+from isthmus.lab.apiserver import definitions, kinds, plain, pods, services, workloads
 from isthmus.lab.apiserver.errors import Cause, bad_request, invalid, invalid_value
 from isthmus.lab.apiserver.names import validate_metadata
 from isthmus.lab.apiserver.objects import Object, metadata, name_of
+from isthmus.lab.apiserver.structural import set_defaults, validate_object
 
 
 def _nothing(_: Object) -> None:
@@ -55,6 +56,11 @@ RULES: Mapping[kinds.Resource, Rules] = {
     kinds.ENDPOINT_SLICES: Rules(
         plain.default_endpoint_slice, plain.validate_endpoint_slice, plain.validate_endpoint_slice_update
     ),
+    kinds.CUSTOM_RESOURCE_DEFINITIONS: Rules(
+        definitions.default_definition,
+        definitions.validate_definition,
+        definitions.validate_definition_update,
+    ),
     kinds.LEASES: Rules(validate=plain.validate_lease),
     kinds.ROLES: _ROLE,
     kinds.CLUSTER_ROLES: _ROLE,
@@ -68,6 +74,8 @@ _KEPT = ("uid", "creationTimestamp")
 
 def default(resource: kinds.Resource, object_: Object) -> None:
     """Fill in what the kind's defaults say; 400 where the object's shape cannot be read at all."""
+    if resource.definition is not None:
+        set_defaults(resource.definition.schema, object_)
     try:
         RULES.get(resource, _OTHERWISE).default(object_)
     except (AttributeError, TypeError, KeyError, ValueError):
@@ -79,6 +87,8 @@ def check(resource: kinds.Resource, object_: Object, old: Object | None = None) 
     rules = RULES.get(resource, _OTHERWISE)
     try:
         causes = [*validate_metadata(resource, object_), *rules.validate(object_)]
+        if resource.definition is not None:
+            causes += validate_object(resource.definition.schema, object_)
         if old is not None:
             causes += [*_validate_kept(object_, old), *rules.validate_update(object_, old)]
     except (AttributeError, TypeError, KeyError, ValueError):

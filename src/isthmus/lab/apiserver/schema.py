@@ -59,17 +59,19 @@ def fields_of(message: str) -> Mapping[str, Field]:
     return found
 
 
-def normalised(kind: str, object_: Object) -> tuple[Object, list[str]]:
+def normalised(kind: str, object_: Object, message: str = "") -> tuple[Object, list[str]]:
     """The object as a typed server would write it, and the paths of the fields that it does not know.
 
-    400 where a value has the wrong type. A kind without a schema stays as it is.
+    400 where a value has the wrong type. A kind without a schema stays as it is; `message` is the schema of
+    one that has not its own.
     """
-    if kind not in schema():
+    name = message or kind
+    if name not in schema():
         return object_, []
     reader = _Reader(kind, [])
     version = str(object_.get("apiVersion", "")).rpartition("/")[2]
     try:
-        result = reader.message(kind, object_, "")
+        result = reader.message(name, object_, "")
     except _MismatchError as mismatch:
         text = f'{kind} in version "{version}" cannot be handled as a {kind}: {mismatch}'
         raise bad_request(text) from None

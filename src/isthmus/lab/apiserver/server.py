@@ -19,6 +19,7 @@ from isthmus.kube.access import Access
 from isthmus.lab import pki
 from isthmus.lab.apiserver.bootstrap import bootstrap
 from isthmus.lab.apiserver.cluster import Cluster, Settings, assemble
+from isthmus.lab.apiserver.custom import running_custom_kinds
 from isthmus.lab.apiserver.formats import LARGEST_BODY
 from isthmus.lab.apiserver.handlers import Front
 from isthmus.lab.apiserver.journal import running_journal
@@ -75,7 +76,7 @@ async def running_api_server(
             data = folder / "data" / "journal" if directory is not None else None
             with running_journal(cluster.store, cluster.kinds, data):
                 bootstrap(cluster)
-                async with _serving(cluster, listener):
+                async with running_custom_kinds(cluster), _serving(cluster, listener):
                     yield RunningServer(f"https://{address}:{bound}", files, cluster)
 
 

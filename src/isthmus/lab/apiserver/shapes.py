@@ -100,6 +100,7 @@ _KEYS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "NodeStatus": {"conditions": ("type",), "addresses": ("type",)},
 }
 _CONDITIONED = (
+    "CustomResourceDefinitionStatus",
     "DeploymentStatus",
     "NamespaceStatus",
     "PodDisruptionBudgetStatus",

@@ -27,11 +27,15 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """One version of an object. `encoded` is its JSON and begins with `prefix_of(resource)`."""
+    """One version of an object. `encoded` is its JSON and begins with `prefix_of(resource.as_stored)`."""
 
     object: Object
     encoded: bytes
     revision: int
+
+    def encoded_as(self, resource: Resource) -> bytes:
+        """The JSON at one of the kind's versions."""
+        return self.encoded if resource.as_stored is resource else encode_object(resource, self.object)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +144,7 @@ class Store:
 
         The object's `metadata.resourceVersion` is set; the caller gives it away and must not change it again.
         """
-        collection = self._collection(resource)
+        collection, resource = self._collection(resource), resource.as_stored
         old = collection.entries.get(key)
         self.revision += 1
         stored = None if object_ is None else self._stamped(resource, object_, self.revision)
@@ -153,7 +157,7 @@ class Store:
 
     def restore(self, resource: Resource, key: Key, object_: Object | None, revision: int) -> None:
         """Take up what an earlier process had; nobody is told, and no history is kept of it."""
-        stored = None if object_ is None else self._stamped(resource, object_, revision)
+        stored = None if object_ is None else self._stamped(resource.as_stored, object_, revision)
         self._collection(resource).put(key, stored)
         self.advance(revision)
 

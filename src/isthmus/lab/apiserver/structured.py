@@ -4,6 +4,7 @@ Lists that are owned as a whole replace each other; keyed ones merge item by ite
 Kubernetes "Server-Side Apply" (merge strategy) and the documentation of sigs.k8s.io/structured-merge-diff.
 """
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
@@ -169,22 +170,19 @@ def merged(shape: Shape, live: Any, config: Any) -> Any:
 
 
 def _merged_items(live: _Parts, config: _Parts) -> list[Any]:
-    """The config's order; what only the live list has stays before the item that it stood before."""
+    """The config's order; what only the live list has stays before what it stood before."""
     result: list[Any] = []
-    places, others = {step: place for place, step in enumerate(live)}, [*live.items()]
-    passed = 0
+    shared = deque(step for step in config if step in live)
+    left = deque(live.items())
     for step, (shape, item) in config.items():
-        if step not in live:
-            result.append(item)
-            continue
-        while passed < places[step]:
-            kept, (_, other) = others[passed]
+        while left and not (shared and left[0][0] == shared[0]):
+            kept, (_, other) = left.popleft()
             if kept not in config:
                 result.append(other)
-            passed += 1
-        result.append(merged(shape, live[step][1], item))
-    result += [other for kept, (_, other) in others[passed:] if kept not in config]
-    return result
+        if step in live:
+            shared.popleft()
+        result.append(merged(shape, live[step][1], item) if step in live else item)
+    return result + [other for kept, (_, other) in left if kept not in config]
 
 
 def without(shape: Shape, value: Any, paths: Paths | set[Path]) -> Any:

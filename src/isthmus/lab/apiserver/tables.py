@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from isthmus.lab.apiserver import cells, kinds
+from isthmus.lab.apiserver import cells, jsonpath, kinds
 from isthmus.lab.apiserver.formats import partial
 from isthmus.lab.apiserver.kinds import Resource
-from isthmus.lab.apiserver.objects import Object, metadata, name_of, section
+from isthmus.lab.apiserver.objects import Object, encode, metadata, name_of, section
 from isthmus.lab.apiserver.workloads import selector_text
 
 
@@ -159,12 +159,13 @@ _COLUMNS: Mapping[Resource, tuple[Column, ...]] = {
     kinds.ROLE_BINDINGS: _BINDING_COLUMNS,
     kinds.CLUSTER_ROLE_BINDINGS: _BINDING_COLUMNS,
 }
+_DEFINED = (_NAME, _AGE)
 _OTHERWISE = (_NAME, Column("Created At", _at("metadata", "creationTimestamp")))
 
 
 def table(resource: Resource, objects: list[Object], meta: Object, include: str = "") -> Object:
     """Objects as a Table (meta.k8s.io/v1); `include` is what rows carry: Metadata, Object or None."""
-    columns = _COLUMNS.get(resource, _OTHERWISE)
+    columns = _columns(resource)
     definitions: list[Object] = [
         {
             "name": column.title,
@@ -186,6 +187,24 @@ def table(resource: Resource, objects: list[Object], meta: Object, include: str 
         "columnDefinitions": definitions,
         "rows": rows,
     }
+
+
+def _columns(resource: Resource) -> tuple[Column, ...]:
+    if resource.definition is None:
+        return _COLUMNS.get(resource, _OTHERWISE)
+    return (_NAME, *map(_printed, resource.definition.columns)) if resource.definition.columns else _DEFINED
+
+
+def _printed(column: Object) -> Column:
+    """A column as a definition gives it."""
+
+    def cell(object_: Object) -> Any:
+        value: object = jsonpath.first(column["jsonPath"], object_)
+        if column["type"] == "date":
+            return cells.age(value if isinstance(value, str) else None)
+        return value if isinstance(value, str | int | float | None) else encode(value).decode()
+
+    return Column(column["name"], cell, bool(column.get("priority")), column["type"])
 
 
 def _carried(resource: Resource, object_: Object, include: str) -> Object | None:

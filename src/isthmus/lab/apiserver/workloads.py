@@ -1,7 +1,9 @@
 """Deployments and ReplicaSets: defaults, rules, and the Scale that both answer. Pure."""
 
 from collections.abc import Iterator, Mapping
+from typing import cast
 
+from isthmus.lab.apiserver import jsonpath
 from isthmus.lab.apiserver.errors import Cause, invalid_value, required, unsupported
 from isthmus.lab.apiserver.kinds import Resource
 from isthmus.lab.apiserver.names import validate_labels
@@ -9,6 +11,11 @@ from isthmus.lab.apiserver.objects import Object, encode, items, metadata, secti
 from isthmus.lab.apiserver.pods import default_pod_spec, validate_pod_spec
 from isthmus.lab.apiserver.selectors import selects
 
+_SCALE_PATHS = {
+    "specReplicasPath": ".spec.replicas",
+    "statusReplicasPath": ".status.replicas",
+    "labelSelectorPath": ".spec.selector",
+}
 _DEPLOYMENT = {"replicas": 1, "revisionHistoryLimit": 10, "progressDeadlineSeconds": 600}
 
 
@@ -86,21 +93,29 @@ def validate_workload_update(workload: Object, old: Object) -> Iterator[Cause]:
         yield Cause("spec.selector", "FieldValueInvalid", f"Invalid value: {shown}: field is immutable")
 
 
-def scale_of(workload: Object) -> Object:
-    """The Scale of a Deployment or ReplicaSet (autoscaling/v1)."""
+def scale_of(resource: Resource, workload: Object) -> Object:
+    """The Scale of a workload (autoscaling/v1)."""
     meta = workload["metadata"]
     kept = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
-    selector = section(workload["spec"], "selector")
+    paths = _scale_paths(resource)
+    selector = jsonpath.first(paths["labelSelectorPath"], workload) if "labelSelectorPath" in paths else None
+    if isinstance(selector, dict):
+        selector = selector_text(cast("Object", selector))
     return {
         "kind": "Scale",
         "apiVersion": "autoscaling/v1",
-        "metadata": {key: meta[key] for key in kept},
-        "spec": {"replicas": workload["spec"].get("replicas", 0)},
+        "metadata": {key: meta[key] for key in kept if key in meta},
+        "spec": {"replicas": jsonpath.first(paths["specReplicasPath"], workload) or 0},
         "status": {
-            "replicas": section(workload, "status").get("replicas", 0),
-            "selector": selector_text(selector),
+            "replicas": jsonpath.first(paths["statusReplicasPath"], workload) or 0,
+            **({"selector": selector} if selector else {}),
         },
     }
+
+
+def _scale_paths(resource: Resource) -> Mapping[str, str]:
+    definition = resource.definition
+    return definition.scale if definition is not None and definition.scale else _SCALE_PATHS
 
 
 def scaled(resource: Resource, workload: Object, scale: Mapping[str, object]) -> Object:
@@ -110,13 +125,19 @@ def scaled(resource: Resource, workload: Object, scale: Mapping[str, object]) ->
     version = metadata(scale).get("resourceVersion")
     if version:
         meta["resourceVersion"] = version
-    return {
+    result = {
         "kind": resource.kind,
         "apiVersion": resource.group_version,
         **workload,
         "metadata": meta,
-        "spec": {**workload["spec"], "replicas": replicas},
     }
+    at: Object = result
+    *parents, last = _scale_paths(resource)["specReplicasPath"].lstrip(".").split(".")
+    for parent in parents:
+        at[parent] = {**section(at, parent)}
+        at = at[parent]
+    at[last] = replicas
+    return result
 
 
 def selector_text(selector: Object) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from isthmus.lab.apiserver import admission, deletion, kinds, ownership, rules
 from isthmus.lab.apiserver.cluster import Cluster
+from isthmus.lab.apiserver.definition import Definition
 from isthmus.lab.apiserver.errors import (
     MODIFIED,
     Cause,
@@ -21,12 +22,14 @@ from isthmus.lab.apiserver.errors import (
     not_found,
     required,
 )
+from isthmus.lab.apiserver.kinds import Resource
 from isthmus.lab.apiserver.managers import Shares
 from isthmus.lab.apiserver.objects import Object, copy, encode, name_of, new_uid, now
 from isthmus.lab.apiserver.patches import apply_patch
 from isthmus.lab.apiserver.requests import Target
 from isthmus.lab.apiserver.schema import normalised
 from isthmus.lab.apiserver.store import Key, Stored
+from isthmus.lab.apiserver.structural import pruned
 
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 _LONGEST_BASE = 58
@@ -38,16 +41,23 @@ _STATUS_DROPPED = (
     kinds.PODS,
     kinds.NAMESPACES,
     kinds.POD_DISRUPTION_BUDGETS,
+    kinds.CUSTOM_RESOURCE_DEFINITIONS,
 )
 
 
 def check_type(body: Any, kind: str, group_version: str) -> Object:
     """The body as an object of that kind, with the fields that it has; 400 where it is something else."""
-    return read_typed(body, kind, group_version)[0]
+    return _read_typed(body, kind, group_version, None)[0]
 
 
-def read_typed(body: Any, kind: str, group_version: str) -> tuple[Object, list[str]]:
-    """As `check_type`, with the paths of the fields that were dropped."""
+def read_object(body: Any, resource: Resource) -> tuple[Object, list[str]]:
+    """As `check_type` for an object of a kind, with the paths of the fields that were dropped."""
+    return _read_typed(body, resource.kind, resource.group_version, resource.definition)
+
+
+def _read_typed(
+    body: Any, kind: str, group_version: str, definition: Definition | None
+) -> tuple[Object, list[str]]:
     if not isinstance(body, dict):
         raise bad_request(f"the object provided is unrecognized (must be of type {kind}): no JSON object")
     object_: Object = {**body}
@@ -60,7 +70,14 @@ def read_typed(body: Any, kind: str, group_version: str) -> tuple[Object, list[s
             f"the API version in the data ({given_version}) does not match "
             f"the expected API version ({group_version})"
         )
-    typed, unknown = normalised(kind, {**object_, "kind": kind, "apiVersion": group_version})
+    object_ = {**object_, "kind": kind, "apiVersion": group_version}
+    if definition is None:
+        typed, unknown = normalised(kind, object_)
+    else:
+        typed, unknown = pruned(definition.schema, object_)
+        meta, unknown_meta = normalised(kind, {"metadata": object_.get("metadata")}, "PartialObjectMetadata")
+        typed.update(meta)
+        unknown += unknown_meta
     typed.setdefault("metadata", {})
     return typed, unknown
 
@@ -92,7 +109,10 @@ def create(cluster: Cluster, target: Target, body: Any, *, managed: Shares | Non
 def completed(cluster: Cluster, target: Target, body: Any, *, managed: Shares | None = None) -> Object:
     """A new object with all that the server adds to it, not yet checked against the rules of its kind."""
     resource = target.resource
-    object_ = check_type(body, resource.kind, resource.group_version)
+    if resource.definition is not None and resource.definition.terminating:
+        text = "create not allowed while custom resource definition is terminating"
+        raise RefusedError(405, "MethodNotAllowed", text)
+    object_, _ = read_object(body, resource)
     meta = object_["metadata"]
     if meta.get("resourceVersion"):
         raise RefusedError(500, "", "resourceVersion should not be set on objects to be created")
@@ -105,7 +125,7 @@ def completed(cluster: Cluster, target: Target, body: Any, *, managed: Shares | 
     meta["creationTimestamp"] = now()
     if resource.counts_generations:
         meta["generation"] = 1
-    if resource in _STATUS_DROPPED:
+    if resource in _STATUS_DROPPED or (resource.definition and resource.subresource("status")):
         object_.pop("status", None)
     admission.admit_namespace(cluster, resource, object_)
     rules.default(resource, object_)
@@ -121,7 +141,7 @@ def completed(cluster: Cluster, target: Target, body: Any, *, managed: Shares | 
 def update(cluster: Cluster, target: Target, body: Any) -> tuple[Object, bool]:
     """Replace an object, or its status; True where it was created by that."""
     resource = target.resource
-    object_ = check_type(body, resource.kind, resource.group_version)
+    object_, _ = read_object(body, resource)
     meta = object_["metadata"]
     given = meta.setdefault("name", target.name)
     if given != target.name:
@@ -142,7 +162,7 @@ def patch(cluster: Cluster, target: Target, media_type: str, body: Any) -> Objec
     old = current(cluster, target)
     patched = apply_patch(target.resource, media_type, old.object, body)
     resource = target.resource
-    object_, unknown = read_typed(patched, resource.kind, resource.group_version)
+    object_, unknown = read_object(patched, resource)
     if unknown and target.strict:
         named = ", ".join(f'unknown field "{path}"' for path in unknown)
         text = f"Invalid value: {encode(body).decode()}: strict decoding error: {named}"
