@@ -34,6 +34,8 @@ class ContainerRun:
     def __init__(self, record: ContainerRecord, place: PodPlace, restart_policy: str) -> None:
         self.record = record
         self.started = asyncio.Event()
+        self.hooked = asyncio.Event()
+        """Its start hook has ended for the first time, well or badly, or the container has."""
         self.log: LogFile | None = None
         self.previous_log: LogFile | None = None
         self._place = place
@@ -51,6 +53,7 @@ class ContainerRun:
         failures = 0
         while True:
             ended = await self._run_once()
+            self.hooked.set()
             if self._stopping or not restarts(self._policy, ended.exit_code):
                 return
             if (ended.finished - ended.started).total_seconds() >= _RESET_AFTER:
@@ -132,6 +135,7 @@ class ContainerRun:
         container, record = self.record.container, self.record
         if container.lifecycle.post_start is not None:
             error = await act(container.lifecycle.post_start, self._target(process), None)
+            self.hooked.set()
             if error is not None:
                 await self._fail(process, "FailedPostStartHook", f"PostStartHook failed: {error}")
                 return

@@ -191,7 +191,9 @@ class PodRun:
             if not record.succeeded:
                 return
         for record in self._main:
-            self._start(record, place, self.pod.spec.restart_policy, scope)
+            run = self._start(record, place, self.pod.spec.restart_policy, scope)
+            if record.container.lifecycle.post_start is not None:
+                await run.hooked.wait()  # as a kubelet, which starts containers one by one
         await asyncio.wait({self._tasks[record.container.name] for record in self._main})
 
     async def _fill_volumes(self, place: PodPlace) -> None:
