@@ -210,7 +210,8 @@ def test_items_of_a_list_that_need_no_change_keep_their_spelling() -> None:
         "apiVersion: v1\nkind: List\nitems:\n"
         "- {apiVersion: v1, kind: ConfigMap, metadata: {name: 'a'}, data: {n: \"1e3\"}}\n"
         "- {apiVersion: v1, kind: Pod, metadata: {name: b}, spec: {containers: [{name: c, image: '0o1'}]}}\n"
-        "- {apiVersion: v1, kind: Pod, metadata: {name: d}, spec: {hostNetwork: true, containers: [{name: e}]}}\n"
+        "- {apiVersion: v1, kind: Pod, metadata: {name: d},\n"
+        "   spec: {hostNetwork: true, containers: [{name: e}]}}\n"
     )
     assert "- {apiVersion: v1, kind: ConfigMap, metadata: {name: 'a'}, data: {n: \"1e3\"}}\n" in text
     assert "{name: c, image: '0o1'}" in text

@@ -60,6 +60,10 @@ def test_an_image_with_a_slash_is_a_whole_name() -> None:
     assert read_values(values(tag="2", proxy={"image": "a.example/b:1"}), "values").image == "a.example/b:1"
 
 
+def test_a_cluster_may_be_called_by_a_number() -> None:
+    assert read_values(values(multiCluster={"clusterName": 5}), "values").cluster_id == "5"
+
+
 def test_the_mesh_config_lies_over_the_values() -> None:
     mesh = Source("defaultConfig: {concurrency: 3, holdApplicationUntilProxyStarts: false}", "mesh")
     held = Source(values(proxy={"holdApplicationUntilProxyStarts": True}), "values")

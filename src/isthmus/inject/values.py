@@ -31,7 +31,7 @@ class _Proxy(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 
 
 class _MultiCluster(msgspec.Struct, frozen=True, rename="camel"):
-    cluster_name: str = ""
+    cluster_name: str | int | float = ""
 
 
 class _Global(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
@@ -72,7 +72,7 @@ def read_values(text: str, source: str) -> InjectionSettings:
     defaults = InjectionSettings()
     return InjectionSettings(
         image=_image(given),
-        cluster_id=given.multi_cluster.cluster_name or defaults.cluster_id,
+        cluster_id=str(given.multi_cluster.cluster_name) or defaults.cluster_id,
         network=given.network,
         proxy_config=(
             {"holdApplicationUntilProxyStarts": True}

@@ -1,0 +1,119 @@
+"""Run in a box: one cluster with a control plane, and injected pods that complete, wait, and are probed."""
+
+import asyncio
+from typing import Any
+
+from isthmus.inject.injection import inject
+from isthmus.inject.settings import InjectionSettings, NativeSidecars
+from isthmus.inject.workload import workload_in
+from isthmus.kube.access import access_from_file
+from isthmus.kube.client import Client, running_client
+from isthmus.lab.apply import apply
+from isthmus.lab.manifests.control_plane import control_plane
+from isthmus.lab.network import unmake_all
+from isthmus.lab.plan import ClusterPlan
+from isthmus.lab.up import bring_up
+from tests.lab.node.node_scenario import NAMESPACE, POD, ready, until
+
+_NS = "demo"
+_CLASSIC = InjectionSettings(cluster_id="west", native_sidecars=NativeSidecars.NEVER)
+_NATIVE = InjectionSettings(cluster_id="west")
+_SIDECAR_IS_READY = "curl -fsS -m5 -o /dev/null http://127.0.0.1:15021/healthz/ready"
+_SERVER = """
+import http.server, sys, threading
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200 if self.path == "/ready" else 500); self.end_headers()
+server = http.server.ThreadingHTTPServer(("", 8080), Handler)
+threading.Timer(float(sys.argv[1]), server.shutdown).start()
+server.serve_forever()
+"""
+
+
+def pod(name: str, script: str, settings: InjectionSettings, **fields: Any) -> dict[str, Any]:
+    """An injected pod of one container that runs the script."""
+    container = {"name": "main", "image": "isthmus/client", "command": ["sh", "-ec", script]}
+    container["ports"] = [{"name": "http", "containerPort": 8080}]
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        if probe in fields:
+            container[probe] = fields.pop(probe)
+    metadata = {"name": name, "annotations": fields.pop("annotations", {})}
+    spec = {"containers": [container], "terminationGracePeriodSeconds": 3} | fields
+    workload = workload_in({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}, name)
+    assert workload is not None
+    return inject(workload, settings)
+
+
+def succeeded(found: dict[str, Any]) -> bool:
+    return found["status"].get("phase") == "Succeeded"
+
+
+def serve(seconds: float) -> str:
+    return f"exec python3 -c '{_SERVER}' {seconds}"
+
+
+async def check_native(client: Client) -> None:
+    """Its steps start when the sidecar is ready, its probes pass by way of the agent, and it completes."""
+    first = {"name": "first", "image": "isthmus/client", "command": ["sh", "-ec", _SIDECAR_IS_READY]}
+    probe = {"httpGet": {"path": "/ready", "port": "http"}, "periodSeconds": 1}
+    job = pod(
+        "native",
+        serve(4),
+        _NATIVE,
+        restartPolicy="Never",
+        initContainers=[first],
+        startupProbe={"tcpSocket": {"port": 8080}, "periodSeconds": 1},
+        readinessProbe=probe,
+    )
+    await client.create(POD, job, _NS)
+    await until(client, "native", ready)
+    await until(client, "native", succeeded)
+
+
+async def check_classic(client: Client) -> None:
+    """On a Kubernetes without native sidecars the application ends the sidecar itself."""
+    script = "until curl -fsS -m5 -X POST http://127.0.0.1:15020/quitquitquit; do sleep 0.2; done"
+    await client.create(POD, pod("classic", script, _CLASSIC, restartPolicy="Never"), _NS)
+    await until(client, "classic", succeeded)
+
+
+async def check_held(client: Client) -> None:
+    """The application starts when the sidecar is ready; a probe that fails behind the agent fails."""
+    held = {"proxy.istio.io/config": "holdApplicationUntilProxyStarts: true"}
+    probe = {"httpGet": {"path": "/ready", "port": 8080}, "periodSeconds": 1}
+    script = f"{_SIDECAR_IS_READY} && {serve(60)}"
+    await client.create(POD, pod("held", script, _CLASSIC, annotations=held, readinessProbe=probe), _NS)
+    found = await until(client, "held", ready)
+    assert [status["restartCount"] for status in found["status"]["containerStatuses"]] == [0, 0]
+    bad = {"httpGet": {"path": "/bad", "port": 8080}, "periodSeconds": 1, "failureThreshold": 1}
+    await client.create(POD, pod("sick", serve(60), _CLASSIC, livenessProbe=bad), _NS)
+    await until(
+        client,
+        "sick",
+        lambda p: any(
+            status["name"] == "main" and status["restartCount"] > 0
+            for status in p["status"].get("containerStatuses", [])
+        ),
+    )
+
+
+async def scenario(west: ClusterPlan) -> None:
+
+    async with running_client(access_from_file(west.kubeconfig)) as client:
+        await apply(client, control_plane("west"))
+        await client.create(NAMESPACE, {"metadata": {"name": _NS}})
+        await asyncio.sleep(0.5)  # the controllers make its service account
+        await check_native(client)
+        await check_classic(client)
+        await check_held(client)
+
+
+def main() -> None:
+    """Fails by an exception."""
+    (west,) = bring_up(["west"], print)
+    asyncio.run(scenario(west))
+    unmake_all()
+
+
+if __name__ == "__main__":
+    main()
