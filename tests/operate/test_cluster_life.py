@@ -145,3 +145,13 @@ async def test_an_expired_token_is_told_by_its_server(tmp_path: Path) -> None:
         await desk.mesh.east.api.delete(ACCOUNTS, ACCOUNT, "istio-system")
         with pytest.raises(UserError, match=r"by its stored credential: cannot .*not, or no longer, valid"):
             await desk.type("rotate", "east")
+
+
+async def test_a_dry_run_of_a_rotation_changes_nothing(tmp_path: Path) -> None:
+    async with at_desk(tmp_path) as desk:
+        await desk.add()
+        before = await stored(desk)
+        assert "isthmus.io/token-lifetime: '7200'" in await desk.type(
+            "rotate", "east", "--token-lifetime", "2h", "--dry-run"
+        )
+        assert await stored(desk) == before

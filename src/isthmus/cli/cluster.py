@@ -1,14 +1,13 @@
 """`isthmus cluster`: which clusters the mesh has, and how they come, stay and go."""
 
 import asyncio
-import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from isthmus.cli.output import Output, check_format, plain, print_documents, print_row, print_rows
+from isthmus.cli.output import Output, ask, check_format, plain, print_documents, print_row, print_rows
 from isthmus.cli.places import (
     Context,
     ControlContext,
@@ -138,6 +137,9 @@ def rotate(
     lifetime: Annotated[
         str | None, typer.Option("--token-lifetime", help="How long it lasts; else as before.")
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check, and print the Secret as YAML without its data.")
+    ] = False,
     output: Output = "table",
 ) -> None:
     """Give a cluster a new token; the old one stays good until its own end.
@@ -151,10 +153,14 @@ def rotate(
 
     async def run() -> None:
         async with control_site(control_kubeconfig or kubeconfig, control_context) as control:
+            if dry_run:
+                secret = await rotation.planned_secret(control, namespace, name, seconds)
+                print_documents([("in the control plane's cluster; `data` is left out", secret)])
+                return
             done = await rotation.rotate(
                 control, namespace, name, operator=operator, label=label, seconds=seconds
             )
-        _print_joined(done, output)
+            _print_joined(done, output)
 
     asyncio.run(run())
 
@@ -192,7 +198,7 @@ def remove(
             if dry_run:
                 return
             if not yes:
-                await asyncio.to_thread(_confirm, name)
+                await asyncio.to_thread(ask, f"Remove {name}?")
             typer.echo(await leaving.leave(control, namespace, present))
             if purge:
                 async with context_site(kubeconfig, context) as remote:
@@ -244,10 +250,3 @@ def _say_what_disappears(row: listing.Row, purge: bool) -> None:
         typer.echo("The reader's account and rights in it are deleted; every token of it ends at once.")
     elif row.account:
         typer.echo(f"Its account {row.account} and its rights stay; --purge deletes them.")
-
-
-def _confirm(name: str) -> None:
-    if not sys.stdin.isatty():
-        raise UserError("Nobody can be asked here; say --yes if it is meant.", exit_code=2)
-    if not typer.confirm(f"Remove {name}?"):
-        raise UserError("Nothing was changed.")

@@ -1,6 +1,7 @@
 """How commands print rows: a table for people, JSON and YAML for programs; all from the same rows."""
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, cast
 
@@ -56,6 +57,14 @@ def print_documents(bodies: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
     """Objects as one YAML stream, each under a comment that says where it goes."""
     for where, body in bodies:
         typer.echo(f"---\n# {where}\n{yaml.safe_dump(dict(body), sort_keys=False)}", nl=False)
+
+
+def ask(question: str) -> None:
+    """Go on only if a person says so. Raises UserError, also where nobody can be asked."""
+    if not sys.stdin.isatty():
+        raise UserError("Nobody can be asked here; say --yes if it is meant.", exit_code=2)
+    if not typer.confirm(question):
+        raise UserError("Nothing was changed.")
 
 
 def _text(value: object) -> str:

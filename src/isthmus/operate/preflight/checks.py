@@ -15,7 +15,7 @@ from isthmus.operate.registration import check_name
 
 _KUBERNETES_LEAST = (1, 7, 3)
 _KUBERNETES_GOOD = (1, 21, 0)
-_HELM_LEAST = (2, 7, 2)
+HELM_LEAST = (2, 7, 2)
 _SKEW_WARNING = 5.0
 _SKEW_ERROR = 60.0
 """Seconds. The Date header has whole ones, and the way there takes its time."""
@@ -203,7 +203,7 @@ def _probes(probes: Probes, control: str) -> Iterable[Finding]:
 
 def _helm(helm: Helm) -> Finding:
     version = read_version(helm.version)
-    if helm.version and version is not None and version >= _HELM_LEAST:
+    if helm.version and version is not None and version >= HELM_LEAST:
         return fine("helm", f"Helm {helm.version}")
     why, remedy = "the charts need Helm 2.7.2 or newer", "install a newer helm and have it on PATH"
     if helm.version:
