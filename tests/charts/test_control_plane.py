@@ -198,9 +198,10 @@ def test_pilot_may_read_the_mesh_and_its_own_namespaces_secrets_and_nothing_else
     (role,) = (item for item in objects if item["kind"] == "Role")
     resources = {resource for rule in cluster_role["rules"] for resource in rule["resources"]}
     assert resources == {"services", "endpoints", "endpointslices", "pods", "nodes", "namespaces"}
-    secrets, events = role["rules"]
-    assert (secrets["resources"], events["resources"]) == (["secrets"], ["events"])
+    secrets, events, states = role["rules"]
+    assert [rule["resources"] for rule in role["rules"]] == [["secrets"], ["events"], ["configmaps"]]
     assert events["verbs"] == ["create", "patch"]
+    assert states["verbs"] == ["get", "list", "create", "patch", "delete"]
     for rule in (*cluster_role["rules"], secrets):
         assert set(rule["verbs"]) == {"get", "list", "watch"}
     for binding in (item for item in objects if item["kind"].endswith("RoleBinding")):

@@ -2,10 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
+import msgspec
 import yaml
 
 from isthmus.clusters.api import Api
@@ -18,6 +19,7 @@ from isthmus.kube.objects import EndpointConditions, Metadata, ObjectReference
 from isthmus.kube.watch import Phase, Removed, Synced, Upserted, WatchState
 
 CONTROL = "istio-system"
+T = TypeVar("T")
 
 
 class FakeServer:
@@ -32,6 +34,7 @@ class FakeServer:
         self.serves_slices = True
         self.lists = 0
         self.version = "v1.31.0"
+        self.writes = 0
         self.written: dict[str, dict[str, Any]] = {}
         """What was created, by name, as it is after patches."""
         self._objects: dict[str, dict[Ref, Any]] = {}
@@ -73,10 +76,18 @@ class FakeServer:
         if plural in self.forbidden:
             raise ApiError(403, "Forbidden", f"cannot list {plural}")
 
-    async def write(self, token: str | None, kind: Kind[Any], name: str, body: dict[str, Any]) -> None:
-        """Create or patch one object."""
-        await self.answer(token, kind.plural)
-        self.written[name] = self.written.get(name, {}) | body
+    def write(self, kind: Kind[Any], name: str, body: Mapping[str, Any], *, new: bool) -> None:
+        """Create or patch one object; metadata and the rest are merged one level deep."""
+        old = self.written.get(name)
+        if new is (old is not None):
+            raise ApiError(409 if new else 404, "AlreadyExists" if new else "NotFound", name)
+        version = body["metadata"].get("resourceVersion") if "metadata" in body else None
+        if old is not None and version not in (None, old["metadata"]["resourceVersion"]):
+            raise ApiError(409, "Conflict", name)
+        self.writes += 1
+        merged: dict[str, Any] = {**(old or {}), **body, "plural": kind.plural}
+        merged["metadata"] = {**merged["metadata"], "name": name, "resourceVersion": str(self.writes)}
+        self.written[name] = merged
 
     async def follow(
         self,
@@ -132,11 +143,29 @@ class _FakeApi:
         await self._server.answer(self._token, "version")
         return self._server.version
 
+    async def get(self, kind: Kind[T], name: str, namespace: str) -> T:
+        await self._server.answer(self._token, kind.plural)
+        if name not in self._server.written:
+            raise ApiError(404, "NotFound", name)
+        return msgspec.convert(self._server.written[name], kind.type)
+
+    async def list(self, kind: Kind[T], namespace: str, *, label_selector: str) -> Sequence[T]:
+        await self._server.answer(self._token, kind.plural)
+        found = [body for body in self._server.written.values() if body["plural"] == kind.plural]
+        return [msgspec.convert(body, kind.type) for body in found]
+
+    async def delete(self, kind: Kind[Any], name: str, namespace: str) -> None:
+        await self._server.answer(self._token, kind.plural)
+        if self._server.written.pop(name, None) is None:
+            raise ApiError(404, "NotFound", name)
+
     async def create(self, kind: Kind[Any], body: Mapping[str, Any], namespace: str) -> None:
-        await self._server.write(self._token, kind, body["metadata"]["name"], dict(body))
+        await self._server.answer(self._token, kind.plural)
+        self._server.write(kind, body["metadata"]["name"], body, new=True)
 
     async def patch(self, kind: Kind[Any], name: str, patch: Mapping[str, Any], namespace: str) -> None:
-        await self._server.write(self._token, kind, name, dict(patch))
+        await self._server.answer(self._token, kind.plural)
+        self._server.write(kind, name, patch, new=False)
 
     async def watch(
         self,

@@ -1,6 +1,6 @@
 """The little of an API server that watching a cluster, and writing beside it, needs; tests stand in here."""
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, NoReturn, Protocol, TypeAlias, TypeVar
 
@@ -30,8 +30,20 @@ class Api(Protocol):
         """What it calls itself (`/version`, gitVersion)."""
         ...
 
+    async def get(self, kind: Kind[T], name: str, namespace: str) -> T:
+        """One object."""
+        ...
+
+    async def list(self, kind: Kind[T], namespace: str, *, label_selector: str) -> Sequence[T]:
+        """Those objects that can be read."""
+        ...
+
     async def create(self, kind: Kind[Any], body: Mapping[str, Any], namespace: str) -> None:
         """Create an object."""
+        ...
+
+    async def delete(self, kind: Kind[Any], name: str, namespace: str) -> None:
+        """Delete an object."""
         ...
 
     async def patch(self, kind: Kind[Any], name: str, patch: Mapping[str, Any], namespace: str) -> None:
@@ -75,6 +87,15 @@ class _ClientApi:
             return msgspec.json.decode(body, type=_Version).git_version[:100]
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise Unreachable(f"its answer to /version is none: {error}") from None
+
+    async def get(self, kind: Kind[T], name: str, namespace: str) -> T:
+        return await self._client.get(kind, name, namespace)
+
+    async def list(self, kind: Kind[T], namespace: str, *, label_selector: str) -> Sequence[T]:
+        return (await self._client.list(kind, namespace, label_selector=label_selector)).items
+
+    async def delete(self, kind: Kind[Any], name: str, namespace: str) -> None:
+        await self._client.delete(kind, name, namespace)
 
     async def create(self, kind: Kind[Any], body: Mapping[str, Any], namespace: str) -> None:
         await self._client.create(kind, body, namespace)

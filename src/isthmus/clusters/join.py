@@ -1,6 +1,7 @@
 """Derives what the mesh sees from what its clusters say. Pure; it keeps nothing and looks nothing up."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import Protocol as Interface
 
@@ -133,3 +134,33 @@ def union(parts: Iterable[Mapping[int, tuple[Endpoint, ...]]]) -> dict[int, tupl
         number: pieces[0] if len(pieces) == 1 else tuple(chain.from_iterable(pieces))
         for number, pieces in sorted(together.items())
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Double:
+    """An endpoint that two clusters on one network claim; that of `served` is in force."""
+
+    address: str
+    served: ClusterId
+    ignored: ClusterId
+
+
+def without_doubles(endpoints: Sequence[Endpoint]) -> tuple[tuple[Endpoint, ...], tuple[Double, ...]]:
+    """Endpoints of several clusters with each address and port once a network, and what was left out.
+
+    The lower priority wins, then the first cluster by name: every replica decides alike.
+    """
+    chosen: dict[tuple[Network, str, int], Endpoint] = {}
+    doubles: list[tuple[Endpoint, Endpoint]] = []
+    for endpoint in endpoints:
+        place = endpoint.network, endpoint.address, endpoint.port
+        known = chosen.setdefault(place, endpoint)
+        if known is not endpoint:
+            first = (known.priority, known.cluster) <= (endpoint.priority, endpoint.cluster)
+            chosen[place], loser = (known, endpoint) if first else (endpoint, known)
+            doubles.append((chosen[place], loser))
+    if not doubles:
+        return tuple(endpoints), ()
+    losers = {id(loser) for _, loser in doubles}
+    kept = tuple(endpoint for endpoint in endpoints if id(endpoint) not in losers)
+    return kept, tuple(Double(winner.address, winner.cluster, loser.cluster) for winner, loser in doubles)

@@ -18,6 +18,7 @@ from isthmus.clusters.cluster import Cluster
 from isthmus.clusters.complaints import complaints
 from isthmus.clusters.health import Health, State, observe
 from isthmus.clusters.intake import Intake
+from isthmus.clusters.last_known import LastKnown, Subject
 from isthmus.clusters.recorder import Recorder
 from isthmus.clusters.roster import (
     MULTI_CLUSTER_LABEL,
@@ -29,8 +30,10 @@ from isthmus.clusters.roster import (
     same_clusters,
 )
 from isthmus.clusters.session import Session
+from isthmus.clusters.snapshot import SnapshotRefused, restore
 from isthmus.clusters.standing import Absence, Standing, read_worth
-from isthmus.clusters.status import ClusterStatus, describe
+from isthmus.clusters.status import ClusterStatus, describe, remark_on_doubles
+from isthmus.clusters.store import ClusterStore
 from isthmus.clusters.view import JoinedView
 from isthmus.config.mesh import StaleEndpoints
 from isthmus.kube.access import Access
@@ -92,15 +95,18 @@ class Clusters:
         self._refusals: dict[str, float] = {}
         self._own_complete = asyncio.Event()
         self._secrets_answered = asyncio.Event()
+        self._last_known = LastKnown(namespace, self._worth_keeping, lambda: set(self._members))
+        self._restored: dict[ClusterId, tuple[ClusterStore, float]] = {}
         self._recorder = Recorder(namespace, lambda: complaints(self.status()))
         self._add(cluster_id, Rank("", Ref("", ""), cluster_id), None, local)
 
     # The clusters, by the Secrets
 
     async def serve_secrets(self, local: Access) -> NoReturn:
-        """Follow the cluster Secrets of the control plane's namespace, and write Events on them."""
+        """Follow the cluster Secrets of the control plane's namespace, and write beside them."""
         async with self._connect(local) as api, task_scope() as scope:
             scope.serve(self._recorder.serve(api), name="events")
+            scope.serve(self._last_known.serve(api), name="last-known states")
             await api.watch(
                 SECRET,
                 self._secret,
@@ -174,9 +180,11 @@ class Clusters:
     def _remove(self, name: ClusterId) -> None:
         self._members.pop(name).cluster.end()
         self._complete.pop(name, None)
+        self._restored.pop(name, None)
 
     def _completed(self, name: ClusterId, session: Session) -> None:
         self._complete[name] = session
+        self._restored.pop(name, None)
         self._arrange()
         self._moved()
         if name == self._own:
@@ -211,7 +219,7 @@ class Clusters:
             if member.claim is None:
                 continue
             worth = read_worth(member.claim.annotations, self._stale)[0]
-            health = member.cluster.health
+            health = self._health(name, member)
             if health.state is State.FRESH:
                 member.absence = member.absence.back(now)
             elif health.state is not State.SYNCING:
@@ -226,14 +234,60 @@ class Clusters:
 
     def _arrange(self) -> None:
         """Put exactly those clusters into the view that are complete and no other's double."""
+        stores = {name: store for name, (store, _) in self._restored.items()}
+        stores |= {name: session.store for name, session in self._complete.items()}
         ranks = {name: member.rank for name, member in self._members.items()}
-        identities = {name: session.store.identity for name, session in self._complete.items()}
+        identities = {name: store.identity for name, store in stores.items()}
         same = same_clusters(identities, ranks)
         for loser, winner in same.items():
             if self._same.get(loser) != winner:
                 _log.warning("cluster is known under another name", cluster=loser, same_as=winner)
         self._same = same
-        self.view.hold({name: session.store for name, session in self._complete.items() if name not in same})
+        self.view.hold({name: store for name, store in stores.items() if name not in same})
+
+    # What is known of them while they do not answer
+
+    def _worth_keeping(self) -> list[Subject]:
+        """Remotes whose state is sure to be theirs."""
+        return [
+            Subject(name, member.cluster.access.server, session.store, session.changed_at)
+            for name, member in self._members.items()
+            if member.claim is not None
+            and member.cluster.access is not None
+            and (session := self._complete.get(name)) is not None
+            and session.health.state is State.FRESH
+        ]
+
+    def _restore(self) -> None:
+        """Serve remotes that have not answered from their last-known state, where there is one."""
+        for name, member in self._members.items():
+            found = self._last_known.recall(name)
+            access = member.cluster.access
+            if found is None or member.claim is None or name in self._complete or access is None:
+                continue
+            if found.server != access.server:
+                _log.info("last-known state is another server's", cluster=name)
+                continue
+            store = self.view.new_store(name)
+            try:
+                restore(found.content, store)
+            except SnapshotRefused as error:
+                _log.warning("last-known state refused", cluster=name, reason=str(error))
+                continue
+            self._restored[name] = store, found.taken_at
+            _log.warning("cluster served from its last-known state", cluster=name)
+        self._last_known.recalled()
+        if self._restored:
+            self._arrange()
+            self._stirred.set()
+
+    def _health(self, name: ClusterId, member: _Member) -> Health:
+        """How a cluster is: one served from its last-known state is stale since that was written."""
+        health = member.cluster.health
+        if name not in self._restored:
+            return health
+        reason = f"served as last known, for it does not answer: {health.reason or 'still reading'}"
+        return Health(State.STALE, self._restored[name][1], reason, health.error)
 
     def _report_refusals(self) -> None:
         """Log what is refused, once."""
@@ -267,10 +321,13 @@ class Clusters:
         if member.claim is not None:
             worth, flaw = read_worth(member.claim.annotations, self._stale)
         now = asyncio.get_running_loop().time()
+        restored = self._restored.get(name)
         return describe(
             member.cluster,
             member.claim,
-            remarks=(member.refusal, flaw),
+            self._health(name, member),
+            restored=None if restored is None else restored[0],
+            remarks=(member.refusal, flaw, remark_on_doubles(self.view.doubles(name))),
             same_as=self._same.get(name),
             standing=member.absence.standing(now, worth),
         )
@@ -280,6 +337,8 @@ class Clusters:
         watch, remarks = self._secrets_watch, list(own.remarks)
         if self._recorder.refusal:
             remarks.append(self._recorder.refusal)
+        if self._last_known.refusal:
+            remarks.append(self._last_known.refusal)
         if watch is None:
             return replace(own, remarks=tuple(remarks))
         if watch.phase is Phase.FAILED:
@@ -295,15 +354,20 @@ class Clusters:
         return ClusterStatus(claim.cluster, State.REFUSED, since, reason, secret=secret, advice=advice)
 
     async def settled(self) -> None:
-        """Wait until a proxy can be answered: the own cluster is read, every remote is or had its time."""
+        """Wait until a proxy can be answered: the own cluster is read, every remote is or had its time.
+
+        One that could not be read is served from its last-known state from here on.
+        """
         await self._own_complete.wait()
         try:
             async with asyncio.timeout(_PATIENCE):
                 await self._secrets_answered.wait()
+                await self._last_known.loaded.wait()
                 for member in tuple(self._members.values()):
                     await member.cluster.answered()
         except TimeoutError:
             _log.info("ready without clusters that do not answer")
+        self._restore()
 
 
 def _ref(secret: Secret) -> Ref:

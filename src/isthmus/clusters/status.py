@@ -1,17 +1,19 @@
 """What an operator is told about each cluster, and about each key of a Secret that is none."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from isthmus.clusters.advice import advise
 from isthmus.clusters.cluster import Cluster
 from isthmus.clusters.expiry import expiry_of
 from isthmus.clusters.health import Health, State
+from isthmus.clusters.join import Double
 from isthmus.clusters.roster import Claim
 from isthmus.clusters.standing import Standing
+from isthmus.clusters.store import ClusterStore
 from isthmus.kube.decoding import Rejected
-from isthmus.model.service import ClusterId
+from isthmus.model.service import ClusterId, ServiceKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +54,17 @@ class ClusterStatus:
 def describe(
     cluster: Cluster,
     claim: Claim | None,
+    health: Health,
     *,
+    restored: ClusterStore | None,
     remarks: Iterable[str],
     same_as: ClusterId | None,
     standing: Standing,
 ) -> ClusterStatus:
-    """A cluster that is watched. `same_as`: it is one that the mesh has already under that name."""
-    health = cluster.health
+    """A cluster that is watched, or `restored` from its last-known state while it does not answer.
+
+    `same_as`: it is one that the mesh has already under that name.
+    """
     if same_as is not None:
         reason = f"is the same cluster as {same_as}, by the UID of kube-system; remove one of the two names"
         health = Health(State.REFUSED, health.since, reason)
@@ -66,7 +72,7 @@ def describe(
     secret = "" if claim is None else str(claim.secret)
     server = "" if access is None else access.server
     expires = None if access is None else expiry_of(access)
-    store = None if session is None else session.store
+    store = restored or (None if session is None else session.store)
     said = [remark for remark in (*remarks, cluster.rotation) if remark]
     return ClusterStatus(
         name=cluster.name,
@@ -74,7 +80,7 @@ def describe(
         since=health.since,
         reason=health.reason,
         secret=secret,
-        served=session is not None and session.complete and same_as is None,
+        served=(restored is not None or (session is not None and session.complete)) and same_as is None,
         server=server,
         services=0 if store is None else len(store.services),
         endpoint_slices=0 if store is None else len(store.slices),
@@ -91,4 +97,18 @@ def describe(
         rotations=cluster.rotations,
         same_as=same_as,
         standing=standing,
+    )
+
+
+def remark_on_doubles(doubles: Mapping[ServiceKey, Collection[Double]]) -> str:
+    """Addresses of a cluster that are another's too, in words: the first, and how many more; "" for none."""
+    if not doubles:
+        return ""
+    key, some = min(doubles.items(), key=lambda item: item[0])
+    first = min(some, key=lambda double: double.address)
+    more = sum(map(len, doubles.values())) - 1
+    also = f"; so it is for {more} more" if more else ""
+    return (
+        f"{first.address} of {key.hostname()} is served from {first.served}, which claims it on the same "
+        f"network{also}; give one cluster other pod addresses, or a network of its own"
     )

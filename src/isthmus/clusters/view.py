@@ -11,7 +11,7 @@ from dataclasses import replace
 import structlog
 
 from isthmus.clusters.difference import difference
-from isthmus.clusters.join import merge_service, union
+from isthmus.clusters.join import Double, merge_service, union, without_doubles
 from isthmus.clusters.standing import Standing
 from isthmus.clusters.store import ClusterStore, Derivations
 from isthmus.model.service import ClusterId, Network, PortConflict, Service, ServiceKey
@@ -32,6 +32,7 @@ class JoinedView:
         self._services: dict[ServiceKey, Service] = {}
         self._endpoints: dict[ServiceKey, Mapping[int, Sequence[Endpoint]]] = {}
         self._conflicts: dict[ServiceKey, tuple[PortConflict, ...]] = {}
+        self._doubles: dict[ServiceKey, frozenset[Double]] = {}
         self._standings: Mapping[ClusterId, Standing] = {}
         self._listeners: list[Callable[[Changes], None]] = []
 
@@ -94,6 +95,7 @@ class JoinedView:
         if not clusters:
             del self._clusters_of[key]
             self._conflicts.pop(key, None)
+            self._doubles.pop(key, None)
 
     def _publish(self, changes: Changes) -> None:
         if changes == Changes():
@@ -145,9 +147,44 @@ class JoinedView:
             if clusters is None:
                 return {}
             known = union(self._part(cluster, key) for cluster in sorted(clusters))
+            if len(clusters) > 1:
+                known = self._once(key, known)
+            else:
+                self._doubles.pop(key, None)
             self._endpoints[key] = known
             self.derivations.endpoints += 1
         return known
+
+    def _once(
+        self, key: ServiceKey, endpoints: Mapping[int, tuple[Endpoint, ...]]
+    ) -> dict[int, tuple[Endpoint, ...]]:
+        """Each address once a network; the clusters that claim it too are reported."""
+        found = {number: without_doubles(some) for number, some in endpoints.items()}
+        doubles = frozenset(double for _, some in found.values() for double in some)
+        for double in doubles - self._doubles.get(key, frozenset()):
+            _log.warning(
+                "two clusters claim one address",
+                service=key.hostname(),
+                address=double.address,
+                served=double.served,
+                ignored=double.ignored,
+            )
+        if doubles:
+            self._doubles[key] = doubles
+        else:
+            self._doubles.pop(key, None)
+        return {number: some for number, (some, _) in found.items()}
+
+    def doubles(self, cluster: ClusterId) -> Mapping[ServiceKey, Collection[Double]]:
+        """What is not served of that cluster because another on its network claims the same address.
+
+        Known of services whose endpoints somebody has asked for.
+        """
+        found = {
+            key: [double for double in some if double.ignored == cluster]
+            for key, some in self._doubles.items()
+        }
+        return {key: some for key, some in found.items() if some}
 
     def _part(self, cluster: ClusterId, key: ServiceKey) -> Mapping[int, tuple[Endpoint, ...]]:
         """One cluster's endpoints of a service, for what they are worth."""

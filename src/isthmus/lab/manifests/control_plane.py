@@ -36,6 +36,11 @@ def control_plane(cluster: str) -> list[Object]:
             rules=[
                 {"apiGroups": [""], "resources": ["secrets"], "verbs": READ},
                 {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]},
+                {
+                    "apiGroups": [""],
+                    "resources": ["configmaps"],
+                    "verbs": ["get", "list", "create", "patch", "delete"],
+                },
             ],
         ),
         make(
