@@ -28,24 +28,22 @@ _PATIENCE = 20.0
 
 
 @asynccontextmanager
-async def serving(
-    book: Rulebook, address: HostPort = LOOPBACK, limits: ServerLimits | None = None
-) -> AsyncGenerator[int]:
+async def serving(book: Rulebook, address: HostPort = LOOPBACK) -> AsyncGenerator[int]:
     """Both services over a rulebook; yields the port."""
     quotas = MemoryQuotas()
     methods = {
         **checks(book, quotas=quotas).methods(),
         **Limits(book, quotas=quotas, tally=Tally()).methods(),
     }
-    async with serving_policy(address, methods, limits or ServerLimits(grace=0.0)) as port:
+    async with serving_policy(address, methods, ServerLimits(grace=0.0)) as port:
         yield port
 
 
-async def ask(port: int, method: str, message: bytes) -> bytes:
+async def ask(port: int, method: str, message: bytes, *, timeout: float = 5.0) -> bytes:
     """One call."""
     async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         call: aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(method)
-        return await call(message, timeout=5)
+        return await call(message, timeout=timeout)
 
 
 @asynccontextmanager

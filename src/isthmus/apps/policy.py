@@ -77,12 +77,12 @@ class _Readiness:
 
 def run_policy(options: PolicyOptions, *, log_level: str = "info") -> None:
     """Run until SIGTERM or SIGINT. Raises UserError for anything that the operator must mend first."""
-    configure_logging(level=log_level)
     rulebook = Rulebook(root_namespace=options.root_namespace)
     for found in load_policies(options.rules):
         refusal = rulebook.apply(found).refusal
         if refusal is not None:
             raise refusal
+    configure_logging(level=log_level)
     access = None if options.rules else own_cluster(options.kubeconfig, options.context)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(options, rulebook, access))
