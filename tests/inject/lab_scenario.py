@@ -32,7 +32,7 @@ server.serve_forever()
 
 def pod(name: str, script: str, settings: InjectionSettings, **fields: Any) -> dict[str, Any]:
     """An injected pod of one container that runs the script."""
-    container = {"name": "main", "image": "isthmus/client", "command": ["sh", "-ec", script]}
+    container: dict[str, Any] = {"name": "main", "image": "isthmus/client", "command": ["sh", "-ec", script]}
     container["ports"] = [{"name": "http", "containerPort": 8080}]
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         if probe in fields:

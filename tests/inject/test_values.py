@@ -91,7 +91,10 @@ def test_a_bad_value_is_refused_by_its_path(text: str, sentence: str) -> None:
 
 
 def test_both_charts_write_what_injection_reads() -> None:
-    settings = "global.multiCluster.clusterName=west,global.network=n1,global.proxy.excludeOutboundPorts=9000"
+    settings = (
+        "global.multiCluster.clusterName=west,global.network=n1,"
+        "global.proxy.excludeOutboundPorts=9000,global.proxy.nativeSidecars=always"
+    )
     for chart in (CONTROL_PLANE, REMOTE):
         objects = render(chart, settings, namespace="mesh")
         mesh = Source(one(objects, "ConfigMap", "istio")["data"]["mesh"], "mesh")
@@ -102,3 +105,4 @@ def test_both_charts_write_what_injection_reads() -> None:
         assert found.proxy_config["discoveryAddress"] == "istio-pilot.mesh.svc:15010"
         assert found.redirection["exclude_outbound_ports"] == "9000"
         assert found.resources == InjectionSettings().resources
+        assert found.native_sidecars is NativeSidecars.ALWAYS
