@@ -13,7 +13,7 @@ import yaml
 
 from isthmus.lab import pki
 from isthmus.lib.binaries import find_kubectl
-from tests.lab.api_contract.api import Api
+from tests.lab.api_contract.api import Api, eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -185,3 +185,38 @@ async def test_server_side_apply_takes_over_what_was_applied_from_the_client(
     )
     forced = await kubectl(*other, "--force-conflicts", stdin=[_deployment(namespace, "web:3")])
     assert forced.code == 0
+
+
+async def test_explain_describes_built_in_and_custom_kinds(api: Api, kubectl: Kubectl) -> None:
+    ports = (await kubectl("explain", "deployment.spec.template.spec.containers.ports")).out
+    assert "FIELD: ports <[]ContainerPort>" in ports
+    assert "containerPort\t<integer>" in ports
+    size = {"type": "integer", "description": "How large it is."}
+    spec = {"type": "object", "properties": {"size": size}}
+    schema = {"openAPIV3Schema": {"type": "object", "properties": {"spec": spec}}}
+    definition = {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "gadgets.explained.example.com"},
+        "spec": {
+            "group": "explained.example.com",
+            "scope": "Namespaced",
+            "names": {"plural": "gadgets", "kind": "Gadget"},
+            "versions": [{"name": "v1", "served": True, "storage": True, "schema": schema}],
+        },
+    }
+    await kubectl("create", "-f", "-", stdin=[definition])
+    wait = ("wait", "--for=condition=Established", "crd/gadgets.explained.example.com", "--timeout=10s")
+    assert (await kubectl(*wait)).code == 0
+
+    async def explained() -> bool:
+        return "How large it is." in (await kubectl("explain", "gadget.spec.size")).out
+
+    await eventually(explained)
+    namespace = (await api.namespace()).rpartition("/")[2]
+    gadget = {"apiVersion": "explained.example.com/v1", "kind": "Gadget", "metadata": {"name": "one"}}
+    mistyped = [{**gadget, "spec": {"sise": 1}}]
+    refused = await kubectl("apply", "-n", namespace, "-f", "-", stdin=mistyped)
+    assert 'strict decoding error: unknown field "spec.sise"' in refused.err
+    said = await kubectl("apply", "-n", namespace, "-f", "-", stdin=[{**gadget, "spec": {"size": 1}}])
+    assert said.out == "gadget.explained.example.com/one created\n", said.err

@@ -1,8 +1,12 @@
 from pathlib import Path
 
+from isthmus.lab.apiserver import writing
 from isthmus.lab.apiserver.journal import running_journal
-from isthmus.lab.apiserver.kinds import CONFIG_MAPS, Kinds
+from isthmus.lab.apiserver.kinds import CONFIG_MAPS, CUSTOM_RESOURCE_DEFINITIONS, Kinds
+from isthmus.lab.apiserver.objects import Object
+from isthmus.lab.apiserver.server import running_api_server
 from isthmus.lab.apiserver.store import Key, Store
+from tests.lab.apiserver.building import create, target
 
 
 def _names(store: Store) -> list[str]:
@@ -57,3 +61,28 @@ def test_a_restart_rewrites_the_journal_with_what_is_there(tmp_path: Path) -> No
             _put(store, "one")
     with running_journal(Store(), Kinds(), file):
         assert len(file.read_bytes().splitlines()) == 2
+
+
+async def test_custom_kinds_and_their_objects_survive_a_restart(tmp_path: Path) -> None:
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    definition: Object = {
+        "metadata": {"name": "widgets.example.com"},
+        "spec": {
+            "group": "example.com",
+            "scope": "Cluster",
+            "names": {"plural": "widgets", "kind": "Widget"},
+            "versions": [{"name": "v1", "served": True, "storage": True, "schema": schema}],
+        },
+    }
+    async with running_api_server(tmp_path) as first:
+        writing.create(first.cluster, target(CUSTOM_RESOURCE_DEFINITIONS), definition)
+        widgets = first.cluster.kinds.find("example.com", "v1", "widgets")
+        assert widgets is not None
+        create(first.cluster, widgets, "one", spec={"size": 1})
+    for _ in range(2):
+        async with running_api_server(tmp_path) as again:
+            widgets = again.cluster.kinds.find("example.com", "v1", "widgets")
+            assert widgets is not None
+            found = again.cluster.store.get(widgets, Key("", "one"))
+            assert found is not None
+            assert found.object["spec"] == {"size": 1}

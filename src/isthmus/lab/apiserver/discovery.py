@@ -1,8 +1,4 @@
-"""What the server says about itself: versions, groups, resources, enough OpenAPI for kubectl's checks. Pure.
-
-The OpenAPI documents say, for each kind, that PATCH takes `fieldValidation`: kubectl asks nothing else of
-them before it applies or creates. They hold no schemas yet.
-"""
+"""What the server says about itself: versions, groups, resources. Pure; OpenAPI is in `openapi`."""
 
 from collections.abc import Iterable
 
@@ -85,45 +81,6 @@ def aggregated(kinds: Kinds, names: Iterable[str]) -> Object:
         "metadata": {},
         "items": found,
     }
-
-
-def openapi_index(kinds: Kinds) -> Object:
-    """`/openapi/v3`: where each version's document is."""
-    paths: Object = {}
-    for name, versions in kinds.versions().items():
-        for version in versions:
-            place = f"apis/{name}/{version}" if name else f"api/{version}"
-            paths[place] = {"serverRelativeURL": f"/openapi/v3/{place}?hash=1"}
-    return {"paths": paths}
-
-
-def openapi_document(kinds: Kinds, group_name: str, version: str) -> Object | None:
-    """`/openapi/v3/api/v1` and its like, None for a version that is not served."""
-    paths: Object = {}
-    for one in kinds:
-        if (one.group, one.version) != (group_name, version) or one.virtual:
-            continue
-        kind = {"group": one.group, "version": one.version, "kind": one.kind}
-        prefix = f"/apis/{one.group_version}" if one.group else "/api/v1"
-        scope = "/namespaces/{namespace}" if one.namespaced else ""
-        paths[f"{prefix}{scope}/{one.plural}/{{name}}"] = {
-            "patch": {
-                "x-kubernetes-group-version-kind": kind,
-                "parameters": [_parameter(name) for name in ("dryRun", "fieldManager", "fieldValidation")],
-                "responses": {"200": {"description": "OK"}},
-            }
-        }
-    if not paths:
-        return None
-    return {
-        "openapi": "3.0.0",
-        "info": {"title": "Kubernetes", "version": VERSION["gitVersion"]},
-        "paths": paths,
-    }
-
-
-def _parameter(name: str) -> Object:
-    return {"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": True}}
 
 
 def _group(name: str, versions: list[str]) -> Object:

@@ -16,6 +16,7 @@ from isthmus.lab.apiserver import (
     formats,
     kinds,
     kubelet,
+    openapi,
     reading,
     reviews,
     schema,
@@ -129,11 +130,11 @@ class Front:
             case ["apis", group, version]:
                 return _or_not_found(discovery.resource_list(served, group, version))
             case ["openapi", "v3"]:
-                return formats.answer(discovery.openapi_index(served))
+                return formats.answer(openapi.index(served))
             case ["openapi", "v3", "api", version]:
-                return _or_not_found(discovery.openapi_document(served, "", version))
+                return _or_not_found(openapi.document(served, "", version))
             case ["openapi", "v3", "apis", group, version]:
-                return _or_not_found(discovery.openapi_document(served, group, version))
+                return _or_not_found(openapi.document(served, group, version))
             case [".well-known", "openid-configuration"]:
                 return formats.answer(self._issuer())
             case ["openid", "v1", "jwks"]:
