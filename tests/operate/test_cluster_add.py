@@ -221,3 +221,21 @@ async def test_a_dry_run_holds_no_credential(tmp_path: Path) -> None:
         *_, secret = yaml.safe_load_all(text)
         assert "data" not in secret
         assert secret["metadata"]["annotations"]["isthmus.io/credential-origin"] == "token"
+
+
+async def test_a_server_that_only_the_control_plane_reaches_is_stored_when_that_is_said(
+    tmp_path: Path,
+) -> None:
+    async with at_desk(tmp_path) as desk:
+        add = (*ADD_EAST, "--server", "https://east.invalid:6443")
+        assert "gives no answer" in await desk.refused(*add)
+        # The namespace that was made and unmade goes only where controllers run.
+        assert "Namespace istio-system is being deleted" in await desk.refused(*add)
+        await desk.mesh.east.api.request(
+            "PUT", "/api/v1/namespaces/istio-system/finalize", body={"metadata": {"name": "istio-system"}}
+        )
+        await desk.type(*add, "--server-unreachable")
+        await desk.type("rotate", "east", "--context", "east", "--server-unreachable")
+        secret = await desk.mesh.west.api.get(SECRET, "east", "istio-system")
+        assert access_from_secret(secret.data["east"]).server == "https://east.invalid:6443"
+        assert "needs --context" in await desk.refused("rotate", "east", "--server-unreachable")

@@ -30,6 +30,12 @@ from isthmus.operate.rights import parse_tiers
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The cluster's name in the mesh.")]
+Unreachable = Annotated[
+    bool,
+    typer.Option(
+        "--server-unreachable", help="Only the control plane reaches the server; try the context's."
+    ),
+]
 _JOINED = {"name": "NAME", "server": "SERVER", "secret": "SECRET", "account": "ACCOUNT", "expires": "EXPIRES"}
 _LISTED = {"name": "NAME", "state": "STATE", "since": "SINCE", "reason": "REASON"}
 _SHORTEST, _LONGEST = timedelta(minutes=10), timedelta(days=365)
@@ -51,6 +57,7 @@ def add(
     server: Annotated[
         str | None, typer.Option(help="The API server's URL as the control plane reaches it.")
     ] = None,
+    server_unreachable: Unreachable = False,
     rights: Annotated[
         str, typer.Option(help="What the control plane may do there.")
     ] = "read,authenticate,heal,renew",
@@ -65,13 +72,16 @@ def add(
 ) -> None:
     """Join a cluster: an account of least rights, a token of it that expires, and the labelled Secret."""
     check_format(output)
+    check_name(name)
+    operator = access_from_file(kubeconfig, context)
     wish = joining.Wish(
-        name=check_name(name),
+        name=name,
         namespace=namespace,
         tiers=parse_tiers(rights),
-        access=public_server(access_from_file(kubeconfig, context), server),
+        access=public_server(operator, server),
         seconds=_seconds(lifetime),
         own_credential=use_current_credentials,
+        tried_at=operator if server_unreachable else None,
     )
     if use_current_credentials:
         copied_credential(name, wish.access)
@@ -137,6 +147,7 @@ def rotate(
     lifetime: Annotated[
         str | None, typer.Option("--token-lifetime", help="How long it lasts; else as before.")
     ] = None,
+    server_unreachable: Unreachable = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check, and print the Secret as YAML without its data.")
     ] = False,
@@ -150,6 +161,10 @@ def rotate(
     operator = access_from_file(kubeconfig, context) if context else None
     label = f"context {context}" if context else f"cluster {name}, by its stored credential"
     seconds = _seconds(lifetime) if lifetime else None
+    if server_unreachable and operator is None:
+        raise UserError(
+            "--server-unreachable needs --context, where the token is tried; name it.", exit_code=2
+        )
 
     async def run() -> None:
         async with control_site(control_kubeconfig or kubeconfig, control_context) as control:
@@ -158,7 +173,13 @@ def rotate(
                 print_documents([("in the control plane's cluster; `data` is left out", secret)])
                 return
             done = await rotation.rotate(
-                control, namespace, name, operator=operator, label=label, seconds=seconds
+                control,
+                namespace,
+                name,
+                operator=operator,
+                label=label,
+                seconds=seconds,
+                untried=server_unreachable,
             )
             _print_joined(done, output)
 

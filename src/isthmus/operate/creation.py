@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from isthmus.kube.errors import ApiError, Unreachable
 from isthmus.kube.kinds import Kind, untyped
+from isthmus.lib.errors import UserError
 from isthmus.operate.asking import ACCOUNTS, NAMESPACES, Site, find
 
 _RBAC = "rbac.authorization.k8s.io"
@@ -44,6 +45,8 @@ class Creation:
                 made = await self._site.client.create(kind, body, namespace or None)
             self._made.append((kind, name, namespace, str(made["metadata"]["uid"])))
             return
+        if "deletionTimestamp" in found["metadata"]:
+            raise UserError(f"{self._site.label}: {title} is being deleted; run again when it is gone.")
         wanted = {field: body[field] for field in _CONTENT if field in body}
         present: dict[str, Any] = {field: found.get(field) for field in wanted}
         if not all(_same(present[field], wanted[field]) for field in wanted):

@@ -34,6 +34,7 @@ class Wish:
     """What to join and how. `access` is the operator's, with the server that the control plane will use.
 
     `seconds` is how long a token is to last; `own_credential` stores the operator's instead of one.
+    `tried_at` is where the credential is tried, if this machine cannot reach that server; None: right there.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Wish:
     access: Access
     seconds: int
     own_credential: bool = False
+    tried_at: Access | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,12 +138,13 @@ async def join(control: Site, remote: Site, wish: Wish) -> Joined:
             await creation.ensure(body)
         if present is not None and present.access is not None and _lasts(present, wish):
             with suppress(UserError):  # a token that was revoked: another is needed
-                await verify_access(present.access, remote.label, identity)
+                await verify_access(present.access, remote.label, identity, wish.tried_at)
                 return Joined(
                     wish.name, present.server, "unchanged", present.account, present.expires, creation.made
                 )
         credential = await _credential(remote, wish)
-        await verify_access(access_from_secret(credential.kubeconfig), remote.label, identity)
+        stored = access_from_secret(credential.kubeconfig)
+        await verify_access(stored, remote.label, identity, wish.tried_at)
         done = await store(control, wish.namespace, wish.name, credential, identity, present)
     except BaseException:
         await creation.undo()

@@ -56,10 +56,18 @@ async def planned_secret(control: Site, namespace: str, name: str, seconds: int 
 
 
 async def rotate(
-    control: Site, namespace: str, name: str, *, operator: Access | None, label: str, seconds: int | None
+    control: Site,
+    namespace: str,
+    name: str,
+    *,
+    operator: Access | None,
+    label: str,
+    seconds: int | None,
+    untried: bool = False,
 ) -> Joined:
     """Replace the token. It is asked for by `operator`, else by the stored credential itself (tier renew).
 
+    `untried`: only the control plane's network reaches the stored server; it is tried at `operator`'s.
     The new one is tried before the Secret changes, in one step and only if it is as it was read.
     """
     present = await find_registration(control, namespace, name)
@@ -73,6 +81,7 @@ async def rotate(
                 f"{label} is another cluster than {name} (kube-system has another UID); name its own context."
             )
         credential = await issue_credential(remote, name, access, account_namespace, lifetime)
-    await verify_access(access_from_secret(credential.kubeconfig), label, identity)
+    tried_at = operator if untried else None
+    await verify_access(access_from_secret(credential.kubeconfig), label, identity, tried_at)
     done = await store(control, namespace, name, credential, identity, present)
     return Joined(name, credential.server, done, credential.account, credential.expires, ())

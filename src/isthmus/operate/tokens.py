@@ -4,7 +4,7 @@ Source: Kubernetes "TokenRequest"; the server may grant less time than was asked
 """
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -71,8 +71,15 @@ async def issue_credential(site: Site, name: str, access: Access, namespace: str
     return Credential(kubeconfig, access.server, f"{namespace}/{ACCOUNT}", token.expires, seconds)
 
 
-async def verify_access(access: Access, label: str, identity: str) -> None:
-    """Raise UserError unless that access may read all that is needed of the cluster with that identity."""
+async def verify_access(access: Access, label: str, identity: str, tried_at: Access | None = None) -> None:
+    """Raise UserError unless that access may read all that is needed of the cluster with that identity.
+
+    `tried_at` names another way to the same server, if only the control plane's network reaches the access's.
+    """
+    if tried_at is not None:
+        access = replace(
+            access, server=tried_at.server, ca_pem=tried_at.ca_pem, tls_server_name=tried_at.tls_server_name
+        )
     site_label = f"{label}, with the credential for the control plane"
     async with running_client(access) as client:
         site = Site(site_label, client)
