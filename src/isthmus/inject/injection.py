@@ -8,6 +8,7 @@ again with equal settings changes nothing.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
+import msgspec
 import yaml
 
 from isthmus.config.app_probes import VARIABLE, write_app_probes
@@ -39,51 +40,57 @@ def inject(workload: Workload, settings: InjectionSettings) -> dict[str, Any]:
     options = read_options(workload, settings)
     config = _proxy_config(workload, settings, options)
     probes = RewrittenProbes(workload, config.get("statusPort", ProxyConfig().status_port))
-    parts = {part: cast("Items", workload.spec.get(part) or ()) for part in ("containers", "initContainers")}
+    containers, inits = _items(workload, "containers"), _items(workload, "initContainers")
     if options.rewrite_probes:
-        parts["containers"] = probes.rewrite(parts["containers"], "containers")
+        containers = probes.rewrite(containers, "containers")
         if options.native:  # else they start before the agent that would make their probes
-            parts["initContainers"] = probes.rewrite(parts["initContainers"], "initContainers")
+            inits = probes.rewrite(inits, "initContainers")
     pulling = {"imagePullPolicy": settings.image_pull_policy} if settings.image_pull_policy else {}
     init = init_container(options.image, _redirection(workload, settings), options.resources) | pulling
     proxy = _proxy(workload, settings, options, config, probes) | pulling
     volumes = [*sidecar_volumes(), *options.volumes]
-    secrets = cast("Items", workload.spec.get("imagePullSecrets") or ())
+    secrets = _items(workload, "imagePullSecrets")
     more_secrets = [{"name": name} for name in settings.image_pull_secrets if name not in names_of(secrets)]
     for part, added in (("containers", [proxy]), ("initContainers", [init, proxy]), ("volumes", volumes)):
         _refuse_names(workload, part, names_of(added))
     if options.native:
-        containers, inits = parts["containers"], [init, as_native(proxy), *parts["initContainers"]]
+        inits = [init, as_native(proxy), *inits]
     elif config.get("holdApplicationUntilProxyStarts"):
-        containers, inits = [holding(proxy), *parts["containers"]], [*parts["initContainers"], init]
+        containers, inits = [holding(proxy), *containers], [*inits, init]
     else:
-        containers, inits = [*parts["containers"], proxy], [*parts["initContainers"], init]
+        containers, inits = [*containers, proxy], [*inits, init]
     spec = {
         **workload.spec,
         "initContainers": inits,
         "containers": containers,
-        "volumes": [*(workload.spec.get("volumes") or ()), *volumes],
+        "volumes": [*_items(workload, "volumes"), *volumes],
+        **({"imagePullSecrets": [*secrets, *more_secrets]} if more_secrets else {}),
     }
-    if more_secrets:
-        spec["imagePullSecrets"] = [*secrets, *more_secrets]
-    labels = {} if TLS_MODE in workload.labels else {TLS_MODE: "istio"}
-    first = str(parts["containers"][0]["name"])
-    annotations = {} if _DEFAULT_CONTAINER in workload.annotations else {_DEFAULT_CONTAINER: first}
     status = Status(
         init_containers=names_of([init, proxy] if options.native else [init]),
         containers=[] if options.native else names_of([proxy]),
         volumes=names_of(volumes),
         image_pull_secrets=names_of(more_secrets),
-        labels=tuple(labels),
-        annotations=tuple(annotations),
         probes=probes.originals,
     )
-    metadata = {
+    return {**workload.pod, "metadata": _metadata(workload, status), "spec": spec}
+
+
+def _items(workload: Workload, part: str) -> Items:
+    return cast("Items", workload.spec.get(part) or ())
+
+
+def _metadata(workload: Workload, status: Status) -> dict[str, Any]:
+    """With our label and annotations, where the application has none of its own, and what was added."""
+    labels = {} if TLS_MODE in workload.labels else {TLS_MODE: "istio"}
+    first = names_of(_items(workload, "containers"))[0]
+    annotations = {} if _DEFAULT_CONTAINER in workload.annotations else {_DEFAULT_CONTAINER: first}
+    whole = msgspec.structs.replace(status, labels=tuple(labels), annotations=tuple(annotations))
+    return {
         **workload.metadata,
         "labels": {**workload.labels, **labels},
-        "annotations": {**workload.annotations, **annotations, STATUS: write_status(status)},
+        "annotations": {**workload.annotations, **annotations, STATUS: write_status(whole)},
     }
-    return {**workload.pod, "metadata": metadata, "spec": spec}
 
 
 def remarks(workload: Workload, settings: InjectionSettings) -> Iterator[str]:
@@ -145,7 +152,7 @@ def _proxy(
 
 
 def _refuse_names(workload: Workload, part: str, needed: Sequence[str]) -> None:
-    for index, name in enumerate(names_of(cast("Items", workload.spec.get(part) or ()))):
+    for index, name in enumerate(names_of(_items(workload, part))):
         if name in needed:
             raise workload.error(
                 f"spec.{part}[{index}].name", f"is {name!r}, a name the sidecar needs; choose another."
