@@ -12,6 +12,7 @@ from isthmus.policy.expressions import (
     Conditions,
     Expression,
     ExpressionRefused,
+    Pattern,
     Unevaluated,
     activate,
     compile_expression,
@@ -42,7 +43,7 @@ VALUES: dict[str, Any] = {
         ('"X-User" in request.headers', "header `X-User` is never there"),
         ("request.path.matches(request.host)", "needs its regular expression as a constant"),
         ('request.path.matches("(")', "invalid regular expression: missing )"),
-        ('request.path.matches("(a{100}){100}")', "repeats more than 1000 times"),
+        ('request.path.matches("(a{100}){100}")', "weighs 10000, with each repeated part counted as often"),
         ("[" * 40 + "]" * 40 + " == []", "recursion limit exceeded"),
         ("'" + "x" * 5000 + "' == ''", "has 5008 characters; at most 4096 are allowed"),
         ("_ready[0]", "1:1: undeclared reference to '_ready'"),
@@ -183,3 +184,29 @@ def test_compiling_and_dropping_expressions_does_not_grow() -> None:
     before = resident()
     churn(10_000)
     assert resident() - before < 16 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("pattern", "allowed"),
+    [
+        ("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", True),
+        ("^/api/v[0-9]+/.*$", True),
+        ("(?i)(?:ab|c){100}", True),
+        (r"[\]a]{500}\(\{", True),
+        (".{63}", True),
+        (".{65}", False),
+        ("((a{10}){10}){10}", False),
+        ("(?P<n>[^a]){100}", False),
+        (r"\pL", False),
+        (r"[\p{Greek}]", False),
+        (r"[[:alpha:]]{600}", False),
+        (r"\x{41}{600}", False),
+        ("(" * 600, False),
+    ],
+)
+def test_a_regular_expression_is_weighed_before_anybody_runs_it(pattern: str, allowed: bool) -> None:
+    if allowed:
+        Pattern([pattern])
+    else:
+        with pytest.raises(ExpressionRefused):
+            Pattern([pattern])

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias, cast
 
 from cel_expr_python import cel
 
+from isthmus.policy.patterns import TooHeavy, check_weight
 from isthmus.policy.syntax import Reading, SyntaxRefused, read_checked
 from isthmus.policy.vocabulary import VOCABULARY, Shape
 
@@ -88,8 +89,8 @@ def compile_expression(text: str, wanted: Shape) -> Expression:
         reading = read_checked(program.serialize(), VOCABULARY)
     except SyntaxRefused as error:
         raise ExpressionRefused(str(error)) from None
-    for pattern in reading.patterns:
-        check_pattern(pattern)
+    if reading.patterns:
+        _check_patterns(sorted(reading.patterns))
     return Expression(text, reading, program)
 
 
@@ -146,13 +147,10 @@ class Pattern:
     """RE2 expressions, any of which may match the whole of a value. Raises ExpressionRefused."""
 
     def __init__(self, patterns: Sequence[str]) -> None:
-        whole = "^(?:" + "|".join(f"(?:{pattern})" for pattern in patterns) + ")$"
         for pattern in patterns:
-            check_pattern(pattern)
-        if len(whole) > _MOST_TEXT:
-            raise ExpressionRefused(
-                f"the expressions have {len(whole)} characters; at most {_MOST_TEXT} are allowed"
-            )
+            _check_patterns([pattern])
+        _check_patterns(patterns)
+        whole = "^(?:" + "|".join(f"(?:{pattern})" for pattern in patterns) + ")$"
         self._program = _SINGLE.compile(f"source.ip.matches({_quoted(whole)})")
 
     def matches(self, value: str) -> bool:
@@ -160,26 +158,20 @@ class Pattern:
         return self._program.eval(_SINGLE.Activation({"source.ip": value})).value() is True
 
 
-_REPEATED = re.compile(r"\{(\d+)(?:,(\d*))?\}")
-_MOST_PATTERN = 512
-_MOST_REPEATS = 1000
-
-
-def check_pattern(pattern: str) -> None:
-    """RE2 takes time in proportion to the text times the program: this bounds the program. Raises
-    ExpressionRefused.
-    """
-    if len(pattern) > _MOST_PATTERN:
-        raise ExpressionRefused(f"a regular expression has more than {_MOST_PATTERN} characters")
-    repeats = 1
-    for low, high in _REPEATED.findall(pattern):
-        repeats *= max(1, int((high or low)[:9]))
-    if repeats > _MOST_REPEATS:
-        raise ExpressionRefused(f"the regular expression `{pattern}` repeats more than {_MOST_REPEATS} times")
+def _check_patterns(patterns: Sequence[str]) -> None:
+    """They can be compiled, alone or together, at a bearable cost. Raises ExpressionRefused."""
+    shown = (
+        f"the regular expression `{patterns[0][:100]}`" if len(patterns) == 1 else "the regular expressions"
+    )
+    if sum(map(len, patterns)) > _MOST_TEXT:
+        raise ExpressionRefused(f"{shown}: more than {_MOST_TEXT} characters")
     try:
-        found = _SINGLE.compile(f'"".matches({_quoted(pattern)})').eval(_SINGLE.Activation({}))
+        check_weight(patterns)
+        found = _SINGLE.compile(f'"".matches({_quoted("|".join(patterns))})').eval(_SINGLE.Activation({}))
+    except TooHeavy as error:
+        raise ExpressionRefused(f"{shown}: {error}") from None
     except RuntimeError as error:
-        raise ExpressionRefused(f"the regular expression `{pattern}`: {_reason(str(error))}") from None
+        raise ExpressionRefused(f"{shown}: {_reason(str(error))}") from None
     if found.type() == cel.Type.ERROR:
         raise ExpressionRefused(_without_status(str(found.value())))
 

@@ -56,9 +56,15 @@ def read_checked(serialized: bytes, vocabulary: Mapping[str, Attribute]) -> Read
     checked = CheckedExpr.FromString(envelope.value)
     names = {at: reference.name for at, reference in checked.reference_map.items()}
     found = _Findings(set(), set(), set())
-    pending = [checked.expr]
+    pending = [(checked.expr, False)]
     while pending:
-        pending += _read(pending.pop(), names, vocabulary, found)
+        expr, looped = pending.pop()
+        if looped and expr.call_expr.function == "matches":
+            raise SyntaxRefused(
+                "matches() is too dear within a macro, which repeats it; use startsWith() and such"
+            )
+        looped |= expr.WhichOneof("expr_kind") == "comprehension_expr"
+        pending += ((below, looped) for below in _read(expr, names, vocabulary, found))
     needs = (need for need in found.needs if vocabulary[need.attribute].may_be_absent)
     return Reading(
         frozenset(found.attributes), tuple(sorted(needs)), frozenset(found.patterns), found.lenient
