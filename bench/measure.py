@@ -1,11 +1,12 @@
-"""The measurement itself: proxies connect, endpoints change, and the floor does the same beside it."""
+"""The measurement itself: proxies connect, endpoints change, and floors do the same beside it."""
 
 import asyncio
 import base64
 import math
 import statistics
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from bench.children import Child, Json, running_child, usage
 
 _SETTLE = 0.3
 _TIMEOUT = 60.0
+_FLOORS = ("bench.bare", "bench.floor")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,25 @@ Push = Callable[[str], Awaitable[float]]
 """Brings an address to every proxy; returns when the change was made."""
 
 
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """A server that only sends ready messages, with proxies of its own."""
+
+    name: str
+    child: Child
+    fleet: Child
+    side: Side
+
+    def sending(self, message: str) -> Push:
+        """A push of that message, base64, whatever the address."""
+
+        async def push(_address: str) -> float:
+            await self.child.tell(message)
+            return (await self.child.answer())["began"]
+
+        return push
+
+
 async def connect(fleet: Child, address: str, pids: Sequence[int], plan: Plan) -> Side:
     """Connect the fleet, and what that cost the server's processes."""
     side = Side()
@@ -108,45 +129,55 @@ def _cpu(pids: Sequence[int]) -> float:
     return sum(usage(pid).cpu for pid in pids)
 
 
-async def compare(address: str, pids: Sequence[int], plan: Plan, push: Push, folder: Path) -> Json:
-    """Measure the server at `address` and the floor by turns. `pids` are the server's processes."""
+@asynccontextmanager
+async def _running_floor(module: str, plan: Plan, recorded: Path) -> AsyncGenerator[Floor]:
+    """A server that sends what was recorded, and a fleet of its own that is connected to it."""
     async with (
         running_child("-m", "bench.proxies") as fleet,
-        running_child("-m", "bench.proxies") as floor_fleet,
+        running_child("-m", module, str(recorded)) as child,
     ):
+        side = await connect(fleet, f"127.0.0.1:{await child.line()}", [child.pid], plan)
+        tell(f"{module}: {side.connect_seconds:.2f} s, {side.connect_cpu:.2f} s of CPU")
+        yield Floor(module, child, fleet, side)
+
+
+async def compare(address: str, pids: Sequence[int], plan: Plan, push: Push, folder: Path) -> Json:
+    """Measure the server at `address` and the floors by turns. `pids` are the server's processes."""
+    async with AsyncExitStack() as stack:
+        fleet = await stack.enter_async_context(running_child("-m", "bench.proxies"))
         ours = await connect(fleet, address, pids, plan)
         tell(f"{plan.proxies} proxies connect: {ours.connect_seconds:.2f} s, {ours.connect_cpu:.2f} s of CPU")
         recorded = folder / "recorded"
         recorded.write_text("\n".join(await _recorded(fleet)))
-        async with running_child("-m", "bench.floor", str(recorded)) as floor:
-            floor_address = f"127.0.0.1:{await floor.line()}"
-            floor_side = await connect(floor_fleet, floor_address, [floor.pid], plan)
-            tell(f"the floor: {floor_side.connect_seconds:.2f} s, {floor_side.connect_cpu:.2f} s of CPU")
-
-            async def push_floor(_address: str) -> float:
-                await floor.tell((await _recorded(fleet))[-1])
-                return (await floor.answer())["began"]
-
-            for index in range(plan.rounds):
-                needle = f"172.31.{index // 100}.{100 + index % 100}"
-                await measure_change(ours, fleet, pids, push, needle)
-                await measure_change(floor_side, floor_fleet, [floor.pid], push_floor, needle)
-                last, least = ours.last[-1] * 1000, floor_side.last[-1] * 1000
-                tell(f"change {index + 1}: {last:.0f} ms to the last proxy; floor {least:.0f} ms")
-            message = base64.b64decode((await _recorded(fleet))[-1])
+        floors = [await stack.enter_async_context(_running_floor(one, plan, recorded)) for one in _FLOORS]
+        for index in range(plan.rounds):
+            needle = f"172.31.{index // 100}.{100 + index % 100}"
+            await measure_change(ours, fleet, pids, push, needle)
+            message = (await _recorded(fleet))[-1]
+            for floor in floors:
+                await measure_change(
+                    floor.side, floor.fleet, [floor.child.pid], floor.sending(message), needle
+                )
+            least = ", ".join(f"{floor.name} {floor.side.last[-1] * 1000:.0f}" for floor in floors)
+            tell(f"change {index + 1}: {ours.last[-1] * 1000:.0f} ms to the last proxy; {least}")
+        size = len(base64.b64decode((await _recorded(fleet))[-1]))
     return {
         "form": plan.form,
         "proxies": plan.proxies,
         "changes": plan.rounds,
-        "change_bytes": len(message),
+        "change_bytes": size,
         "server": ours.report(),
-        "floor": floor_side.report(),
-        "ratio": {
-            "last_proxy": _ratio(ours.last, floor_side.last),
-            "median_proxy": _ratio(ours.median, floor_side.median),
-            "change_cpu": _ratio(ours.cpu, floor_side.cpu),
-            "connect_cpu": round(ours.connect_cpu / floor_side.connect_cpu, 2),
-        },
+        **{floor.name: floor.side.report() for floor in floors},
+        "ratio": {floor.name: _ratios(ours, floor.side) for floor in floors},
+    }
+
+
+def _ratios(ours: Side, floor: Side) -> Json:
+    return {
+        "last_proxy": _ratio(ours.last, floor.last),
+        "median_proxy": _ratio(ours.median, floor.median),
+        "change_cpu": _ratio(ours.cpu, floor.cpu),
+        "connect_cpu": round(ours.connect_cpu / floor.connect_cpu, 2),
     }
 
 

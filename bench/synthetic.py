@@ -20,7 +20,7 @@ from google.protobuf.message import Message
 from isthmus.lib.garbage import collecting_between_bursts
 from isthmus.model.proxy import Proxy
 from isthmus.model.resources import CLUSTER, ENDPOINT, LISTENER, Resource, Scope, ScopeChange
-from isthmus.xds.grpc_transport import serving_ads
+from isthmus.xds.ads import serving_ads
 from isthmus.xds.hub import Hub
 
 

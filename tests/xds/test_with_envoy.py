@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 
 from isthmus.lib.binaries import find_envoy
 from isthmus.model.resources import CLUSTER, ENDPOINT, Resource
-from isthmus.xds.grpc_transport import serving_ads
+from isthmus.xds.ads import serving_ads
 from isthmus.xds.hub import Hub
 from tests.xds.fakes import FakeProvider, FakeScope
 

@@ -32,7 +32,7 @@ from isthmus.model.resources import Resource
 from isthmus.model.service import ClusterId
 from isthmus.model.view import Changes
 from isthmus.translate.catalogue import Catalogue
-from isthmus.xds.grpc_transport import serving_ads
+from isthmus.xds.ads import serving_ads
 from isthmus.xds.hub import ClientStatus, Hub
 from isthmus.xds.metrics import HubMetrics
 

@@ -1,0 +1,65 @@
+"""What a call came with, read from its header fields (gRPC over HTTP2, "Requests")."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from isthmus.xds.grpc_status import CallFailed, Status
+
+ENCODINGS = ("identity", "gzip")
+
+
+class NotGrpc(Exception):  # noqa: N818 (as `CallFailed`)
+    """The request is none that gRPC can answer: end it with this HTTP status."""
+
+    def __init__(self, http_status: int) -> None:
+        super().__init__(f"HTTP status {http_status}")
+        self.http_status = http_status
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """`headers` has no pseudo-headers; repeated fields are joined by commas. It may hold credentials.
+
+    `certificate` is the client's verified certificate, DER, None without one.
+    """
+
+    path: str
+    headers: Mapping[str, str] = field(repr=False)
+    peer: str
+    certificate: bytes | None = field(default=None, repr=False)
+
+    @property
+    def encoding(self) -> str:
+        """How the caller compresses messages. Raises CallFailed where that is unknown here."""
+        encoding = self.headers.get("grpc-encoding", "identity")
+        if encoding not in ENCODINGS:
+            raise CallFailed(Status.UNIMPLEMENTED, f"grpc-encoding {encoding} is not known here")
+        return encoding
+
+    @property
+    def accepts_gzip(self) -> bool:
+        """Whether answers may be compressed."""
+        accepted = self.headers.get("grpc-accept-encoding", "").split(",")
+        return any(one.strip() == "gzip" for one in accepted)
+
+
+def read_request(fields: Iterable[tuple[bytes, bytes]], peer: str, certificate: bytes | None) -> Request:
+    """Raises NotGrpc for another HTTP method or content type."""
+    headers: dict[str, str] = {}
+    for name, value in fields:
+        key, text = name.decode("latin-1"), value.decode("latin-1")
+        headers[key] = f"{headers[key]},{text}" if key in headers else text
+    if headers.get(":method") != "POST":
+        raise NotGrpc(405)
+    if not _is_grpc(headers.get("content-type", "")):
+        raise NotGrpc(415)
+    path = headers.get(":path", "")
+    plain = {name: value for name, value in headers.items() if not name.startswith(":")}
+    return Request(path, plain, peer, certificate)
+
+
+def _is_grpc(content_type: str) -> bool:
+    """`application/grpc`, also with `+proto` or parameters, but not `application/grpc-web`."""
+    return content_type == "application/grpc" or content_type.startswith(
+        ("application/grpc+", "application/grpc;")
+    )

@@ -1,0 +1,310 @@
+"""One gRPC call on an HTTP/2 connection: messages in, messages out as windows and socket allow, its end.
+
+Messages are pulled from the call's service when there is room to write, so a peer that does not read costs
+one message however much becomes due, and nobody waits for it.
+"""
+
+from collections.abc import Callable
+from enum import Enum
+from typing import Protocol
+
+import structlog
+
+from isthmus.xds.grpc_messages import MessageReader
+from isthmus.xds.grpc_request import Request
+from isthmus.xds.grpc_status import CallFailed, Status
+from isthmus.xds.h2_flow import Inflow
+from isthmus.xds.h2_frames import Frames, Parts, data_frames
+
+log = structlog.get_logger()
+
+_WHOLE = 2 * 1024 * 1024
+"""Bytes of a message that is written at once where the windows allow it; a larger one goes by pieces."""
+_PIECE = 256 * 1024
+
+
+class End(Enum):
+    """Why a service is told that its call is over."""
+
+    ENDED = "ended"
+    GONE = "gone"
+    STALLED = "stalled"
+
+
+class Service(Protocol):
+    """What answers one call. None of its methods may block or call back at once."""
+
+    def receive(self, message: bytes) -> None:
+        """One whole request message. Raises CallFailed."""
+        ...
+
+    def half_closed(self) -> None:
+        """The caller will send no more."""
+        ...
+
+    def take(self) -> bytes | None:
+        """The next message to send, or None until the next `Call.wake`."""
+        ...
+
+    def closed(self, end: End) -> None:
+        """The call is over. Called once."""
+        ...
+
+
+class Link(Protocol):
+    """The connection, as its calls use it."""
+
+    window: int
+    frame_size: int
+    frames: Frames
+    now: Callable[[], float]
+    woken: "Callable[[Call], None]"
+    """Have `pump` called soon."""
+    ended: "Callable[[Call], None]"
+    """Count one call less."""
+
+    @property
+    def paused(self) -> bool:
+        """Whether the socket has enough to do."""
+        ...
+
+    def write(self, parts: Parts) -> None:
+        """Send frames."""
+        ...
+
+    def used(self, size: int) -> None:
+        """So many received bytes are used, and may be sent again."""
+        ...
+
+    def credit(self, call: "Call", size: int) -> None:
+        """Let the peer send more on this call."""
+        ...
+
+    def accept(self, call: "Call") -> None:
+        """Send the header fields that come before messages."""
+        ...
+
+    def trail(self, call: "Call", status: Status, reason: str) -> None:
+        """Send trailers, and forget the call."""
+        ...
+
+    def reset(self, call: "Call") -> None:
+        """Cut the call off in the middle of a message, and forget it."""
+        ...
+
+    def abandon(self) -> None:
+        """Close the connection: something is wrong on our side of it."""
+        ...
+
+
+class Call:
+    """An `xds.transport.Wire`, and more. It answers nothing until it is given a service by `serve`."""
+
+    __slots__ = (
+        "_begun",
+        "_early",
+        "_finish",
+        "_link",
+        "_pending",
+        "_queued",
+        "_reader",
+        "_service",
+        "blocked_since",
+        "gzip",
+        "half_closed",
+        "inflow",
+        "over",
+        "plain",
+        "request",
+        "stream_id",
+        "window",
+    )
+
+    def __init__(
+        self,
+        link: Link,
+        stream_id: int,
+        request: Request,
+        window: int,
+        inflow: Inflow,
+        most: int,
+        *,
+        gzip: bool = False,
+    ) -> None:
+        self.request = request
+        self.stream_id = stream_id
+        self.window = window
+        """What may be sent, in bytes; below 0 after the peer made its windows smaller."""
+        self.inflow = inflow
+        self.gzip = gzip
+        self.plain = "content-length" not in request.headers
+        """Whether h2 need not count the bytes of its DATA."""
+        self.blocked_since = 0.0
+        """When the windows became too small for what there is to send, 0 while they are not."""
+        self.half_closed = False
+        """Whether the caller will send no more."""
+        self.over = False
+        self._link = link
+        self._reader = MessageReader(most, request.encoding)
+        self._service: Service | None = None
+        self._early: list[bytes] = []
+        self._pending: memoryview | None = None
+        self._begun = False
+        """Whether some of what is pending is sent."""
+        self._finish: tuple[Status, str] | None = None
+        self._queued = False
+
+    @property
+    def peer(self) -> str:
+        """See `Wire`."""
+        return self.request.peer
+
+    def wake(self) -> None:
+        """See `Wire`."""
+        if not self._queued and not self.over:
+            self._queued = True
+            self._link.woken(self)
+
+    def finish(self, status: Status, reason: str = "") -> None:
+        """End the call, after the message that is being written if some of it is sent already."""
+        self._finish = self._finish or (status, reason)
+        if not self._begun:
+            self._pending = None
+        self.wake()
+
+    @property
+    def served(self) -> bool:
+        """Whether it has a service, and so its caller the first header fields."""
+        return self._service is not None
+
+    def serve(self, handler: "Handler") -> None:
+        """Give it what answers it, and that what was received before. Raises CallFailed."""
+        self._service = handler(self)
+        self._link.accept(self)
+        early, self._early = self._early, []
+        for data in early:
+            self.receive(data)
+        if self.half_closed:
+            self._end_input(self._service)
+
+    def receive(self, data: bytes) -> None:
+        """Bytes of DATA, which `inflow` has counted."""
+        if self._service is None:
+            self._early.append(data)
+            return
+        self._link.used(len(data))
+        credit = self.inflow.used(len(data))
+        if credit and not self.half_closed:
+            self._link.credit(self, credit)
+        if self._finish is not None:
+            return
+        try:
+            for message in self._reader.feed(data):
+                self._service.receive(message)
+        except CallFailed as failure:
+            self.finish(failure.status, failure.reason)
+        except Exception:  # noqa: BLE001 (a fault of one service must not end its connection)
+            self._fault()
+
+    def all_received(self) -> None:
+        """The caller has half-closed the call."""
+        if self.half_closed:
+            return
+        self.half_closed = True
+        if self._service is not None:
+            self._end_input(self._service)
+
+    def _end_input(self, service: Service) -> None:
+        if self._reader.incomplete:
+            self.finish(Status.INTERNAL, "the call's last message is incomplete")
+        else:
+            service.half_closed()
+
+    def pump(self) -> None:
+        """Send what there is, as far as it may be sent now."""
+        self._queued = False
+        service, link = self._service, self._link
+        while not (self.over or link.paused):
+            if self._pending is not None:
+                if not self._continue(self._pending):
+                    return
+            elif self._finish is not None:
+                link.trail(self, *self._finish)
+                return
+            elif service is None:
+                return
+            else:
+                try:
+                    message = service.take()
+                except Exception:  # noqa: BLE001 (as in `received`)
+                    self._fault()
+                    continue
+                if message is None:
+                    return
+                self._send(message)
+
+    def _fault(self) -> None:
+        log.exception("a call failed", path=self.request.path, peer=self.peer)
+        self.finish(Status.INTERNAL, "internal error")
+
+    def _send(self, message: bytes) -> None:
+        link = self._link
+        size = len(message) + 5
+        if self.gzip or size > self.window or size > link.window or size > _WHOLE:
+            self._pending = link.frames.body(message, gzip=self.gzip)
+            return
+        self.window -= size
+        link.window -= size
+        link.write([link.frames.of(message, self.stream_id, link.frame_size)])
+
+    def abandon(self) -> None:
+        """Give up the call and its connection, whose state is not known any more."""
+        self._link.abandon()
+
+    def _continue(self, body: memoryview) -> bool:
+        """Send a piece of a message. False when the windows are too small for any of it."""
+        link = self._link
+        size = min(len(body), self.window, link.window, _PIECE)
+        if size <= 0:
+            self.blocked_since = self.blocked_since or link.now()
+            return False
+        self.blocked_since = 0.0
+        self.window -= size
+        link.window -= size
+        self._begun = size < len(body)
+        self._pending = body[size:] if self._begun else None
+        link.write(data_frames(body[:size], self.stream_id, link.frame_size))
+        return True
+
+    def widen(self, step: int) -> int:
+        """The peer changed its window; the new size. What waited for it goes on."""
+        self.window += step
+        if self.blocked_since:
+            self.wake()
+        return self.window
+
+    def stalled(self) -> None:
+        """The peer does not read this call: drop it alone."""
+        begun = self._begun
+        self.close(End.STALLED)
+        if begun:
+            self._link.reset(self)
+        else:
+            self._link.trail(self, Status.UNAVAILABLE, "the call was not read for too long")
+
+    def close(self, end: End) -> None:
+        """The call is over, and the service is told; twice is harmless."""
+        if self.over:
+            return
+        self.over = True
+        self._pending = None
+        self._early = []
+        if self.inflow.unused:
+            self._link.used(self.inflow.unused)
+        if self._service is not None:
+            self._service.closed(end)
+        self._link.ended(self)
+
+
+Handler = Callable[[Call], Service]
+"""Serves the calls of one method. Raises CallFailed where it does not."""
