@@ -1,7 +1,7 @@
 """How dear a regular expression is, before anybody runs it. Pure.
 
-The runtime compiles an expression (RE2) each time that it is evaluated, so what counts is the size of its program:
-about one for each character or class, times the repeats around it. Time is then linear in the text.
+The runtime compiles an expression (RE2) each time that it is evaluated, so what counts is the size of its
+program: about one for each character or class, times the repeats around it. Time is linear in the text.
 """
 
 import re
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 MOST_WEIGHT = 512
 _WIDE = 8
 """What `.` and negated classes weigh: they are of many byte sequences."""
+_UNICODE = r"has a Unicode class (\p), which costs a millisecond each time; list the characters"
 _TOKEN = re.compile(
     r"""
     (?P<escape>\\(?:x\{[0-9A-Fa-f]*\}|.))
@@ -31,9 +32,7 @@ def check_weight(patterns: Sequence[str]) -> None:
     """Raises TooHeavy where these expressions, tried together, would cost too much."""
     total = sum(_weight(pattern) for pattern in patterns)
     if total > MOST_WEIGHT:
-        raise TooHeavy(
-            f"weighs {total}, with each repeated part counted as often; at most {MOST_WEIGHT} is allowed"
-        )
+        raise TooHeavy(f"weighs {total}, repeated parts counted as often; at most {MOST_WEIGHT} is allowed")
 
 
 def _weight(pattern: str) -> int:
@@ -43,14 +42,12 @@ def _weight(pattern: str) -> int:
         text, parts = token[0], groups[-1]
         match token.lastgroup:
             case "escape" if text[1] in "pP":
-                raise TooHeavy(
-                    r"has a Unicode class (\p), which costs a millisecond each time; list the characters"
-                )
+                raise TooHeavy(_UNICODE)
             case "escape":
                 parts.append(_WIDE if text[1] in "DSWC" else 1)
             case "set":
                 if re.search(r"\\[pP]", text):
-                    raise TooHeavy(r"has a Unicode class (\p), which costs a millisecond each time")
+                    raise TooHeavy(_UNICODE)
                 parts.append(_WIDE if text.startswith("[^") or re.search(r"\\[DSW]|\[:\^", text) else 1)
             case "open":
                 if not text.endswith(")"):

@@ -60,9 +60,7 @@ def read_checked(serialized: bytes, vocabulary: Mapping[str, Attribute]) -> Read
     while pending:
         expr, looped = pending.pop()
         if looped and expr.call_expr.function == "matches":
-            raise SyntaxRefused(
-                "matches() is too dear within a macro, which repeats it; use startsWith() and such"
-            )
+            raise SyntaxRefused("matches() is too dear within a macro; use startsWith() and such")
         looped |= expr.WhichOneof("expr_kind") == "comprehension_expr"
         pending += ((below, looped) for below in _read(expr, names, vocabulary, found))
     needs = (need for need in found.needs if vocabulary[need.attribute].may_be_absent)
