@@ -82,6 +82,7 @@ async def test_typed_commands_create_objects(api: Api, kubectl: Kubectl) -> None
         ("secret", "generic", "one", "--from-literal=password=hidden"),
         ("service", "clusterip", "one", "--tcp=80:8080"),
         ("deployment", "one", "--image=example/app"),
+        ("job", "one", "--image=example/app"),
         ("role", "one", "--verb=get,list", "--resource=pods"),
         ("rolebinding", "one", "--role=one", "--user=ann"),
     ):

@@ -62,7 +62,8 @@ def delete(cluster: Cluster, target: Target, stored: Stored, options: DeleteOpti
     object_ = copy(old)
     meta = object_["metadata"]
     grace = _grace(resource, object_, options)
-    finalizers = _finalizers(strings(meta, "finalizers"), options.policy)
+    policy = options.policy or ("Orphan" if resource is kinds.JOBS else "")
+    finalizers = _finalizers(strings(meta, "finalizers"), policy)
     if finalizers or "finalizers" in meta:
         meta["finalizers"] = finalizers
     already = "deletionTimestamp" in meta

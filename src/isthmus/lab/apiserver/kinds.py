@@ -206,6 +206,16 @@ REPLICA_SETS = Resource(
     fields=("status.replicas",),
     counts_generations=True,
 )
+JOBS = Resource(
+    "batch",
+    "v1",
+    "jobs",
+    "Job",
+    categories=("all",),
+    subresources=(STATUS,),
+    fields=("status.successful",),
+    counts_generations=True,
+)
 ENDPOINT_SLICES = Resource(
     "discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", counts_generations=True
 )
@@ -277,6 +287,7 @@ BUILT_IN = (
     SERVICES,
     DEPLOYMENTS,
     REPLICA_SETS,
+    JOBS,
     SELF_SUBJECT_REVIEWS,
     TOKEN_REVIEWS,
     LOCAL_SUBJECT_ACCESS_REVIEWS,

@@ -161,6 +161,15 @@ JSONSchemaProps id:1:s $schema:2:s $ref:3:s* description:4:s type:5:s format:6:s
   nullable:37:b x-kubernetes-preserve-unknown-fields:38:b* x-kubernetes-embedded-resource:39:b
   x-kubernetes-int-or-string:40:b x-kubernetes-list-map-keys:41:s[] x-kubernetes-list-type:42:s*
   x-kubernetes-map-type:43:s* x-kubernetes-validations:44:f[]
+Job metadata:1:ObjectMeta spec:2:JobSpec status:3:JobStatus
+JobCondition type:1:s* status:2:s* lastProbeTime:3:t lastTransitionTime:4:t reason:5:s message:6:s
+JobSpec parallelism:1:i* completions:2:i* activeDeadlineSeconds:3:i* selector:4:LabelSelector*
+  manualSelector:5:b* template:6:PodTemplateSpec* backoffLimit:7:i* ttlSecondsAfterFinished:8:i*
+  completionMode:9:s* suspend:10:b* podFailurePolicy:11:PodFailurePolicy* backoffLimitPerIndex:12:i*
+  maxFailedIndexes:13:i* podReplacementPolicy:14:s* managedBy:15:s* successPolicy:16:SuccessPolicy*
+JobStatus conditions:1:JobCondition[] startTime:2:t* completionTime:3:t* active:4:i succeeded:5:i failed:6:i
+  completedIndexes:7:s uncountedTerminatedPods:8:UncountedTerminatedPods* ready:9:i* failedIndexes:10:s*
+  terminating:11:i*
 KeyToPath key:1:s* path:2:s* mode:3:i* user:4:i*
 LabelSelector matchLabels:1:s{} matchExpressions:2:LabelSelectorRequirement[]
 LabelSelectorAttributes rawSelector:1:s requirements:2:LabelSelectorRequirement[]
@@ -249,6 +258,11 @@ PodDisruptionBudgetSpec minAvailable:1:o* selector:2:LabelSelector* maxUnavailab
 PodDisruptionBudgetStatus observedGeneration:1:i disruptedPods:2:t{} disruptionsAllowed:3:i*
   currentHealthy:4:i* desiredHealthy:5:i* expectedPods:6:i* conditions:7:Condition[]
 PodExtendedResourceClaimStatus requestMappings:1:ContainerExtendedResourceRequest[]* resourceClaimName:2:s*
+PodFailurePolicy rules:1:PodFailurePolicyRule[]*
+PodFailurePolicyOnExitCodesRequirement containerName:1:s* operator:2:s* values:3:i[]*
+PodFailurePolicyOnPodConditionsPattern type:1:s* status:2:s*
+PodFailurePolicyRule action:1:s* onExitCodes:2:PodFailurePolicyOnExitCodesRequirement*
+  onPodConditions:3:PodFailurePolicyOnPodConditionsPattern[]
 PodIP ip:1:s*
 PodOS name:1:s*
 PodReadinessGate conditionType:1:s*
@@ -362,6 +376,8 @@ SubjectAccessReviewSpec resourceAttributes:1:ResourceAttributes*
 SubjectAccessReviewStatus allowed:1:b* denied:4:b reason:2:s evaluationError:3:s
 SubjectRulesReviewStatus resourceRules:1:ResourceRule[]* nonResourceRules:2:NonResourceRule[]*
   incomplete:3:b* evaluationError:4:s
+SuccessPolicy rules:1:SuccessPolicyRule[]*
+SuccessPolicyRule succeededIndexes:1:s* succeededCount:2:i*
 Sysctl name:1:s* value:2:s*
 TCPSocketAction port:1:o* host:2:s
 Taint key:1:s* value:2:s effect:3:s* timeAdded:4:t*
@@ -377,6 +393,7 @@ TopologySpreadConstraint maxSkew:1:i* topologyKey:2:s* whenUnsatisfiable:3:s* la
   minDomains:5:i* nodeAffinityPolicy:6:s* nodeTaintsPolicy:7:s* matchLabelKeys:8:s[]
 TypedLocalObjectReference apiGroup:1:s* kind:2:s* name:3:s*
 TypedObjectReference apiGroup:1:s* kind:2:s* name:3:s* namespace:4:s*
+UncountedTerminatedPods succeeded:1:s[] failed:2:s[]
 UserInfo username:1:s uid:2:s groups:3:s[] extra:4:x{}
 Volume name:1:s* >:2:VolumeSource
 VolumeDevice name:1:s* devicePath:2:s*

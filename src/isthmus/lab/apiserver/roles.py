@@ -37,6 +37,7 @@ _VIEW = [
             for part in ("", "/scale", "/status")
         ),
     ),
+    _rule(_READ, ["batch"], ("jobs", "jobs/status")),
     _rule(_READ, ["policy"], ("poddisruptionbudgets", "poddisruptionbudgets/status")),
 ]
 _EDIT = [
@@ -45,6 +46,7 @@ _EDIT = [
     _rule(_WRITE, [""], ("pods", "configmaps", "events", "secrets", "serviceaccounts", "services")),
     _rule(["create"], [""], ("pods/eviction", "serviceaccounts/token")),
     _rule(_WRITE, ["apps"], ("deployments", "deployments/scale", "replicasets", "replicasets/scale")),
+    _rule(_WRITE, ["batch"], ["jobs"]),
     _rule(_WRITE, ["policy"], ["poddisruptionbudgets"]),
     _rule((*_READ, *_WRITE), ["coordination.k8s.io"], ["leases"]),
 ]

@@ -9,6 +9,7 @@ from typing import Any
 
 from isthmus.lab.apiserver import cells, jsonpath, kinds
 from isthmus.lab.apiserver.formats import partial
+from isthmus.lab.apiserver.jobs import job_completions, job_duration, job_status
 from isthmus.lab.apiserver.kinds import Resource
 from isthmus.lab.apiserver.objects import Object, encode, metadata, name_of, section
 from isthmus.lab.apiserver.workloads import selector_text
@@ -143,6 +144,14 @@ _COLUMNS: Mapping[Resource, tuple[Column, ...]] = {
         Column("Desired", _at("spec", "replicas", otherwise=0), type="integer"),
         Column("Current", _at("status", "replicas", otherwise=0), type="integer"),
         Column("Ready", _at("status", "readyReplicas", otherwise=0), type="integer"),
+        _AGE,
+        *_TEMPLATE_COLUMNS,
+    ),
+    kinds.JOBS: (
+        _NAME,
+        Column("Status", job_status),
+        Column("Completions", job_completions),
+        Column("Duration", job_duration),
         _AGE,
         *_TEMPLATE_COLUMNS,
     ),

@@ -41,6 +41,7 @@ _STATUS_DROPPED = (
     kinds.PODS,
     kinds.NAMESPACES,
     kinds.POD_DISRUPTION_BUDGETS,
+    kinds.JOBS,
     kinds.CUSTOM_RESOURCE_DEFINITIONS,
 )
 

@@ -8,6 +8,7 @@ from isthmus.kube.client import running_client
 from isthmus.lab.controllers.cache import running_caches
 from isthmus.lab.controllers.deployments import Deployments
 from isthmus.lab.controllers.garbage import Garbage
+from isthmus.lab.controllers.jobs import Jobs
 from isthmus.lab.controllers.mirroring import Mirroring
 from isthmus.lab.controllers.namespaces import Namespaces
 from isthmus.lab.controllers.objects import Key
@@ -32,6 +33,7 @@ async def running_controllers(access: Access) -> AsyncGenerator[None]:
         start("namespaces", lambda queue: Namespaces(client, caches, queue, ca_pem).reconcile)
         start("deployments", lambda queue: Deployments(client, caches, queue).reconcile)
         start("replicasets", lambda queue: ReplicaSets(client, caches, queue).reconcile)
+        start("jobs", lambda queue: Jobs(client, caches, queue).reconcile)
         start("services", lambda queue: Services(client, caches, queue).reconcile)
         start("mirroring", lambda queue: Mirroring(client, caches, queue).reconcile)
         start("garbage", lambda queue: Garbage(client, caches, queue).reconcile)
