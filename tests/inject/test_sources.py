@@ -89,10 +89,17 @@ def isthmus_inject(*arguments: str, home: Path) -> "subprocess.CompletedProcess[
     return subprocess.run(command, input=POD, capture_output=True, text=True, timeout=60, env=environment)
 
 
-def test_without_a_cluster_or_files_the_command_says_what_to_give(tmp_path: Path) -> None:
+def test_without_any_kubeconfig_sidecars_are_as_by_default_and_a_note_says_so(tmp_path: Path) -> None:
     done = isthmus_inject(home=tmp_path)
-    assert (done.returncode, done.stdout) == (1, "")
+    assert done.returncode == 0
+    assert "istio-proxy" in done.stdout
     assert "No kubeconfig" in done.stderr
+    assert "--offline" in done.stderr
+
+
+def test_a_kubeconfig_that_is_named_and_missing_is_refused(tmp_path: Path) -> None:
+    done = isthmus_inject("--kubeconfig", str(tmp_path / "none"), home=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
     assert "--offline" in done.stderr
 
 

@@ -13,7 +13,7 @@ from isthmus.config.proxy import split_address
 from isthmus.inject.settings import NativeSidecars
 from isthmus.inject.sources import WITHOUT_CLUSTER, Source, settings_from, settings_in_cluster
 from isthmus.inject.stream import inject_stream, uninject_stream
-from isthmus.kube.access import Access, access_from_file
+from isthmus.kube.access import Access, NoKubeconfigError, access_from_file
 from isthmus.lib.errors import UserError
 
 Filename = Annotated[
@@ -61,13 +61,14 @@ def inject(
 ) -> None:
     """Add the sidecar to the workloads of a YAML file, and print the whole file.
 
-    How sidecars are is read from the cluster, unless files are given for both ConfigMaps, or --offline.
+    How sidecars are is read from the cluster, unless files are given for both ConfigMaps, or --offline, or
+    there is no kubeconfig at all: then they are as by default, and a note says so.
     """
     mesh, values = _source(mesh_config), _source(values_file)
-    if offline or (mesh and values):
+    access = None if offline or (mesh and values) else _access(kubeconfig, context)
+    if access is None:
         settings = settings_from(mesh or _NOWHERE, values or _NOWHERE)
     else:
-        access = _access(kubeconfig, context)
         settings = asyncio.run(settings_in_cluster(access, istio_namespace, mesh=mesh, values=values))
     proxy_config = settings.proxy_config
     if discovery_address is not None:
@@ -105,9 +106,13 @@ def _change(filename: str, output: str, change: Callable[[str, str], str]) -> No
         raise UserError(f"{output} cannot be written: {error.strerror}.") from error
 
 
-def _access(kubeconfig: Path | None, context: str | None) -> Access:
+def _access(kubeconfig: Path | None, context: str | None) -> Access | None:
+    """The cluster to ask; None, and a note, where nobody named one and there is none."""
     try:
         return access_from_file(kubeconfig, context)
+    except NoKubeconfigError as error:
+        _note(f"{error} Until then sidecars are as by default; to ask no cluster, {WITHOUT_CLUSTER}.")
+        return None
     except UserError as error:
         raise UserError(f"{error} To ask no cluster, {WITHOUT_CLUSTER}.") from error
 

@@ -45,6 +45,10 @@ class Access:
     exec_plugin: ExecPlugin | None = None
 
 
+class NoKubeconfigError(UserError):
+    """A person named no kubeconfig, and there is none where kubectl would look."""
+
+
 def access_in_cluster(folder: Path = SERVICE_ACCOUNT, environment: Mapping[str, str] = os.environ) -> Access:
     """The API server of the cluster that this process's pod is in (Kubernetes: "Accessing the API from a
     Pod"). Raises UserError outside of pods.
@@ -77,7 +81,8 @@ def access_from_file(
     """The access that a person's kubeconfig gives: `path`, else $KUBECONFIG, else ~/.kube/config.
 
     $KUBECONFIG may name several files; the first to define a name wins (kubectl: "Organizing Cluster
-    Access Using kubeconfig Files"). `context` overrides the current context. Raises UserError.
+    Access Using kubeconfig Files"). `context` overrides the current context. Raises UserError,
+    NoKubeconfigError where there is none and nobody named one.
     """
     from isthmus.kube.person_kubeconfig import load_access
 
@@ -87,5 +92,5 @@ def access_from_file(
     paths = [each for each in listed or [Path("~/.kube/config")] if each.expanduser().is_file()]
     if not paths:
         where = " or ".join(map(str, listed)) or "~/.kube/config"
-        raise UserError(f"No kubeconfig at {where}; name one with --kubeconfig or set KUBECONFIG.")
+        raise NoKubeconfigError(f"No kubeconfig at {where}; name one with --kubeconfig or set KUBECONFIG.")
     return load_access(paths, context)

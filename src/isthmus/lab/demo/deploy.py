@@ -118,7 +118,7 @@ async def deploy_control_plane(cluster: LabCluster) -> str:
 
 async def register(primary: LabCluster, remote_cluster: LabCluster, pilot_address: str) -> None:
     """Give the remote what it needs, and the control plane the Secret for it."""
-    await apply(remote_cluster.client, remote(pilot_address))
+    await apply(remote_cluster.client, remote(remote_cluster.name, pilot_address))
     await apply(primary.client, [await make_secret(remote_cluster)])
 
 

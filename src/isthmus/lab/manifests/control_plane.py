@@ -1,5 +1,7 @@
 """The control plane in its own cluster: rights, Deployment, Service and mesh configuration."""
 
+import json
+
 from isthmus.lab.manifests import (
     MESH_RULES,
     READ,
@@ -51,9 +53,7 @@ def control_plane(cluster: str) -> list[Object]:
             roleRef={"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": _ROLE},
             subjects=[{"kind": "ServiceAccount", "name": _ACCOUNT, "namespace": SYSTEM}],
         ),
-        make(
-            "v1", "ConfigMap", "istio", SYSTEM, data={"mesh": "outboundTrafficPolicy:\n  mode: ALLOW_ANY\n"}
-        ),
+        *injection_settings(cluster),
         make(
             "v1",
             "Service",
@@ -63,6 +63,16 @@ def control_plane(cluster: str) -> list[Object]:
             spec={"selector": labels, "ports": ports},
         ),
         deployment(NAME, SYSTEM, labels, _pod(cluster)),
+    ]
+
+
+def injection_settings(cluster: str) -> list[Object]:
+    """What `isthmus inject` reads in every cluster of the mesh, and pilot in its own: the two ConfigMaps."""
+    mesh = "outboundTrafficPolicy:\n  mode: ALLOW_ANY\n"
+    values = json.dumps({"global": {"multiCluster": {"clusterName": cluster}}})
+    return [
+        make("v1", "ConfigMap", "istio", SYSTEM, data={"mesh": mesh}),
+        make("v1", "ConfigMap", "istio-sidecar-injector", SYSTEM, data={"values": values}),
     ]
 
 

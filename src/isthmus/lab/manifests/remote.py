@@ -17,20 +17,21 @@ from isthmus.lab.manifests import (
     namespace,
     service_account,
 )
-from isthmus.lab.manifests.control_plane import NAME, PORTS
+from isthmus.lab.manifests.control_plane import NAME, PORTS, injection_settings
 
 READER = "istio-reader-service-account"
 _ROLE = "istio-reader"
 
 
-def remote(pilot_address: str) -> list[Object]:
-    """The remote's objects, in the order to create them; `pilot_address` is the IP of pilot's pod."""
+def remote(cluster: str, pilot_address: str) -> list[Object]:
+    """What remote `cluster` needs, in the order to create it; `pilot_address` is the IP of pilot's pod."""
     ports = [{"name": name, "port": number} for name, number in PORTS.items()]
     return [
         namespace(SYSTEM),
         service_account(READER, SYSTEM),
         cluster_role(_ROLE, MESH_RULES),
         bind_cluster_role(_ROLE, READER, SYSTEM),
+        *injection_settings(cluster),
         make("v1", "Service", NAME, SYSTEM, spec={"clusterIP": "None", "ports": ports}),
         make(
             "v1",
