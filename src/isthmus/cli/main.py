@@ -26,7 +26,6 @@ COMMANDS = {
     "remote": ("isthmus.cli.install:remote", "The control plane's part in remote clusters, by helm."),
     "uninstall": ("isthmus.cli.install:uninstall", "Uninstall the control plane, by helm."),
     "lab": ("isthmus.cli.lab:app", "Whole clusters on this machine."),
-    "ca": ("isthmus.cli.ca:app", "The mesh's certificate authority."),
     "agent": ("isthmus.cli.agent:app", "Run Envoy in a pod (what istio-proxy runs)."),
     "init": ("isthmus.cli.init:init", "Redirect a pod's traffic to Envoy (what istio-init runs)."),
 }
