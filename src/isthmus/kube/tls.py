@@ -50,12 +50,16 @@ def _no_password() -> str:
 
 def check_material(access: Access) -> tuple[Literal["ca", "client"], str] | None:
     """Which certificate of an access cannot be used and why, before any connection is tried."""
+    # The system's own certificates take tens of milliseconds to load, and are not what is in question.
     try:
-        make_context(Access(access.server, ca_pem=access.ca_pem))
+        if access.ca_pem is not None:
+            make_context(Access(access.server, ca_pem=access.ca_pem))
     except (ssl.SSLError, ValueError):
         return "ca", "holds no certificate that can be read"
     try:
-        make_context(access)
+        if access.client_cert_pem and access.client_key_pem:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            load_client_certificate(context, access.client_cert_pem, access.client_key_pem)
     except (ssl.SSLError, ValueError):
         return "client", "and client-key-data are no certificate and unencrypted key that belong together"
     return None
