@@ -125,6 +125,20 @@ async def test_status_has_owners_of_its_own(api: Api) -> None:
     assert again.body["status"]["replicas"] == 2
 
 
+async def test_scaling_takes_the_replicas_over(api: Api) -> None:
+    namespace = (await api.namespace()).replace("/api/v1", "/apis/apps/v1")
+    path, body = f"{namespace}/deployments/web", _deployment("web")
+    body["spec"]["replicas"] = 2
+    await _apply(api, path, body)
+    patch = {"spec": {"replicas": 3}}
+    await api.call("PATCH", f"{path}/scale", patch, content_type=MERGE_PATCH, fieldManager="scaler")
+    refused = await _apply(api, path, body)
+    assert refused.message == (
+        'Apply failed with 1 conflict: conflict with "scaler" with subresource "scale" using apps/v1: '
+        ".spec.replicas"
+    )
+
+
 async def test_dry_run_applies_nothing(api: Api) -> None:
     path = f"{await api.namespace()}/configmaps/one"
     dry = await _apply(api, path, config_map("one", a="1"), dryRun="All")

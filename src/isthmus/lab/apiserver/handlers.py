@@ -30,7 +30,7 @@ from isthmus.lab.apiserver.errors import RefusedError
 from isthmus.lab.apiserver.impersonation import impersonation, impersonation_rights
 from isthmus.lab.apiserver.kinds import Resource
 from isthmus.lab.apiserver.objects import Object
-from isthmus.lab.apiserver.patches import APPLY_PATCH, CUSTOM_PATCH_TYPES, PATCH_TYPES
+from isthmus.lab.apiserver.patches import APPLY_PATCH, CUSTOM_PATCH_TYPES, PATCH_TYPES, SCALE_PATCH_TYPES
 from isthmus.lab.apiserver.rbac import Attributes, refusal
 from isthmus.lab.apiserver.requests import (
     Target,
@@ -253,9 +253,11 @@ class Front:
 
     async def _patch(self, request: web.Request, target: Target) -> web.StreamResponse:
         known = PATCH_TYPES if target.resource.definition is None else CUSTOM_PATCH_TYPES
+        if target.subresource == "scale":
+            known = SCALE_PATCH_TYPES
         media_type, body = await formats.read_patch(request, known)
         force = "force" in request.query
-        if media_type == APPLY_PATCH and target.subresource != "scale":
+        if media_type == APPLY_PATCH:
             named = replace(target, manager=request.query.get("fieldManager", ""))
             applied, created = applying.apply(self._cluster, named, body, force=flag(request.query, "force"))
             return self._written(request, target, applied, 201 if created else 200)

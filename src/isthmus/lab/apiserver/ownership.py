@@ -19,7 +19,8 @@ def write_of(target: Target) -> Write:
     """One request as ownership sees it."""
     resource = target.resource
     has_status = resource.subresource("status") is not None
-    return Write(target.manager, resource.group_version, now(), target.subresource, has_status)
+    subresource = target.through or target.subresource
+    return Write(target.manager, resource.group_version, now(), subresource, has_status)
 
 
 def shares_of(object_: Object) -> Shares:

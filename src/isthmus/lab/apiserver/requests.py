@@ -39,6 +39,8 @@ class Target:
     """Whether unknown fields are refused (`fieldValidation=Strict`)."""
     manager: str = ""
     """Who is recorded as the owner of what is written; nobody where it is empty."""
+    through: str = ""
+    """The subresource by which the whole object is written, recorded beside the manager."""
 
     @property
     def key(self) -> Key:

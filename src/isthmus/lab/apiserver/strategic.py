@@ -90,6 +90,7 @@ _SHAPES: Mapping[tuple[str, str], Shape] = {
     ("", "serviceaccounts"): Shape(maps={"metadata": _META}, lists={"secrets": Keyed("name")}),
     ("apps", "deployments"): _WORKLOAD,
     ("apps", "replicasets"): _WORKLOAD,
+    ("batch", "jobs"): _WORKLOAD,
 }
 
 

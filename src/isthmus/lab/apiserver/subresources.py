@@ -1,6 +1,7 @@
 """The paths below an object, but for its status: binding, eviction, scale, token, finalize. Synchronous."""
 
 import time
+from dataclasses import replace
 from typing import Any
 
 from isthmus.lab.apiserver import deletion, kinds, tokens, writing
@@ -169,7 +170,7 @@ def update_scale(cluster: Cluster, target: Target, scale: Any) -> Object:
         cause = invalid_value("spec.replicas", replicas, "must be greater than or equal to 0")
         raise invalid("autoscaling", "Scale", target.name, [cause])
     old = writing.current(cluster, target)
-    whole = Target(target.resource, target.namespace, target.name, target.user, dry_run=target.dry_run)
+    whole = replace(target, subresource="", through=target.subresource)
     return writing.replace(cluster, whole, old, copy(scaled(target.resource, old.object, body)))
 
 
