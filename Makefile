@@ -23,7 +23,7 @@ demo: ## Two clusters, one mesh, on this machine (needs root)
 	exec $(BIN)/isthmus lab demo
 
 test: .venv/dev.stamp ## Everything that CI runs
-	@$(MAKE) -s --no-print-directory system check
+	@$(MAKE) -s --no-print-directory FOR_TESTS=yes system check
 	$(BIN)/pytest -m "e2e and not soak"
 
 check: .venv/dev.stamp ## Style, types, import rules and the fast tests
@@ -34,7 +34,7 @@ check: .venv/dev.stamp ## Style, types, import rules and the fast tests
 	$(BIN)/pytest -m "not e2e and not soak" -n 2
 
 soak: .venv/dev.stamp ## The long forms of the tests
-	@$(MAKE) -s --no-print-directory system
+	@$(MAKE) -s --no-print-directory FOR_TESTS=yes system
 	$(BIN)/pytest -m soak
 	ISTHMUS_SOAK=20 $(BIN)/pytest -n 2 tests/xds/test_convergence.py tests/translate/test_incremental.py \
 	  tests/clusters/test_view_model.py
@@ -46,9 +46,10 @@ fix: .venv/dev.stamp ## Mend what the linter can mend
 bench: .venv/dev.stamp ## Measure ours against its floor; prints JSON
 	@$(BIN)/python -m bench
 
-system: # the system packages that the lab needs; only root can install them
+system: # the system packages that the lab needs, and tests besides; only root can install them
 	@[ "$$(id -u)" -eq 0 ] || exit 0
 	missing=""
+	[ -z "$(FOR_TESTS)" ] || command -v redis-server >/dev/null || missing="$$missing redis-server"
 	command -v ip >/dev/null || missing="$$missing iproute2"
 	command -v iptables >/dev/null || missing="$$missing iptables"
 	command -v curl >/dev/null || missing="$$missing curl"
