@@ -240,6 +240,16 @@ async def test_deleting_the_definition_deletes_its_objects_first(api: Api) -> No
     await eventually(nothing_is_left)
 
 
+async def test_watches_end_with_their_kind(api: Api) -> None:
+    path, group = await _widgets(api)
+    await api.call("POST", path, _widget(path, "one", size=1))
+    async with api.watching(path) as events, asyncio.timeout(60):
+        assert (await anext(events))["type"] == "ADDED"
+        await api.call("DELETE", f"{DEFINITIONS}/widgets.{group}")
+        async for _ in events:
+            pass
+
+
 async def test_definitions_that_make_no_sense_are_refused(api: Api) -> None:
     async def refusal(definition: dict[str, Any]) -> str:
         answer = await api.call("POST", DEFINITIONS, definition)

@@ -58,6 +58,8 @@ def _empty(cluster: Cluster, definition: Stored) -> None:
     finished = deletion.is_finished(kinds.CUSTOM_RESOURCE_DEFINITIONS, last)
     key = Key("", metadata(object_)["name"])
     cluster.store.commit(kinds.CUSTOM_RESOURCE_DEFINITIONS, key, None if finished else last)
+    if finished:
+        cluster.watches.end(found[0])
 
 
 def _unserved(definition: Object) -> kinds.Resource:

@@ -140,6 +140,11 @@ class Watches:
         """The watcher has gone."""
         self._feeds.get((resource.group, resource.plural), set()).discard(feed)
 
+    def end(self, resource: Resource) -> None:
+        """End every watch of a kind: it is no longer served."""
+        for feed in self._feeds.get((resource.group, resource.plural), ()):
+            feed.close()
+
     def close(self) -> None:
         """End every watch: the server is stopping."""
         for feeds in self._feeds.values():
