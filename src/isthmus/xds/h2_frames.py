@@ -6,7 +6,7 @@ its connection. So the DATA frames of a push are made once and each connection w
 
 import zlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 DATA, HEADERS, RST_STREAM, SETTINGS, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 4, 7, 8, 9
 END_STREAM = ACK = 0x1
@@ -33,6 +33,20 @@ def frame_header(size: int, kind: int, flags: int, stream_id: int) -> bytes:
 def window_update(stream_id: int, credit: int) -> bytes:
     """Credit for a stream, or with 0 for the connection."""
     return frame(WINDOW_UPDATE, 0, stream_id, credit.to_bytes(4, "big"))
+
+
+def header_block(fields: Iterable[tuple[str, str]]) -> bytes:
+    """Header fields that are the same in every answer, spelled out, no text of more than 126 characters.
+
+    Such a block is valid at any time: it neither uses nor alters what the compression remembers (RFC 7541,
+    section 6.2.2).
+    """
+    parts: list[bytes] = []
+    for name, value in fields:
+        for text in (name, value):
+            assert len(text) < 127
+        parts += (b"\0", bytes((len(name),)), name.encode(), bytes((len(value),)), value.encode())
+    return b"".join(parts)
 
 
 def goaway(last_stream_id: int, code: int) -> bytes:

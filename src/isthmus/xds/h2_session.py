@@ -19,7 +19,19 @@ from isthmus.xds.grpc_request import ENCODINGS, NotGrpc, Request, read_request
 from isthmus.xds.grpc_status import CallFailed, Status, trailers
 from isthmus.xds.h2_call import Call, End
 from isthmus.xds.h2_flow import WIDEST, Budget, ConnectionFailed, Inflow
-from isthmus.xds.h2_frames import DATA, END_STREAM, WINDOW_UPDATE, Frames, Parts, frame, goaway, window_update
+from isthmus.xds.h2_frames import (
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    HEADERS,
+    WINDOW_UPDATE,
+    Frames,
+    Parts,
+    frame,
+    goaway,
+    header_block,
+    window_update,
+)
 from isthmus.xds.h2_intake import MOST_FRAME, OTHER, Intake, Piece
 from isthmus.xds.limits import Limits
 
@@ -32,6 +44,10 @@ _GRPC = (
     ("content-type", "application/grpc"),
     ("grpc-accept-encoding", ",".join(ENCODINGS)),
 )
+_GREETING = window_update(0, _INFLOW - _FIRST_WINDOW)
+"""The connection's window as wide as a stream's. h2 is not told: what it counts it gives back at once."""
+_BLOCK = header_block(_GRPC)
+_BLOCK_GZIP = header_block((*_GRPC, ("grpc-encoding", "gzip")))
 _CONFIGURATION = H2Configuration(
     client_side=False,
     header_encoding=None,
@@ -115,9 +131,8 @@ class HttpSession:
         )
         self._h2.decoder.max_header_list_size = host.limits.metadata_bytes
         self._h2.initiate_connection()
-        self._h2.increment_flow_control_window(_INFLOW - _FIRST_WINDOW)
         self._h2.receive_data(_PREFACE)
-        self._flush()
+        self._socket.send([self._h2.data_to_send(), _GREETING])
 
     @property
     def spoken(self) -> bool:
@@ -164,10 +179,9 @@ class HttpSession:
         self._socket.send([window_update(call.stream_id, size)])
 
     def accept(self, call: Call) -> None:
-        """See `Link`."""
-        encoding = (("grpc-encoding", "gzip"),) if call.gzip else ()
-        self._h2.send_headers(call.stream_id, [*_GRPC, *encoding])
-        self._flush()
+        """See `Link`. h2 is not told: to it the trailers are all of the answer's header fields."""
+        block = _BLOCK_GZIP if call.gzip else _BLOCK
+        self._socket.send([frame(HEADERS, END_HEADERS, call.stream_id, block)])
 
     def trail(self, call: Call, status: Status, reason: str) -> None:
         """See `Link`."""
