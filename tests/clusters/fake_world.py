@@ -32,6 +32,7 @@ class FakeServer:
         self.forbidden: set[str] = set()
         self.tokens = {"good"}
         self.serves_slices = True
+        self.retry_every = 1.0
         self.lists = 0
         self.version = "v1.31.0"
         self.writes = 0
@@ -124,7 +125,7 @@ class FakeServer:
                     known = dict(self._objects.get(plural, {}))
             except (ApiError, Unreachable) as error:
                 report(WatchState(Phase.FAILED, time.time(), error=error, retry_in=1.0))
-                await asyncio.sleep(1)
+                await asyncio.sleep(self.retry_every)
 
 
 class _FakeApi:
@@ -185,6 +186,7 @@ class World:
     def __init__(self, *names: str) -> None:
         self.servers = {name: FakeServer(name) for name in ("home", *names)}
         self.connections = 0
+        self._kubeconfigs: dict[tuple[str, str], str] = {}
 
     def __getitem__(self, name: str) -> FakeServer:
         return self.servers[name]
@@ -225,6 +227,12 @@ class World:
         self["home"].remove(kinds.SECRET, name, CONTROL)
 
     def kubeconfig(self, name: str, token: str = "good") -> str:
+        known = self._kubeconfigs.get((name, token))
+        if known is None:
+            known = self._kubeconfigs[name, token] = self._make_kubeconfig(name, token)
+        return known
+
+    def _make_kubeconfig(self, name: str, token: str) -> str:
         return yaml.safe_dump(
             {
                 "current-context": "it",

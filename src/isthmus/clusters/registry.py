@@ -248,14 +248,13 @@ class Clusters:
     # What is known of them while they do not answer
 
     def _worth_keeping(self) -> list[Subject]:
-        """Remotes whose state is sure to be theirs."""
+        """Remotes that were read as a whole; also what is stale is the last that is known."""
         return [
             Subject(name, member.cluster.access.server, session.store, session.changed_at)
             for name, member in self._members.items()
             if member.claim is not None
             and member.cluster.access is not None
             and (session := self._complete.get(name)) is not None
-            and session.health.state is State.FRESH
         ]
 
     def _restore(self) -> None:
