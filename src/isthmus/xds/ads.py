@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -13,7 +13,7 @@ from isthmus.lib.lifecycle import task_scope
 from isthmus.xds.errors import ProtocolError
 from isthmus.xds.grpc_server import Authenticate, serving_grpc
 from isthmus.xds.grpc_status import CallFailed, Status
-from isthmus.xds.h2_call import Call, End
+from isthmus.xds.h2_call import Call, End, Handler
 from isthmus.xds.hub import Hub
 from isthmus.xds.limits import DEFAULT, Limits
 from isthmus.xds.shelf import Form
@@ -59,6 +59,11 @@ class _AdsCall:
         self._exchange.closed()
 
 
+def ads_handlers(hub: Hub) -> Mapping[str, Handler]:
+    """What answers both forms, by method."""
+    return {path: partial(_AdsCall, hub, form) for path, form in _FORMS.items()}
+
+
 @asynccontextmanager
 async def serving_ads(
     address: str,
@@ -73,8 +78,8 @@ async def serving_ads(
 
     Raises UserError when the address cannot be bound.
     """
-    handlers = {path: partial(_AdsCall, hub, form) for path, form in _FORMS.items()}
     try:
+        handlers = ads_handlers(hub)
         server = serving_grpc(address, handlers, limits, ssl_context=ssl_context, authenticate=authenticate)
         async with server as port, task_scope() as tasks:
             tasks.serve(_sweep(hub), name="ads-sweep")
