@@ -5,6 +5,7 @@ come; until a network has a gateway its endpoints are dialled directly, as Istio
 """
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from operator import itemgetter
 
 from envoy.config.core.v3 import base_pb2, health_check_pb2
@@ -15,6 +16,9 @@ from isthmus.model.workload import Endpoint, Health, Locality
 from isthmus.translate.wire import field, serialise, socket_address
 
 _LOCALITIES = endpoint_pb2.ClusterLoadAssignment.ENDPOINTS_FIELD_NUMBER
+_MEMBERS = endpoint_components_pb2.LocalityLbEndpoints.LB_ENDPOINTS_FIELD_NUMBER
+_MOST_MEMBERS = 1 << 16
+"""Endpoints remembered as bytes, over all services: some 20 MiB at the most."""
 _DRAINING = health_check_pb2.HealthStatus.Value("DRAINING")
 _UNKNOWN = health_check_pb2.HealthStatus.Value("UNKNOWN")
 
@@ -40,23 +44,31 @@ def load_assignment(cluster_name: str, endpoints: Sequence[Endpoint]) -> bytes:
 
 
 def _locality(rank: int, locality: Locality, endpoints: Iterable[Endpoint], *, mark_draining: bool) -> bytes:
-    members = [
-        endpoint_components_pb2.LbEndpoint(
-            endpoint=endpoint_components_pb2.Endpoint(
-                address=socket_address(endpoint.address, endpoint.port)
-            ),
-            health_status=_DRAINING if mark_draining and endpoint.health is Health.DRAINING else _UNKNOWN,
-            load_balancing_weight=UInt32Value(value=max(endpoint.weight, 1)),
-        )
-        for endpoint in endpoints
-    ]
-    return serialise(
-        endpoint_components_pb2.LocalityLbEndpoints(
-            locality=base_pb2.Locality(region=locality.region, zone=locality.zone, sub_zone=locality.subzone),
-            lb_endpoints=members,
-            priority=rank,
-            load_balancing_weight=UInt32Value(
-                value=sum(member.load_balancing_weight.value for member in members)
-            ),
-        )
+    weight = 0
+    members: list[bytes] = []
+    for endpoint in endpoints:
+        share = max(endpoint.weight, 1)
+        weight += share
+        draining = mark_draining and endpoint.health is Health.DRAINING
+        members.append(_member(endpoint.address, endpoint.port, share, draining))
+    place = base_pb2.Locality(region=locality.region, zone=locality.zone, sub_zone=locality.subzone)
+    head = endpoint_components_pb2.LocalityLbEndpoints(locality=place)
+    tail = endpoint_components_pb2.LocalityLbEndpoints(
+        priority=rank, load_balancing_weight=UInt32Value(value=weight)
+    )
+    return serialise(head) + b"".join(members) + serialise(tail)
+
+
+@lru_cache(maxsize=_MOST_MEMBERS)
+def _member(address: str, port: int, weight: int, draining: bool) -> bytes:
+    """One endpoint as a field of its locality. Remembered: of a large service few change at a time."""
+    return field(
+        _MEMBERS,
+        serialise(
+            endpoint_components_pb2.LbEndpoint(
+                endpoint=endpoint_components_pb2.Endpoint(address=socket_address(address, port)),
+                health_status=_DRAINING if draining else _UNKNOWN,
+                load_balancing_weight=UInt32Value(value=weight),
+            )
+        ),
     )
