@@ -177,3 +177,21 @@ def test_a_pod_is_found_at_its_address_while_it_lives():
     assert found.key.name == "b"
     store.put_pod(pod("b", "10.1.0.2"))
     assert store.pod_at("10.1.0.1") is None
+
+
+def test_of_a_large_service_only_the_slices_are_derived_anew_that_changed():
+    store = store_of()
+    store.put_service(service())
+    store.put_pod(pod("a", "10.1.0.1"))
+    for name, address, of_pod in (("s1", "10.1.0.1", "a"), ("s2", "10.1.0.2", ""), ("s3", "10.1.0.3", "")):
+        store.put_slice(named(name), slice_of("echo", backend(address, of_pod)))
+    [before] = store.endpoints(ECHO).values()
+    store.put_slice(named("s3"), slice_of("echo", backend("10.1.0.4")))
+    [after] = store.endpoints(ECHO).values()
+    assert [one.address for one in after] == ["10.1.0.1", "10.1.0.2", "10.1.0.4"]
+    assert after[0] is before[0]
+    assert after[1] is before[1]
+    store.put_pod(pod("a", "10.1.0.1", labels={"app": "echo", "version": "2"}))
+    [relabelled] = store.endpoints(ECHO).values()
+    assert relabelled[0] != before[0]
+    assert relabelled[1] is before[1]

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, pairwise
+from operator import attrgetter
 from typing import Protocol as Interface
 
 from isthmus.clusters.parts import Backend, ServicePart, ServicePort, SlicePart
@@ -73,30 +74,56 @@ def merge_service(key: ServiceKey, parts: Mapping[ClusterId, ServicePart]) -> Se
 _PREFERENCE = {Health.READY: 0, Health.DRAINING: 1, Health.UNREADY: 2}
 
 
-def derive_endpoints(
-    part: ServicePart, slices: Iterable[SlicePart], around: Surroundings
-) -> dict[int, tuple[Endpoint, ...]]:
-    """One cluster's endpoints of one service, by service port number, sorted by (address, port).
+Derived = Mapping[int, tuple[Endpoint, ...]]
+"""Endpoints by service port number, sorted by (address, port), each of these once."""
 
-    A slice's ports are matched by name with those of this cluster's own Service. An address that stands in
-    several slices is taken once, where it is healthiest (Kubernetes: EndpointSlice, "Duplicate endpoints").
+
+def derive_endpoints(part: ServicePart, piece: SlicePart, around: Surroundings) -> Derived:
+    """What one slice adds to one cluster's endpoints of its service.
+
+    A slice's ports are matched by name with those of this cluster's own Service.
     """
     if part.kind is Kind.EXTERNAL_NAME:
         return {}
     numbers = {port.name: port.number for port in part.ports}
-    found: dict[int, dict[tuple[str, int], Endpoint]] = {}
-    for piece in slices:
-        for subset in piece.subsets:
-            targets = [(numbers[name], target) for name, target in subset.ports if name in numbers]
-            for backend in subset.backends if targets else ():
-                make = _endpoint_maker(backend, part, around)
-                for number, target in targets:
-                    at = found.setdefault(number, {})
-                    endpoint = make(target)
-                    known = at.get((backend.address, target))
-                    if known is None or _better(endpoint, known):
-                        at[(backend.address, target)] = endpoint
-    return {number: tuple(at[where] for where in sorted(at)) for number, at in sorted(found.items())}
+    found: dict[int, list[Endpoint]] = {}
+    for subset in piece.subsets:
+        targets = [(numbers[name], target) for name, target in subset.ports if name in numbers]
+        for backend in subset.backends if targets else ():
+            make = _endpoint_maker(backend, part, around)
+            for number, target in targets:
+                found.setdefault(number, []).append(make(target))
+    return {number: _once_each(endpoints) for number, endpoints in found.items()}
+
+
+def unite_slices(pieces: Iterable[Derived]) -> Derived:
+    """One cluster's endpoints of one service, out of those of its slices."""
+    found: dict[int, list[tuple[Endpoint, ...]]] = {}
+    for piece in pieces:
+        for number, endpoints in piece.items():
+            found.setdefault(number, []).append(endpoints)
+    return {
+        number: parts[0] if len(parts) == 1 else _once_each(chain.from_iterable(parts))
+        for number, parts in sorted(found.items())
+    }
+
+
+_place = attrgetter("address", "port")
+
+
+def _once_each(endpoints: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
+    """Sorted; an address that stands there several times is taken where it is healthiest (Kubernetes:
+    EndpointSlice, "Duplicate endpoints").
+    """
+    ordered = sorted(endpoints, key=_place)
+    if all(_place(one) != _place(next_) for one, next_ in pairwise(ordered)):
+        return tuple(ordered)
+    best: dict[tuple[str, int], Endpoint] = {}
+    for endpoint in ordered:
+        known = best.setdefault(_place(endpoint), endpoint)
+        if known is not endpoint and _better(endpoint, known):
+            best[_place(endpoint)] = endpoint
+    return tuple(best.values())
 
 
 def _endpoint_maker(backend: Backend, part: ServicePart, around: Surroundings) -> Callable[[int], Endpoint]:

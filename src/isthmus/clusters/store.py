@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from isthmus.clusters.index import Index
-from isthmus.clusters.join import derive_endpoints
+from isthmus.clusters.join import Derived, derive_endpoints, unite_slices
 from isthmus.clusters.parts import PodPart, ServicePart, SlicePart
 from isthmus.clusters.selection import Selection
 from isthmus.kube.decoding import Ref
 from isthmus.model.service import ClusterId, Kind, Network, ServiceKey
 from isthmus.model.view import Changes
-from isthmus.model.workload import Endpoint, InboundPort, Locality, Workload, WorkloadKey
+from isthmus.model.workload import InboundPort, Locality, Workload, WorkloadKey
 
 _NOTHING = Changes()
 _NOWHERE = Locality()
@@ -54,7 +54,8 @@ class ClusterStore:
         self._pods_on_node: Index[str, Ref] = Index()
         self._pods_at: Index[str, Ref] = Index()
         self._selection = Selection()
-        self._endpoints: dict[ServiceKey, Mapping[int, tuple[Endpoint, ...]]] = {}
+        self._endpoints: dict[ServiceKey, Derived] = {}
+        self._derived: dict[Ref, Derived] = {}
 
     # What is known
 
@@ -97,16 +98,23 @@ class ClusterStore:
         """Where a node stands, as far as it is known."""
         return self._nodes.get(node, _NOWHERE)
 
-    def endpoints(self, key: ServiceKey) -> Mapping[int, tuple[Endpoint, ...]]:
+    def endpoints(self, key: ServiceKey) -> Derived:
         """The cluster's endpoints of a service by service port, remembered until one of them changes."""
         known = self._endpoints.get(key)
         if known is None:
             part = self._services.get(key)
             if part is None:
                 return {}
-            slices = [self._slices[name] for name in self._slices_of_service[key]]
-            known = self._endpoints[key] = derive_endpoints(part, slices, self)
+            pieces = [self._derived_of(part, name) for name in self._slices_of_service[key]]
+            known = self._endpoints[key] = unite_slices(pieces)
             self._derivations.cluster_endpoints += 1
+        return known
+
+    def _derived_of(self, part: ServicePart, name: Ref) -> Derived:
+        """What one slice adds, remembered on its own: of a large service one slice changes at a time."""
+        known = self._derived.get(name)
+        if known is None:
+            known = self._derived[name] = derive_endpoints(part, self._slices[name], self)
         return known
 
     def inbound_ports(self, workload: Workload) -> list[InboundPort]:
@@ -150,6 +158,8 @@ class ClusterStore:
             endpoints=frozenset({key} if _matching(old) != _matching(new) else ()),
             workloads=self._keys(selected),
         )
+        for each in changes.endpoints:
+            self._forget_derived(self._slices_of_service[each])
         self._forget(changes.endpoints)
         return changes
 
@@ -169,6 +179,7 @@ class ClusterStore:
                 self._slices_of_pod.add(Ref(name.namespace, pod), name)
             if node:
                 self._slices_on_node.add(node, name)
+        self._forget_derived((name,))
         services = {part.service} if old is None else {old.service, part.service}
         return Changes(endpoints=self._forget_known(services))
 
@@ -178,6 +189,7 @@ class ClusterStore:
         if old is None:
             return _NOTHING
         self._unindex_slice(name, old)
+        self._forget_derived((name,))
         return Changes(endpoints=self._forget_known((old.service,)))
 
     def _unindex_slice(self, name: Ref, old: SlicePart) -> None:
@@ -265,6 +277,7 @@ class ClusterStore:
 
     def _pods_changed(self, pods: set[Ref], slices: Iterable[Ref] = ()) -> Changes:
         touched = {name for pod in pods for name in self._slices_of_pod[pod]}.union(slices)
+        self._forget_derived(touched)
         services = {self._slices[name].service for name in touched}
         return Changes(endpoints=self._forget_known(services), workloads=self._keys(pods))
 
@@ -273,6 +286,10 @@ class ClusterStore:
         known = frozenset(key for key in services if key in self._services)
         self._forget(known)
         return known
+
+    def _forget_derived(self, slices: Iterable[Ref]) -> None:
+        for name in slices:
+            self._derived.pop(name, None)
 
     def _forget(self, services: Iterable[ServiceKey]) -> None:
         for key in services:
