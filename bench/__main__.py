@@ -20,7 +20,8 @@ import uvloop
 
 from bench.children import running_child
 from bench.cluster import change, empty, fill
-from bench.measure import Plan, compare, tell
+from bench.measure import compare, tell
+from bench.plan import Plan
 from isthmus.kube.access import access_from_file
 from isthmus.kube.client import Client, running_client
 
@@ -49,6 +50,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--proxies", type=int, default=1000)
     parser.add_argument("--form", choices=("sotw", "delta"), default="sotw")
     parser.add_argument("--changes", type=int, default=15)
+    parser.add_argument("--storm", type=int, default=0, help="how many more connect at once in the end")
     return parser.parse_args()
 
 
@@ -110,7 +112,7 @@ async def _run(options: argparse.Namespace) -> None:
         folder = Path(name)
         target = _given(options) if options.xds else _running_ours(options, folder)
         async with target as under_test:
-            plan = Plan(options.form, options.proxies, options.changes, options.cluster)
+            plan = Plan(options.form, options.proxies, options.changes, options.cluster, storm=options.storm)
 
             async def push(address: str) -> float:
                 return (await change(under_test.clients[0], 0, options.endpoints, address)).sent

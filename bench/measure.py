@@ -5,28 +5,19 @@ import base64
 import math
 import statistics
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bench.children import Child, Json, running_child, usage
+from bench.plan import Plan, Push
+from bench.storm import measure_storm
 
 _SETTLE = 0.3
 _TIMEOUT = 60.0
 _FLOORS = ("bench.bare", "bench.floor")
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How large the run is. `at_once`: how many proxies may be connecting at the same time."""
-
-    form: str
-    proxies: int
-    rounds: int
-    cluster: str = "Kubernetes"
-    at_once: int = 100
 
 
 @dataclass(slots=True)
@@ -67,10 +58,6 @@ def _milliseconds(seconds: float) -> float:
 
 def _middle(values: Sequence[float]) -> float:
     return _milliseconds(statistics.median(values)) if values else math.nan
-
-
-Push = Callable[[str], Awaitable[float]]
-"""Brings an address to every proxy; returns when the change was made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +148,7 @@ async def compare(address: str, pids: Sequence[int], plan: Plan, push: Push, fol
             least = ", ".join(f"{floor.name} {floor.side.last[-1] * 1000:.0f}" for floor in floors)
             tell(f"change {index + 1}: {ours.last[-1] * 1000:.0f} ms to the last proxy; {least}")
         size = len(base64.b64decode((await _recorded(fleet))[-1]))
+        storm = await measure_storm(fleet, address, plan, push, ours.last) if plan.storm else None
     return {
         "form": plan.form,
         "proxies": plan.proxies,
@@ -169,6 +157,7 @@ async def compare(address: str, pids: Sequence[int], plan: Plan, push: Push, fol
         "server": ours.report(),
         **{floor.name: floor.side.report() for floor in floors},
         "ratio": {floor.name: _ratios(ours, floor.side) for floor in floors},
+        **({"storm": storm} if storm else {}),
     }
 
 
