@@ -92,9 +92,10 @@ async def test_nonsense_is_refused_with_a_status(
 
 
 async def test_calls_beyond_the_limit_are_refused_at_once_and_deadlines_end_calls() -> None:
-    ended = asyncio.Event()
+    started, ended = asyncio.Event(), asyncio.Event()
 
     async def hang(_: bytes) -> bytes:
+        started.set()
         try:
             await asyncio.Event().wait()
         finally:
@@ -106,7 +107,7 @@ async def test_calls_beyond_the_limit_are_refused_at_once_and_deadlines_end_call
         task_scope() as tasks,
     ):
         first = tasks.spawn(failing(port, timeout=1.0), name="first")
-        await asyncio.sleep(0.2)
+        await started.wait()
         assert await failing(port, timeout=5.0) is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert await first is grpc.StatusCode.DEADLINE_EXCEEDED
         async with asyncio.timeout(5):
