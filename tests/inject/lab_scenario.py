@@ -14,6 +14,7 @@ from isthmus.lab.network import unmake_all
 from isthmus.lab.plan import ClusterPlan
 from isthmus.lab.up import bring_up
 from tests.lab.node.node_scenario import NAMESPACE, POD, ready, until
+from tests.support.accounts import default_account
 
 _NS = "demo"
 _CLASSIC = InjectionSettings(cluster_id="west", native_sidecars=NativeSidecars.NEVER)
@@ -102,7 +103,7 @@ async def scenario(west: ClusterPlan) -> None:
     async with running_client(access_from_file(west.kubeconfig)) as client:
         await apply(client, control_plane("west"))
         await client.create(NAMESPACE, {"metadata": {"name": _NS}})
-        await asyncio.sleep(0.5)  # the controllers make its service account
+        await default_account(client, _NS)
         await check_native(client)
         await check_classic(client)
         await check_held(client)

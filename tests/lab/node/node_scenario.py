@@ -17,6 +17,7 @@ from isthmus.lab.node.enter import entrance
 from isthmus.lab.plan import STATE, ClusterPlan
 from isthmus.lab.processes import NODE, LabProcess
 from isthmus.lab.up import bring_up
+from tests.support.accounts import default_account
 
 POD = untyped("", "v1", "pods", "Pod")
 NAMESPACE = untyped("", "v1", "namespaces", "Namespace", namespaced=False)
@@ -197,7 +198,7 @@ async def scenario(plans: list[ClusterPlan]) -> None:
     west, east = plans
     async with running_client(access_from_file(west.kubeconfig)) as client:
         await client.create(NAMESPACE, {"metadata": {"name": _NS}})
-        await asyncio.sleep(0.5)  # the controllers make its service account
+        await default_account(client, _NS)
         await check_pods(client, west)
         await check_services(client, west, east)
         await check_endings(client)
