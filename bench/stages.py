@@ -48,7 +48,7 @@ class Proxy:
     """An `h2_session.Socket` over a pair of sockets, and the proxy at its other end."""
 
     def __init__(self, host: "Stages", index: int) -> None:
-        self.peer, self.paused = f"proxy {index}", False
+        self.peer, self.paused, self.newcomer = f"proxy {index}", False, False
         self.certificate: bytes | None = None
         self._ours, self._theirs = socket.socketpair()
         for end in (self._ours, self._theirs):

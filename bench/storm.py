@@ -8,7 +8,7 @@ from bench.children import Child, Json, running_child
 from bench.plan import Plan, Push
 
 _TIMEOUT = 60.0
-_PAUSE = 0.02
+_PAUSE = 0.2
 
 
 async def measure_storm(fleet: Child, address: str, plan: Plan, push: Push, quiet: Sequence[float]) -> Json:

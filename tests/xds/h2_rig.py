@@ -79,7 +79,7 @@ class Rig:
         self.time = 1.0
         self.peer = "peer"
         self.certificate: bytes | None = None
-        self.paused = False
+        self.paused = self.newcomer = False
         self.sent = bytearray()
         self.echoes: list[Echo] = []
         self.calls: list[Call] = []

@@ -19,6 +19,7 @@ from isthmus.lib.errors import UserError
 from isthmus.lib.lifecycle import TaskScope, task_scope
 from isthmus.xds.grpc_request import Request
 from isthmus.xds.grpc_status import CallFailed, Status
+from isthmus.xds.grpc_turns import Turns
 from isthmus.xds.h2_call import Call, End, Handler
 from isthmus.xds.h2_connection import LAST_WORDS, Connection
 from isthmus.xds.h2_frames import Frames
@@ -57,12 +58,11 @@ class GrpcServer:
         self.frames = Frames()
         loop = asyncio.get_running_loop()
         self.now = loop.time
-        self._soon = loop.call_soon
+        self.turns = Turns(loop.call_soon)
         self._handlers = handlers
         self._authenticate = authenticate
         self._tasks = tasks
         self._connections: dict[Connection, None] = {}
-        self._woken: list[Call] = []
         self._calls = 0
         self._none = asyncio.Event()
         self._none.set()
@@ -98,18 +98,7 @@ class GrpcServer:
 
     def woken(self, call: Call) -> None:
         """See `Host`."""
-        if not self._woken:
-            self._soon(self._pump)
-        self._woken.append(call)
-
-    def _pump(self) -> None:
-        woken, self._woken = self._woken, []
-        for call in woken:
-            try:
-                call.pump()
-            except Exception:
-                log.exception("a call cannot be written to", peer=call.peer)
-                call.abandon()
+        self.turns.pump(call, newcomer=call.newcomer)
 
     async def patrol(self) -> None:
         """Look after all connections, for ever."""

@@ -68,6 +68,11 @@ class Link(Protocol):
         """Whether the socket has enough to do."""
         ...
 
+    @property
+    def newcomer(self) -> bool:
+        """Whether others may go first."""
+        ...
+
     def write(self, parts: Parts) -> None:
         """Send frames."""
         ...
@@ -158,6 +163,11 @@ class Call:
     def peer(self) -> str:
         """See `Wire`."""
         return self.request.peer
+
+    @property
+    def newcomer(self) -> bool:
+        """Whether those who were there before go first."""
+        return self._link.newcomer
 
     def wake(self) -> None:
         """See `Wire`."""

@@ -7,6 +7,7 @@ from typing import Protocol, cast
 import structlog
 
 from isthmus.xds.grpc_status import Status
+from isthmus.xds.grpc_turns import Turns
 from isthmus.xds.h2_call import Call, End
 from isthmus.xds.h2_flow import ConnectionFailed
 from isthmus.xds.h2_frames import Parts
@@ -15,12 +16,17 @@ from isthmus.xds.limits import Limits
 
 log = structlog.get_logger()
 
+_NEW = 5.0
+"""Seconds for which a connection is a newcomer, at least."""
+_MOST_ARRIVED = 4
 LAST_WORDS = 5.0
 """Seconds that a connection that is to be closed gets for its last bytes."""
 
 
 class Listener(Host, Protocol):
     """The listener, as its connections use it."""
+
+    turns: Turns
 
     def opened(self, connection: "Connection") -> bool:
         """A connection was accepted; False when it is one too many."""
@@ -38,6 +44,11 @@ class Connection(asyncio.Protocol):
         self.peer = ""
         self.certificate: bytes | None = None
         self.paused = False
+        self.newcomer = True
+        """For its first seconds, in which it asks for everything."""
+        self._arrived: list[bytes] = []
+        """What a newcomer sent and nobody has looked at."""
+        self._began = listener.now()
         self._listener = listener
         self._limits: Limits = listener.limits
         self._now: Callable[[], float] = listener.now
@@ -59,18 +70,37 @@ class Connection(asyncio.Protocol):
         secure = transport.get_extra_info("ssl_object")
         unknown = secure is not None and secure.selected_alpn_protocol() != "h2"
         if not self._listener.opened(self) or unknown:
-            self._transport.abort()
+            self.abort(End.GONE)
             return
         if secure is not None:
             self.certificate = secure.getpeercert(binary_form=True) or None
-        self._session = HttpSession(self._listener, self)
 
     def data_received(self, data: bytes) -> None:
         """See asyncio."""
-        if self._session is None or self._ending_since:
-            return
         self._heard, self._pinged = self._now(), 0.0
+        if not self.newcomer and not self._arrived:
+            self._receive(data)
+            return
+        if not self._arrived:
+            self._listener.turns.later(self._receive_all)
+        self._arrived.append(data)
+        if self._transport is not None and len(self._arrived) == _MOST_ARRIVED:
+            self._transport.pause_reading()
+
+    def _receive_all(self) -> None:
+        arrived, self._arrived = self._arrived, []
+        if self._transport is None or self._ending_since:
+            return
+        if len(arrived) >= _MOST_ARRIVED:
+            self._transport.resume_reading()
+        self._receive(b"".join(arrived))
+
+    def _receive(self, data: bytes) -> None:
+        if self._ending_since:
+            return
         try:
+            if self._session is None:
+                self._session = HttpSession(self._listener, self)
             self._session.receive(data)
         except ConnectionFailed as failure:
             log.info("connection ended", peer=self.peer, code=failure.code.name, reason=failure.reason)
@@ -149,11 +179,12 @@ class Connection(asyncio.Protocol):
     def patrol(self, now: float) -> None:
         """End what does not speak, answer or read. To be called every few seconds."""
         limits, session = self._limits, self._session
+        self.newcomer = self.newcomer and now - self._began < _NEW
         if self._ending_since:
             if now - self._ending_since > LAST_WORDS:
                 self.abort(End.GONE)
         elif session is None or not session.spoken:
-            if now - self._heard > limits.handshake:
+            if now - self._began > limits.handshake:
                 self.abort(End.GONE)
         elif self.paused:
             self._look_whether_it_reads(now)

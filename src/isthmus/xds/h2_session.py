@@ -66,6 +66,7 @@ class Socket(Protocol):
     peer: str
     certificate: bytes | None
     paused: bool
+    newcomer: bool
 
     def send(self, parts: Parts) -> None:
         """Send, or keep until it can be sent."""
@@ -143,6 +144,11 @@ class HttpSession:
     def paused(self) -> bool:
         """See `Link`."""
         return self._socket.paused
+
+    @property
+    def newcomer(self) -> bool:
+        """See `Link`."""
+        return self._socket.newcomer
 
     def receive(self, data: bytes) -> None:
         """Bytes from the peer. Raises ConnectionFailed when it is over; what is to be sent before is sent."""

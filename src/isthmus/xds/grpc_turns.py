@@ -1,0 +1,81 @@
+"""Whose turn it is: those who are connected at once, those who connect a little at a time.
+
+A thousand proxies that come back together are seconds of work. Done as it arrives, it makes a change wait for
+those who were there before; so the work of newcomers is done by slices of a few milliseconds, in the order in
+which it came, and between slices the loop does everything else. Nothing is refused, and nothing is idle: a
+slice grows with what was done for the others since the last, so newcomers have a third of the time at least.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+import structlog
+
+from isthmus.xds.h2_call import Call
+
+log = structlog.get_logger()
+
+_SLICE = 0.002
+_SHARE = 0.5
+"""Of the time that others took since the last slice."""
+
+
+class Turns:
+    """`soon` is the loop's `call_soon`, `clock` counts seconds."""
+
+    def __init__(
+        self, soon: Callable[[Callable[[], None]], object], clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self._soon = soon
+        self._clock = clock
+        self._woken: list[Call] = []
+        self._newcomers: deque[Callable[[], None]] = deque()
+        self._scheduled = False
+        self._since = 0.0
+        """When newcomers had their last slice, or came to wait for one."""
+
+    def pump(self, call: Call, *, newcomer: bool) -> None:
+        """Have the call written to."""
+        if newcomer:
+            self.later(lambda: _pump(call))
+            return
+        if not self._woken:
+            self._soon(self._pump_woken)
+        self._woken.append(call)
+
+    def later(self, work: Callable[[], None]) -> None:
+        """Have a newcomer's work done."""
+        if not self._newcomers:
+            self._since = self._clock()
+        self._newcomers.append(work)
+        self._schedule()
+
+    def _pump_woken(self) -> None:
+        woken, self._woken = self._woken, []
+        for call in woken:
+            _pump(call)
+
+    def _schedule(self) -> None:
+        if self._newcomers and not self._scheduled:
+            self._scheduled = True
+            self._soon(self._slice)
+
+    def _slice(self) -> None:
+        self._scheduled = False
+        now = self._clock()
+        ends = now + max(_SLICE, (now - self._since) * _SHARE)
+        try:
+            while self._newcomers and self._clock() < ends:
+                self._newcomers.popleft()()
+        finally:
+            self._since = self._clock()
+            self._schedule()
+
+
+def _pump(call: Call) -> None:
+    try:
+        call.pump()
+    except Exception:
+        log.exception("a call cannot be written to", peer=call.peer)
+        call.abandon()

@@ -1,0 +1,79 @@
+"""Newcomers' work, by slices of a clock that each piece of work moves on."""
+
+from collections.abc import Callable
+
+import pytest
+
+from isthmus.xds.grpc_turns import Turns
+
+
+class Loop:
+    """Runs what is due turn by turn, as an event loop does."""
+
+    def __init__(self) -> None:
+        self.time = 0.0
+        self.done: list[str] = []
+        self._due: list[Callable[[], None]] = []
+        self.turns = Turns(self._due.append, lambda: self.time)
+
+    def work(self, name: str, cost: float) -> Callable[[], None]:
+        def do() -> None:
+            self.time += cost
+            self.done.append(name)
+
+        return do
+
+    def turn(self) -> list[str]:
+        due, self._due[:] = list(self._due), []
+        for one in due:
+            one()
+        done, self.done = self.done, []
+        return done
+
+
+def test_newcomers_wait_for_each_other_and_for_nobody_else() -> None:
+    loop = Loop()
+    for number in range(5):
+        loop.turns.later(loop.work(str(number), 0.001))
+    assert [loop.turn() for _ in range(4)] == [["0", "1"], ["2", "3"], ["4"], []]
+
+
+def test_newcomers_have_a_share_however_much_others_do() -> None:
+    loop = Loop()
+    for number in range(10):
+        loop.turns.later(loop.work(str(number), 0.001))
+    loop.turn()
+    loop.time += 0.010
+    assert loop.turn() == ["2", "3", "4", "5", "6"]
+
+
+def test_one_piece_of_work_is_done_a_turn_however_long_it_takes() -> None:
+    loop = Loop()
+    for name in "ab":
+        loop.turns.later(loop.work(name, 1.0))
+    assert [loop.turn(), loop.turn()] == [["a"], ["b"]]
+
+
+def test_work_that_makes_more_work_does_not_keep_its_turn() -> None:
+    loop = Loop()
+
+    def again() -> None:
+        loop.time += 0.001
+        loop.turns.later(again)
+
+    loop.turns.later(again)
+    loop.turn()
+    assert loop.time == pytest.approx(0.002)
+
+
+def test_a_fault_in_one_piece_of_work_is_not_the_end_of_the_others() -> None:
+    loop = Loop()
+
+    def fail() -> None:
+        raise RuntimeError("a fault")
+
+    loop.turns.later(fail)
+    loop.turns.later(loop.work("next", 0.0))
+    with pytest.raises(RuntimeError, match="a fault"):
+        loop.turn()
+    assert loop.turn() == ["next"]
