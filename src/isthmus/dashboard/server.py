@@ -7,13 +7,10 @@ from typing import Any
 
 import msgspec
 from aiohttp import web
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client import CollectorRegistry
 
 from isthmus.lib.address import HostPort
-from isthmus.lib.errors import UserError
-
-DRAIN_SECONDS = 1.0
+from isthmus.lib.pages import Page, alive, metrics, readiness, serving_pages_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,38 +34,11 @@ class Pages:
 @asynccontextmanager
 async def serving_pages(addresses: Sequence[HostPort], pages: Pages) -> AsyncGenerator[Sequence[int]]:
     """Serve `pages` on every address; yields the bound ports, in order."""
-    runner = web.AppRunner(_application(pages), access_log=None, shutdown_timeout=DRAIN_SECONDS)
-    await runner.setup()
-    try:
-        for address in addresses:
-            try:
-                await web.TCPSite(runner, address.host, address.port).start()
-            except OSError as error:
-                raise UserError(
-                    f"The HTTP address {address} cannot be used: {error.strerror}; free it or name another."
-                ) from error
-        yield [bound[1] for bound in runner.addresses]
-    finally:
-        await runner.cleanup()
+    async with serving_pages_at(addresses, _pages(pages), name="HTTP") as ports:
+        yield ports
 
 
-def _application(pages: Pages) -> web.Application:
-    app = web.Application(client_max_size=64 * 1024)
-
-    async def ready(_: web.Request) -> web.Response:
-        pending = pages.pending()
-        if pending:
-            return web.Response(status=503, text="waiting for " + ", ".join(pending) + "\n")
-        return web.Response(text="ready\n")
-
-    async def alive(_: web.Request) -> web.Response:
-        return web.Response(text="alive\n")
-
-    async def metrics(_: web.Request) -> web.Response:
-        return web.Response(
-            body=generate_latest(pages.metrics), headers={"Content-Type": CONTENT_TYPE_LATEST}
-        )
-
+def _pages(pages: Pages) -> dict[str, Page]:
     async def config_dump(request: web.Request) -> web.Response:
         proxy = request.query.get("proxyID", "")
         if not proxy:
@@ -97,12 +67,14 @@ def _application(pages: Pages) -> web.Application:
     async def index(request: web.Request) -> web.Response:
         return _json(sorted(debug), request)
 
-    app.router.add_get("/ready", ready)
-    app.router.add_get("/healthz", alive)
-    app.router.add_get("/metrics", metrics)
-    for path, handler in {**debug, "/debug": index, "/debug/list": index}.items():
-        app.router.add_get(path, handler)
-    return app
+    return {
+        "/ready": readiness(pages.pending),
+        "/healthz": alive,
+        "/metrics": metrics(pages.metrics),
+        **debug,
+        "/debug": index,
+        "/debug/list": index,
+    }
 
 
 def _json(value: Any, request: web.Request) -> web.Response:

@@ -9,10 +9,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from isthmus.lib.address import HostPort
-from isthmus.lib.errors import UserError
+from isthmus.lib.pages import Page, serving_pages_at
 from isthmus.statsd.families import Families
 
-_DRAIN_SECONDS = 1.0
 _INDEX = '<html><body><h1>statsd-bridge</h1><p><a href="/metrics">Metrics</a></p></body></html>'
 
 
@@ -21,7 +20,6 @@ async def serving_metrics(
     address: HostPort, own: CollectorRegistry, families: Families
 ) -> AsyncGenerator[int]:
     """Serve the bridge's `own` metrics and those of its clients; yields the bound port."""
-    app = web.Application(client_max_size=64 * 1024)
 
     async def metrics(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
@@ -43,23 +41,7 @@ async def serving_metrics(
     async def index(_: web.Request) -> web.Response:
         return web.Response(text=_INDEX, content_type="text/html")
 
-    for path, handler in {
-        "/metrics": metrics,
-        "/-/healthy": healthy,
-        "/-/ready": ready,
-        "/": index,
-    }.items():
-        app.router.add_get(path, handler)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_DRAIN_SECONDS)
-    await runner.setup()
-    try:
-        try:
-            await web.TCPSite(runner, address.host, address.port).start()
-        except OSError as error:
-            raise UserError(
-                f"The HTTP address {address} cannot be used: {error.strerror}; "
-                "free it or name another (--http-address)."
-            ) from error
-        yield runner.addresses[0][1]
-    finally:
-        await runner.cleanup()
+    pages: dict[str, Page] = {"/metrics": metrics, "/-/healthy": healthy, "/-/ready": ready, "/": index}
+    remedy = "free it or name another (--http-address)"
+    async with serving_pages_at([address], pages, name="HTTP", remedy=remedy) as (port,):
+        yield port

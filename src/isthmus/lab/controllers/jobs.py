@@ -4,7 +4,6 @@ Pods are counted while they exist: one that somebody deletes after its end is ru
 remembers it by a finalizer. Refused with the Job itself: indexes and policies (`lab.apiserver.jobs`).
 """
 
-import secrets
 from collections.abc import Sequence
 
 from isthmus.kube.client import Client
@@ -22,6 +21,7 @@ from isthmus.lab.controllers.objects import (
     is_ready,
     is_terminating,
     key_of,
+    name_below,
     owner_reference,
     section,
     timestamp,
@@ -30,7 +30,6 @@ from isthmus.lab.controllers.objects import (
 from isthmus.lab.controllers.queue import WorkQueue
 
 _FIRST_DELAY, _LONGEST_DELAY = 10.0, 600.0
-_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 
 
 class Jobs:
@@ -97,7 +96,7 @@ class Jobs:
         key, template = key_of(job), job["spec"]["template"]
         made: list[Object] = []
         for _ in range(count):
-            name = f"{key.name}-{''.join(secrets.choice(_LETTERS) for _ in range(5))}"
+            name = name_below(key.name)
             metadata = {
                 **template.get("metadata", {}),
                 "name": name,

@@ -1,7 +1,8 @@
-"""Reading and comparing whole Kubernetes objects, as the API server's JSON has them. Pure."""
+"""Reading and comparing whole Kubernetes objects, as the API server has them. Pure, but for new names."""
 
 import hashlib
 import json
+import secrets
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ Object = dict[str, Any]
 
 
 _NOTHING: Object = {}
+_SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 
 
 class Key(NamedTuple):
@@ -151,3 +153,8 @@ def timestamp() -> str:
 def age(text: str) -> float:
     """Seconds since a time that Kubernetes wrote."""
     return (datetime.now(UTC) - datetime.fromisoformat(text)).total_seconds()
+
+
+def name_below(owner: str) -> str:
+    """A new name for a pod of `owner`: five random letters behind its name, none that make words."""
+    return f"{owner}-{''.join(secrets.choice(_SUFFIX_LETTERS) for _ in range(5))}"

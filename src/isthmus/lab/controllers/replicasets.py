@@ -1,7 +1,5 @@
 """ReplicaSet → Pods: as many as asked for, adopted by selector, the least useful deleted first."""
 
-import secrets
-
 from isthmus.kube.client import Client
 from isthmus.kube.errors import ApiError
 from isthmus.lab.controllers.cache import Caches
@@ -19,13 +17,13 @@ from isthmus.lab.controllers.objects import (
     key_of,
     labels_of,
     matches,
+    name_below,
     owner_reference,
     section,
     uid_of,
 )
 from isthmus.lab.controllers.queue import WorkQueue
 
-_SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 _PHASES = ("Pending", "Unknown", "Running")
 
 
@@ -100,7 +98,7 @@ class ReplicaSets:
         key, template = key_of(replica_set), replica_set["spec"]["template"]
         made: list[Key] = []
         for _ in range(count):
-            name = f"{key.name}-{''.join(secrets.choice(_SUFFIX_LETTERS) for _ in range(5))}"
+            name = name_below(key.name)
             metadata = {
                 **template.get("metadata", {}),
                 "name": name,
