@@ -36,6 +36,8 @@ class FakeServer:
         self.lists = 0
         self.version = "v1.31.0"
         self.writes = 0
+        self.handlers: dict[str, Callable[[Any], bytes]] = {}
+        """What answers to the body of a `METHOD /path`."""
         self.written: dict[str, dict[str, Any]] = {}
         """What was created, by name, as it is after patches."""
         self._objects: dict[str, dict[Ref, Any]] = {}
@@ -144,13 +146,21 @@ class _FakeApi:
         await self._server.answer(self._token, "version")
         return self._server.version
 
+    async def request(
+        self, method: str, path: str, *, body: Any = None, content_type: str = "application/json"
+    ) -> bytes:
+        await self._server.answer(self._token, path)
+        if f"{method} {path}" not in self._server.handlers:
+            raise ApiError(404, "NotFound", path)
+        return self._server.handlers[f"{method} {path}"](body)
+
     async def get(self, kind: Kind[T], name: str, namespace: str) -> T:
         await self._server.answer(self._token, kind.plural)
         if name not in self._server.written:
             raise ApiError(404, "NotFound", name)
         return msgspec.convert(self._server.written[name], kind.type)
 
-    async def list(self, kind: Kind[T], namespace: str, *, label_selector: str) -> Sequence[T]:
+    async def list(self, kind: Kind[T], namespace: str | None, *, label_selector: str = "") -> Sequence[T]:
         await self._server.answer(self._token, kind.plural)
         found = [body for body in self._server.written.values() if body["plural"] == kind.plural]
         return [msgspec.convert(body, kind.type) for body in found]

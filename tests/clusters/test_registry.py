@@ -1,80 +1,16 @@
 """Clusters that come, rotate, fail, clash and go, by their Secrets; in virtual time."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from functools import wraps
 
 from isthmus.clusters.health import State
-from isthmus.clusters.registry import Clusters, running_clusters
 from isthmus.clusters.standing import Standing
-from isthmus.clusters.status import ClusterStatus
 from isthmus.config.durations import Duration
 from isthmus.config.mesh import StaleEndpoints, StalePolicy
 from isthmus.kube.errors import ApiError, Unreachable
-from isthmus.model.service import ClusterId
 from isthmus.model.view import Changes
 from tests.clusters.building import ECHO
-from tests.clusters.fake_world import CONTROL, World, fill, put_pod, put_slice
-from tests.support.virtual_time import run_in_virtual_time
-
-
-@dataclass
-class Mesh:
-    """A running control plane's clusters, and every change that they told."""
-
-    world: World
-    clusters: Clusters
-    told: list[Changes] = field(default_factory=list[Changes])
-
-    def addresses(self) -> list[str]:
-        return [e.address for e in self.clusters.view.endpoints(ECHO).get(80, ())]
-
-    def status(self, name: str) -> ClusterStatus:
-        (found,) = [each for each in self.clusters.status() if each.name == name]
-        return found
-
-    def states(self) -> dict[str, State]:
-        return {each.name: each.state for each in self.clusters.status()}
-
-
-@asynccontextmanager
-async def running_mesh(world: World, stale: StaleEndpoints | None = None) -> AsyncGenerator[Mesh]:
-    async with running_clusters(
-        world.local,
-        cluster_id=ClusterId("home"),
-        namespace=CONTROL,
-        networks={},
-        stale=stale or StaleEndpoints(),
-        connect=world.connect,
-    ) as clusters:
-        mesh = Mesh(world, clusters)
-        with clusters.view.subscribe(mesh.told.append):
-            yield mesh
-
-
-def in_virtual_time(scenario: Callable[[], Awaitable[None]]) -> Callable[[], None]:
-    @wraps(scenario)
-    def run() -> None:
-        async def whole() -> None:
-            await scenario()
-
-        run_in_virtual_time(whole())
-
-    # pytest would take the wrapped coroutine function's asyncness for ours.
-    del run.__wrapped__  # pyright: ignore[reportAttributeAccessIssue,reportFunctionMemberAccess]
-    return run
-
-
-def world_of(*names: str) -> World:
-    world = World(*names)
-    for index, name in enumerate(("home", *names)):
-        fill(world[name], (f"{name}-pod", f"10.{index}.0.1"))
-    return world
-
-
-HOME, EAST, NORTH = "10.0.0.1", "10.1.0.1", "10.2.0.1"
+from tests.clusters.fake_world import World, put_pod, put_slice
+from tests.clusters.running import EAST, HOME, NORTH, Mesh, in_virtual_time, running_mesh, world_of
 
 
 @in_virtual_time

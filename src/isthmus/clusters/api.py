@@ -30,12 +30,18 @@ class Api(Protocol):
         """What it calls itself (`/version`, gitVersion)."""
         ...
 
+    async def request(
+        self, method: str, path: str, *, body: Any = None, content_type: str = "application/json"
+    ) -> bytes:
+        """Anything else: `path` is below the server's URL and percent-encoded, a body is sent as JSON."""
+        ...
+
     async def get(self, kind: Kind[T], name: str, namespace: str) -> T:
         """One object."""
         ...
 
-    async def list(self, kind: Kind[T], namespace: str, *, label_selector: str) -> Sequence[T]:
-        """Those objects that can be read."""
+    async def list(self, kind: Kind[T], namespace: str | None, *, label_selector: str = "") -> Sequence[T]:
+        """Those objects that can be read; of all namespaces where none is given."""
         ...
 
     async def create(self, kind: Kind[Any], body: Mapping[str, Any], namespace: str) -> None:
@@ -88,10 +94,15 @@ class _ClientApi:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise Unreachable(f"its answer to /version is none: {error}") from None
 
+    async def request(
+        self, method: str, path: str, *, body: Any = None, content_type: str = "application/json"
+    ) -> bytes:
+        return await self._client.request(method, path, body=body, content_type=content_type)
+
     async def get(self, kind: Kind[T], name: str, namespace: str) -> T:
         return await self._client.get(kind, name, namespace)
 
-    async def list(self, kind: Kind[T], namespace: str, *, label_selector: str) -> Sequence[T]:
+    async def list(self, kind: Kind[T], namespace: str | None, *, label_selector: str = "") -> Sequence[T]:
         return (await self._client.list(kind, namespace, label_selector=label_selector)).items
 
     async def delete(self, kind: Kind[Any], name: str, namespace: str) -> None:

@@ -13,7 +13,7 @@ from typing import NoReturn, cast
 
 import structlog
 
-from isthmus.clusters.api import Connect
+from isthmus.clusters.api import Api, Connect
 from isthmus.clusters.health import Health, State
 from isthmus.clusters.intake import Intake
 from isthmus.clusters.session import Session
@@ -32,6 +32,7 @@ class _Trial:
     def __init__(self, access: Access) -> None:
         self.access = access
         self.session: Session | None = None
+        self.api: Api | None = None
         self.task: asyncio.Task[NoReturn] | None = None
 
     def end(self) -> None:
@@ -100,6 +101,12 @@ class Cluster:
         return None if trial is None else trial.access
 
     @property
+    def api(self) -> Api | None:
+        """The API server by that credential; None while no client of it is open."""
+        trial = self._in_force or self._next
+        return None if trial is None else trial.api
+
+    @property
     def session(self) -> Session | None:
         """The session in force, else the one that tries to be; None where there is neither yet."""
         return self._current or (self._next and self._next.session)
@@ -133,6 +140,7 @@ class Cluster:
             session = trial.session = Session(self._intake(), partial(self._progressed, trial))
             try:
                 async with self._connect(trial.access) as api:
+                    trial.api = api
                     await session.serve(api)
             except Exception as error:  # noqa: BLE001 - one cluster's fault must not become the others'
                 first = _first(error)
@@ -142,6 +150,8 @@ class Cluster:
                 else:
                     _log.exception("cluster session failed", cluster=self.name)
                     session.crashed(f"{type(first).__name__}: {first}")
+            finally:
+                trial.api = None
             await asyncio.sleep(backoff.next_delay())
 
     def _progressed(self, trial: _Trial, session: Session) -> None:

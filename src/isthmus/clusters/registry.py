@@ -7,19 +7,22 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import NoReturn
 
 import structlog
 
 from isthmus.clusters.advice import advise
-from isthmus.clusters.api import Connect, connected
+from isthmus.clusters.api import Api, Connect, connected
 from isthmus.clusters.cluster import Cluster
 from isthmus.clusters.complaints import complaints
 from isthmus.clusters.health import Health, State, observe
 from isthmus.clusters.intake import Intake
-from isthmus.clusters.last_known import LastKnown, Subject
+from isthmus.clusters.last_known import LastKnown
+from isthmus.clusters.members import Clients, Member
+from isthmus.clusters.rating import Rating
 from isthmus.clusters.recorder import Recorder
+from isthmus.clusters.restoring import restore_silent, worth_keeping
 from isthmus.clusters.roster import (
     MULTI_CLUSTER_LABEL,
     Claim,
@@ -30,10 +33,7 @@ from isthmus.clusters.roster import (
     same_clusters,
 )
 from isthmus.clusters.session import Session
-from isthmus.clusters.snapshot import SnapshotRefused, restore
-from isthmus.clusters.standing import Absence, Standing, read_worth
 from isthmus.clusters.status import ClusterStatus, describe, remark_on_doubles
-from isthmus.clusters.store import ClusterStore
 from isthmus.clusters.view import JoinedView
 from isthmus.config.mesh import StaleEndpoints
 from isthmus.kube.access import Access
@@ -48,20 +48,6 @@ _log = structlog.stdlib.get_logger(__name__)
 _KEEP = StaleEndpoints()
 _PATIENCE = 5.0
 """Seconds for which a remote that says nothing may keep the control plane from being ready."""
-
-
-@dataclass(slots=True)
-class _Member:
-    """A cluster that is watched, and the claim by which it is; None for the control plane's own.
-
-    `refusal` says what is wrong with a newer form of the claim, while the older one stays in use.
-    """
-
-    cluster: Cluster
-    rank: Rank
-    claim: Claim | None
-    refusal: str = ""
-    absence: Absence = field(default_factory=Absence)
 
 
 class Clusters:
@@ -81,12 +67,9 @@ class Clusters:
         self.view = JoinedView(networks)
         self._scope = scope
         self._connect = connect
-        self._stale = stale
-        self._stirred = asyncio.Event()
         self._own = cluster_id
         self._namespace = namespace
-        self._members: dict[ClusterId, _Member] = {}
-        self._complete: dict[ClusterId, Session] = {}
+        self._members: dict[ClusterId, Member] = {}
         self._same: dict[ClusterId, ClusterId] = {}
         self._claims: dict[Ref, tuple[Claim, ...]] = {}
         self._roster = Roster({}, ())
@@ -95,16 +78,21 @@ class Clusters:
         self._refusals: dict[str, float] = {}
         self._own_complete = asyncio.Event()
         self._secrets_answered = asyncio.Event()
-        self._last_known = LastKnown(namespace, self._worth_keeping, lambda: set(self._members))
-        self._restored: dict[ClusterId, tuple[ClusterStore, float]] = {}
+        self._last_known = LastKnown(
+            namespace, lambda: worth_keeping(self._members), lambda: set(self._members)
+        )
+        self._rating = Rating(self._members, stale, self.view.rate)
+        self.clients: Mapping[ClusterId, Api] = Clients(self._members, self._same)
+        """The API servers of all clusters that are watched, the own among them; it follows rotations."""
         self._recorder = Recorder(namespace, lambda: complaints(self.status()))
         self._add(cluster_id, Rank("", Ref("", ""), cluster_id), None, local)
 
     # The clusters, by the Secrets
 
-    async def serve_secrets(self, local: Access) -> NoReturn:
+    async def serve(self, local: Access) -> NoReturn:
         """Follow the cluster Secrets of the control plane's namespace, and write beside them."""
         async with self._connect(local) as api, task_scope() as scope:
+            scope.serve(self._rating.serve(), name="standings of clusters")
             scope.serve(self._recorder.serve(api), name="events")
             scope.serve(self._last_known.serve(api), name="last-known states")
             await api.watch(
@@ -161,7 +149,7 @@ class Clusters:
         else:
             member.claim, member.rank, member.refusal = claim, claim.rank, ""
             member.cluster.offer(claim.access)
-        self._stirred.set()
+        self._rating.stir()
 
     def _add(self, name: ClusterId, rank: Rank, claim: Claim | None, access: Access) -> None:
         cluster = Cluster(
@@ -174,17 +162,15 @@ class Clusters:
             completed=lambda session: self._completed(name, session),
             moved=self._moved,
         )
-        self._members[name] = _Member(cluster, rank, claim)
+        self._members[name] = Member(cluster, rank, claim)
         cluster.offer(access)
 
     def _remove(self, name: ClusterId) -> None:
         self._members.pop(name).cluster.end()
-        self._complete.pop(name, None)
-        self._restored.pop(name, None)
 
     def _completed(self, name: ClusterId, session: Session) -> None:
-        self._complete[name] = session
-        self._restored.pop(name, None)
+        member = self._members[name]
+        member.complete, member.restored = session, None
         self._arrange()
         self._moved()
         if name == self._own:
@@ -193,100 +179,22 @@ class Clusters:
     def _moved(self) -> None:
         """A cluster's state is another."""
         self._recorder.wake()
-        self._stirred.set()
+        self._rating.stir()
 
-    # What they are worth
-
-    async def serve_standings(self) -> NoReturn:
-        """Rate the clusters whenever one's state changes, and when one has been stale for long enough."""
-        while True:
-            self._stirred.clear()
-            try:
-                async with asyncio.timeout_at(self._rate()):
-                    await self._stirred.wait()
-            except TimeoutError:
-                continue
-
-    def _rate(self) -> float | None:
-        """Rate all remotes now; when the next rating is due, in the loop's time, None for not by itself.
-
-        The own cluster always has full standing: who would be served instead?
-        """
-        now = asyncio.get_running_loop().time()
-        standings: dict[ClusterId, Standing] = {}
-        dues: list[float] = []
-        for name, member in self._members.items():
-            if member.claim is None:
-                continue
-            worth = read_worth(member.claim.annotations, self._stale)[0]
-            health = self._health(name, member)
-            if health.state is State.FRESH:
-                member.absence = member.absence.back(now)
-            elif health.state is not State.SYNCING:
-                since = now - max(0.0, time.time() - health.since)
-                member.absence = member.absence.lost(since, now, worth)
-            standings[name] = member.absence.standing(now, worth)
-            due = member.absence.due(now, worth)
-            if due is not None:
-                dues.append(due)
-        self.view.rate(standings)
-        return min(dues, default=None)
+    # Which of them are in the view
 
     def _arrange(self) -> None:
         """Put exactly those clusters into the view that are complete and no other's double."""
-        stores = {name: store for name, (store, _) in self._restored.items()}
-        stores |= {name: session.store for name, session in self._complete.items()}
+        stores = {name: store for name, one in self._members.items() if (store := one.store) is not None}
         ranks = {name: member.rank for name, member in self._members.items()}
         identities = {name: store.identity for name, store in stores.items()}
         same = same_clusters(identities, ranks)
         for loser, winner in same.items():
             if self._same.get(loser) != winner:
                 _log.warning("cluster is known under another name", cluster=loser, same_as=winner)
-        self._same = same
+        self._same.clear()
+        self._same.update(same)
         self.view.hold({name: store for name, store in stores.items() if name not in same})
-
-    # What is known of them while they do not answer
-
-    def _worth_keeping(self) -> list[Subject]:
-        """Remotes that were read as a whole; also what is stale is the last that is known."""
-        return [
-            Subject(name, member.cluster.access.server, session.store, session.changed_at)
-            for name, member in self._members.items()
-            if member.claim is not None
-            and member.cluster.access is not None
-            and (session := self._complete.get(name)) is not None
-        ]
-
-    def _restore(self) -> None:
-        """Serve remotes that have not answered from their last-known state, where there is one."""
-        for name, member in self._members.items():
-            found = self._last_known.recall(name)
-            access = member.cluster.access
-            if found is None or member.claim is None or name in self._complete or access is None:
-                continue
-            if found.server != access.server:
-                _log.info("last-known state is another server's", cluster=name)
-                continue
-            store = self.view.new_store(name)
-            try:
-                restore(found.content, store)
-            except SnapshotRefused as error:
-                _log.warning("last-known state refused", cluster=name, reason=str(error))
-                continue
-            self._restored[name] = store, found.taken_at
-            _log.warning("cluster served from its last-known state", cluster=name)
-        self._last_known.recalled()
-        if self._restored:
-            self._arrange()
-            self._stirred.set()
-
-    def _health(self, name: ClusterId, member: _Member) -> Health:
-        """How a cluster is: one served from its last-known state is stale since that was written."""
-        health = member.cluster.health
-        if name not in self._restored:
-            return health
-        reason = f"served as last known, for it does not answer: {health.reason or 'still reading'}"
-        return Health(State.STALE, self._restored[name][1], reason, health.error)
 
     def _report_refusals(self) -> None:
         """Log what is refused, once."""
@@ -315,20 +223,16 @@ class Clusters:
             *(self._refused(loser.claim, loser.reason) for loser in self._roster.losers),
         )
 
-    def _describe(self, name: ClusterId, member: _Member) -> ClusterStatus:
-        worth, flaw = self._stale, ""
-        if member.claim is not None:
-            worth, flaw = read_worth(member.claim.annotations, self._stale)
-        now = asyncio.get_running_loop().time()
-        restored = self._restored.get(name)
+    def _describe(self, name: ClusterId, member: Member) -> ClusterStatus:
+        standing, flaw = self._rating.standing(member)
         return describe(
             member.cluster,
             member.claim,
-            self._health(name, member),
-            restored=None if restored is None else restored[0],
+            member.health,
+            restored=None if member.restored is None else member.restored.store,
             remarks=(member.refusal, flaw, remark_on_doubles(self.view.doubles(name))),
             same_as=self._same.get(name),
-            standing=member.absence.standing(now, worth),
+            standing=standing,
         )
 
     def _with_secrets(self, own: ClusterStatus) -> ClusterStatus:
@@ -366,7 +270,9 @@ class Clusters:
                     await member.cluster.answered()
         except TimeoutError:
             _log.info("ready without clusters that do not answer")
-        self._restore()
+        if restore_silent(self._members, self._last_known, self.view.new_store):
+            self._arrange()
+            self._rating.stir()
 
 
 def _ref(secret: Secret) -> Ref:
@@ -399,6 +305,5 @@ async def running_clusters(
             stale=stale,
             connect=connect,
         )
-        scope.serve(clusters.serve_standings(), name="standings of clusters")
-        scope.serve(clusters.serve_secrets(local), name="cluster secrets")
+        scope.serve(clusters.serve(local), name="cluster secrets")
         yield clusters

@@ -4,7 +4,7 @@ A cluster is in the view as a whole or not at all: `hold` brings in a store that
 in the place of the cluster's former one, and says once what differs. It does no I/O and starts nothing.
 """
 
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -198,6 +198,10 @@ class JoinedView:
                 }
             case Standing.NONE:
                 return {}
+
+    def workloads(self) -> Iterable[WorkloadKey]:
+        """All living pods; live, so read it before you wait."""
+        return (part.workload.key for store in self._stores.values() for part in store.pods.values())
 
     def workload(self, key: WorkloadKey) -> Workload | None:
         """The pod of that name, or None."""
