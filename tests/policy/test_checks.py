@@ -66,7 +66,7 @@ async def test_a_source_is_who_its_certificate_says_and_where_the_feed_knows_tha
     for known, expected in (
         ([EAST_CLIENT], "demo/guard/rule-1"),
         ([WEST_CLIENT], ""),
-        ([EAST_CLIENT, KnownWorkload("west", "other", "client", "x")], "demo/guard/rule-1"),
+        ([EAST_CLIENT, KnownWorkload("east", "other", "client", "x")], "demo/guard/rule-1"),
     ):
         message = check_request(principal=CLIENT)
         assert await denied_by(book, message, workloads=FakeWorkloads({"10.1.2.3": known})) == expected
@@ -74,8 +74,13 @@ async def test_a_source_is_who_its_certificate_says_and_where_the_feed_knows_tha
 
 @pytest.mark.parametrize(
     "known",
-    [(), (KnownWorkload("west", "demo", "other", "x"),), (WEST_CLIENT, EAST_CLIENT)],
-    ids=["unknown", "another account", "two of them"],
+    [
+        (),
+        (KnownWorkload("west", "demo", "other", "x"),),
+        (WEST_CLIENT, EAST_CLIENT),
+        (WEST_CLIENT, KnownWorkload("east", "other", "client", "x")),
+    ],
+    ids=["unknown", "another account", "two of them", "an address in two clusters"],
 )
 async def test_a_cluster_that_is_not_proved_is_absent(known: tuple[KnownWorkload, ...]) -> None:
     feed = FakeWorkloads({"10.1.2.3": known})

@@ -41,6 +41,9 @@ class FakeView:
         self.reads += 1
         return self.backing.get(key, {})
 
+    def workloads(self) -> Collection[WorkloadKey]:
+        return self.pods.keys()
+
     def workload(self, key: WorkloadKey) -> Workload | None:
         return self.pods.get(key)
 

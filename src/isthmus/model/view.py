@@ -1,6 +1,6 @@
 """The joined view: what all clusters together say, and the feed of what changed in it."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -36,6 +36,10 @@ class MeshView(Protocol):
 
     def endpoints(self, key: ServiceKey) -> Mapping[int, Sequence[Endpoint]]:
         """Endpoints by service port number, over all clusters, sorted by (cluster, address, port)."""
+        ...
+
+    def workloads(self) -> Iterable[WorkloadKey]:
+        """All living pods; live, so read it before you wait."""
         ...
 
     def workload(self, key: WorkloadKey) -> Workload | None:

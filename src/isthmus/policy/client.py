@@ -1,7 +1,8 @@
 """Who sent a request: by its certificate, and by what the control plane knows of its address. Pure.
 
 A certificate proves a namespace and a service account. The workload at the connection's address is believed
-only where it has both of these; an address that could mean two such workloads proves neither.
+only where it has both of these. An address that pods of two clusters claim proves nothing, whoever they are;
+one that two such pods of one cluster claim proves neither.
 """
 
 from collections.abc import Mapping, Sequence
@@ -64,5 +65,7 @@ class Clients:
         if identity is None:
             return NOBODY
         proved = identity.namespace, identity.service_account
-        candidates = [one for one in self._workloads.at(address) if (one.namespace, one.account) == proved]
-        return Client(identity, candidates[0] if len(candidates) == 1 else None)
+        there = self._workloads.at(address)
+        candidates = [one for one in there if (one.namespace, one.account) == proved]
+        sure = len(candidates) == 1 and all(one.cluster == candidates[0].cluster for one in there)
+        return Client(identity, candidates[0] if sure else None)

@@ -1,0 +1,131 @@
+"""Follows the control plane's workload feed: delta ADS, one wildcard subscription, resumed by versions.
+
+A stream that ends is opened anew, with back-off; the last good state stays meanwhile. A pod that cannot be
+read is refused by name (a NACK), and the others are taken.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import NoReturn
+
+import structlog
+from envoy.config.core.v3.base_pb2 import Node
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
+from google.protobuf.message import DecodeError
+from grpc import aio
+
+from isthmus.config.workload_feed import TYPE_URL
+from isthmus.lib.backoff import Backoff
+from isthmus.policy.workloads import WorkloadIndex
+
+_log = structlog.get_logger(__name__)
+_METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
+_INVALID_ARGUMENT = 3
+_MOST_KNOWN = 30_000
+"""Pods of which a new stream tells the versions; of more it asks everything: a request has its limit."""
+_FIRST_ANSWER = 30.0
+"""Seconds in which a control plane answers a new stream; one that is silent for longer is tried anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dialled:
+    """A channel to the control plane, and the metadata that proves who calls."""
+
+    channel: aio.Channel
+    metadata: tuple[tuple[str, str], ...] = ()
+
+
+Dial = Callable[[], AbstractAsyncContextManager[Dialled]]
+"""Opens a channel with the credentials of this moment. Raises OSError where they cannot be read."""
+
+
+class PilotFeed:
+    """Keeps an index as the control plane has it. `node` is the Node's id: `KIND~IP~POD.NAMESPACE~DOMAIN`."""
+
+    def __init__(self, dial: Dial, index: WorkloadIndex, *, node: str, cluster: str) -> None:
+        self.tried = asyncio.Event()
+        """Set once the feed was read in whole, or the first attempt failed."""
+        self.error = ""
+        """Why the feed is not followed now; "" while it is."""
+        self.heard_at = 0.0
+        """When the control plane was last heard, Unix seconds; 0.0 for never."""
+        self.index = index
+        self._dial = dial
+        self._node = Node(id=node)
+        self._node.metadata["CLUSTER_ID"] = cluster
+        self._backoff = Backoff(initial=0.2, cap=15.0)
+
+    async def follow(self) -> NoReturn:
+        """Until cancelled."""
+        while True:
+            try:
+                async with self._dial() as dialled:
+                    await self._exchange(dialled)
+                reason = "the control plane ended the stream"
+            except aio.AioRpcError as error:
+                reason = f"{error.code().name}: {error.details() or 'no reason was given'}"
+            except TimeoutError:
+                reason = f"the control plane did not answer within {_FIRST_ANSWER:g} s"
+            except (OSError, DecodeError) as error:
+                reason = str(error) or type(error).__name__
+            if not self.error:
+                _log.warning("workload feed is lost; the last state stays", reason=reason)
+            self.error = reason
+            self.tried.set()
+            await asyncio.sleep(self._backoff.next_delay())
+
+    async def _exchange(self, dialled: Dialled) -> None:
+        """One stream, until it ends."""
+        method: aio.StreamStreamMultiCallable[bytes, bytes] = dialled.channel.stream_stream(_METHOD)
+        stream = method(metadata=aio.Metadata(*dialled.metadata))
+        try:
+            resumes = 0 < len(self.index.versions) <= _MOST_KNOWN
+            hello = DeltaDiscoveryRequest(
+                node=self._node,
+                type_url=TYPE_URL,
+                resource_names_subscribe=["*"],
+                initial_resource_versions=self.index.versions if resumes else None,
+            )
+            await stream.write(hello.SerializeToString())
+            responses = aiter(stream)
+            async with asyncio.timeout(_FIRST_ANSWER):
+                first = await anext(responses, None)
+            if first is None:
+                return
+            await self._take(stream, first, whole=not resumes)
+            self._backoff.reset()
+            async for response in responses:
+                await self._take(stream, response)
+        finally:
+            stream.cancel()
+
+    async def _take(
+        self, stream: "aio.StreamStreamCall[bytes, bytes]", message: bytes, *, whole: bool = False
+    ) -> None:
+        """Put one response into the index, and answer it. `whole`: what it does not name is gone."""
+        response = DeltaDiscoveryResponse.FromString(message)
+        faults = list[str]()
+        for one in response.resources:
+            try:
+                self.index.put(one.name, one.version, one.resource.value)
+            except ValueError as error:
+                faults.append(f"{one.name}: {error}")
+        gone = set(response.removed_resources)
+        if whole:
+            gone |= self.index.versions.keys() - {one.name for one in response.resources}
+        for name in gone:
+            self.index.remove(name)
+        answer = DeltaDiscoveryRequest(type_url=TYPE_URL, response_nonce=response.nonce)
+        if faults:
+            _log.warning("workloads cannot be read", first=faults[0], count=len(faults))
+            answer.error_detail.code = _INVALID_ARGUMENT
+            answer.error_detail.message = "; ".join(faults)[:4096]
+        await stream.write(answer.SerializeToString())
+        self.heard_at = time.time()
+        if self.error or not self.tried.is_set():
+            _log.info("workload feed is followed", workloads=len(self.index.versions))
+        self.error = ""
+        self.tried.set()
