@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -12,8 +13,13 @@ from envoy.service.discovery.v3 import discovery_pb2
 from grpc import aio
 
 from isthmus.lib.errors import UserError
+from isthmus.model.identity import Identity
+from isthmus.model.proxy import Proxy
 from isthmus.model.resources import CLUSTER, ENDPOINT
-from isthmus.xds.ads import serving_ads
+from isthmus.xds.ads import Admit, running_ads, serving_ads
+from isthmus.xds.grpc_request import Request
+from isthmus.xds.grpc_server import serving_grpc
+from isthmus.xds.grpc_status import CallFailed, Status
 from isthmus.xds.hub import Hub
 from isthmus.xds.limits import Limits
 from tests.xds.dialogue import node
@@ -181,3 +187,87 @@ async def test_an_address_in_use_says_what_to_do(hub: Hub) -> None:
         with pytest.raises(UserError, match=f"127.0.0.1:{port}.*Choose another"):
             async with serving_ads(f"127.0.0.1:{port}", hub):
                 pass
+
+
+ACCOUNT = Identity("cluster.local", "demo", "echo")
+
+
+@asynccontextmanager
+async def judging(hub: Hub, admit: Admit) -> AsyncGenerator[int]:
+    """ADS for callers that all prove to be `ACCOUNT`."""
+
+    async def authenticate(_: Request) -> Identity:
+        return ACCOUNT
+
+    async with (
+        running_ads(hub) as ads,
+        serving_grpc(
+            "127.0.0.1:0", ads.judging_handlers(admit), Limits(drain=0), authenticate=authenticate
+        ) as port,
+    ):
+        yield port
+
+
+@pytest.mark.parametrize("form", ["whole", "delta"])
+async def test_who_proved_something_is_served_as_whom_it_is_judged_to_be(hub: Hub, form: str) -> None:
+    free = asyncio.Event()
+
+    async def admit(claimed: Proxy, identity: Identity) -> Proxy:
+        await free.wait()
+        return replace(claimed, pod="found", identity=identity)
+
+    method = "StreamAggregatedResources" if form == "whole" else "DeltaAggregatedResources"
+    async with judging(hub, admit) as port, calling(port, method) as call:
+        for type_url in (CLUSTER, ENDPOINT):
+            delta = discovery_pb2.DeltaDiscoveryRequest(
+                node=node(), type_url=type_url, resource_names_subscribe=["a"]
+            )
+            await call.write(asking(type_url, "a") if form == "whole" else delta.SerializeToString())
+        await asyncio.sleep(0.05)
+        assert not hub.clients()
+        free.set()
+        for _ in range(2):
+            assert await asyncio.wait_for(call.read(), 10)
+        (client,) = hub.clients()
+        assert (client.proxy.pod, client.proxy.identity) == ("found", ACCOUNT)
+        assert {one.type_url for one in client.types} == {CLUSTER, ENDPOINT}
+
+
+async def test_who_is_refused_is_told_so_and_the_hub_never_hears_of_it(hub: Hub) -> None:
+    async def admit(claimed: Proxy, identity: Identity) -> Proxy:
+        match claimed.pod:
+            case "liar":
+                raise CallFailed(Status.PERMISSION_DENIED, f"{claimed.pod} is not {identity}")
+            case "fault":
+                raise RuntimeError("a fault")
+            case _:
+                return claimed
+
+    denied, internal = grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.INTERNAL
+    async with judging(hub, admit) as port:
+        for pod, code in (("liar", denied), ("fault", internal)):
+            async with calling(port) as call:
+                request = discovery_pb2.DiscoveryRequest(node=node(pod), type_url=CLUSTER)
+                await call.write(request.SerializeToString())
+                assert await asyncio.wait_for(call.code(), 10) is code
+            assert not hub.clients()
+        async with calling(port) as call:
+            await call.write(asking(CLUSTER))
+            assert await hear(call) == {b"a": b"1"}
+            assert [one.proxy.pod for one in hub.clients()] == ["p"]
+
+
+async def test_what_is_sent_before_the_judgement_is_bounded_and_garbage_ends_the_call(hub: Hub) -> None:
+    async def admit(claimed: Proxy, identity: Identity) -> Proxy:
+        await asyncio.Event().wait()
+        return claimed
+
+    async with judging(hub, admit) as port:
+        async with calling(port) as call:
+            for _ in range(65):
+                await call.write(asking(CLUSTER))
+            assert await asyncio.wait_for(call.code(), 10) is grpc.StatusCode.RESOURCE_EXHAUSTED
+        for garbage in (b"\xff\xfe garbage", b"", discovery_pb2.DiscoveryRequest().SerializeToString()):
+            async with calling(port) as call:
+                await call.write(garbage)
+                assert await asyncio.wait_for(call.code(), 10) is grpc.StatusCode.INVALID_ARGUMENT

@@ -14,9 +14,10 @@ from hpack import Encoder
 from hyperframe.frame import Frame, GoAwayFrame, HeadersFrame, PingFrame, SettingsFrame, WindowUpdateFrame
 
 from isthmus.lib.errors import UserError
+from isthmus.model.identity import Identity
 from isthmus.xds.grpc_request import Request
-from isthmus.xds.grpc_server import Authenticate, Refusal, serving_grpc
-from isthmus.xds.grpc_status import Status
+from isthmus.xds.grpc_server import Authenticate, serving_grpc
+from isthmus.xds.grpc_status import CallFailed, Status
 from isthmus.xds.h2_call import Call, End
 from isthmus.xds.limits import Limits
 from tests.xds.h2_rig import ECHO, PREFACE, REQUEST, Echo
@@ -24,6 +25,7 @@ from tests.xds.tls import Authority
 
 Stream = aio.StreamStreamCall[bytes, bytes]
 _QUICK = Limits(drain=0.1)
+ECHO_ACCOUNT = Identity("cluster.local", "demo", "echo")
 
 
 class Echoes:
@@ -194,12 +196,12 @@ async def test_callers_are_served_only_when_they_may(echoes: Echoes) -> None:
     asked: list[Request] = []
     free = asyncio.Event()
 
-    async def authenticate(request: Request) -> Refusal | None:
+    async def authenticate(request: Request) -> Identity:
         asked.append(request)
         await free.wait()
         if request.headers.get("authorization") == "Bearer good":
-            return None
-        return Refusal(Status.UNAUTHENTICATED, "no proof")
+            return ECHO_ACCOUNT
+        raise CallFailed(Status.UNAUTHENTICATED, "no proof")
 
     async with serving(echoes, authenticate=authenticate) as port:
         good = (("authorization", "Bearer good"),)
@@ -212,12 +214,12 @@ async def test_callers_are_served_only_when_they_may(echoes: Echoes) -> None:
             assert await hear(call) == b"early"
             assert await refused.code() is grpc.StatusCode.UNAUTHENTICATED
             assert await refused.details() == "no proof"
-    assert len(echoes.made) == 1
+    assert [echo.call.identity for echo in echoes.made] == [ECHO_ACCOUNT]
     assert "good" not in repr(asked)
 
 
 async def test_authentication_that_hangs_or_fails_ends_its_call_alone(echoes: Echoes) -> None:
-    async def authenticate(request: Request) -> Refusal | None:
+    async def authenticate(request: Request) -> Identity:
         match request.headers["how"]:
             case "hang":
                 await asyncio.Event().wait()
@@ -225,7 +227,7 @@ async def test_authentication_that_hangs_or_fails_ends_its_call_alone(echoes: Ec
                 raise RuntimeError("a fault")
             case _:
                 pass
-        return None
+        return ECHO_ACCOUNT
 
     async with serving(echoes, Limits(handshake=0.2, drain=0), authenticate=authenticate) as port:
         for how in ("hang", "fail"):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from isthmus.model.identity import Identity
 from isthmus.model.service import ClusterId
 
 
@@ -12,6 +13,9 @@ class Proxy:
 
     `cluster` is `metadata.CLUSTER_ID`; "" when the proxy did not say. `metadata` holds the string-valued
     fields of the node's metadata and nothing else.
+
+    `identity` is what it proved, None where nothing was asked of it: then all of this is its word alone. With
+    an identity, `address`, `pod`, `namespace` and `cluster` are those of its Pod.
     """
 
     node_id: str
@@ -21,3 +25,4 @@ class Proxy:
     namespace: str
     cluster: ClusterId
     metadata: Mapping[str, str]
+    identity: Identity | None = None

@@ -2,21 +2,25 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 
 import structlog
 
 from isthmus.lib.errors import UserError
-from isthmus.lib.lifecycle import task_scope
+from isthmus.lib.lifecycle import TaskScope, task_scope
+from isthmus.model.identity import Identity
+from isthmus.model.proxy import Proxy
 from isthmus.xds.errors import ProtocolError
-from isthmus.xds.grpc_server import Authenticate, serving_grpc
+from isthmus.xds.grpc_server import serving_grpc
 from isthmus.xds.grpc_status import CallFailed, Status
 from isthmus.xds.h2_call import Call, End, Handler
 from isthmus.xds.hub import Hub
 from isthmus.xds.limits import DEFAULT, Limits
+from isthmus.xds.node import read_node
 from isthmus.xds.shelf import Form
+from isthmus.xds.wire import read_delta_request, read_request
 
 log = structlog.get_logger()
 
@@ -26,17 +30,23 @@ _FORMS = {
     _SERVICE + "DeltaAggregatedResources": Form.DELTA,
 }
 _SWEEP = 5.0
+_MOST_EARLY = 64
+
+Admit = Callable[[Proxy, Identity], Awaitable[Proxy]]
+"""Judges what a proxy says of itself by what it proved, and answers as whom it is served. It takes a bounded
+time. Raises CallFailed, and has said so in the log.
+"""
 
 
 class _AdsCall:
-    """A `h2_call.Service`."""
+    """A `h2_call.Service`. Without `proxy` the first request says whose call it is."""
 
     __slots__ = ("_call", "_exchange", "_hub", "take")
 
-    def __init__(self, hub: Hub, form: Form, call: Call) -> None:
+    def __init__(self, hub: Hub, form: Form, call: Call, proxy: Proxy | None = None) -> None:
         self._hub = hub
         self._call = call
-        self._exchange = hub.connect(form, call)
+        self._exchange = hub.connect(form, call, proxy)
         self.take = self._exchange.take
 
     def receive(self, message: bytes) -> None:
@@ -44,9 +54,7 @@ class _AdsCall:
         try:
             self._exchange.receive(message)
         except ProtocolError as error:
-            self._hub.counters.violations += 1
-            log.warning("proxy broke the xDS protocol", peer=self._call.peer, reason=str(error))
-            raise CallFailed(Status.INVALID_ARGUMENT, str(error)) from None
+            raise _violation(self._hub, self._call, error) from None
 
     def half_closed(self) -> None:
         """See `Service`. A proxy that will not answer any more is not served any more."""
@@ -59,30 +67,139 @@ class _AdsCall:
         self._exchange.closed()
 
 
+class _ProvedAdsCall:
+    """A `h2_call.Service` for a caller that proved who it is: its first request is judged before the hub
+    hears of it, and what it sends meanwhile waits.
+    """
+
+    __slots__ = ("_admission", "_admit", "_call", "_early", "_form", "_hub", "_proxy", "_served", "_tasks")
+
+    def __init__(self, hub: Hub, form: Form, admit: Admit, tasks: TaskScope, call: Call) -> None:
+        self._hub = hub
+        self._form = form
+        self._admit = admit
+        self._tasks = tasks
+        self._call = call
+        self._early: list[bytes] = []
+        self._admission: asyncio.Task[None] | None = None
+        self._proxy: Proxy | None = None
+        self._served: _AdsCall | None = None
+
+    def receive(self, message: bytes) -> None:
+        """See `Service`."""
+        if self._served is not None:
+            self._served.receive(message)
+            return
+        if len(self._early) >= _MOST_EARLY:
+            raise CallFailed(Status.RESOURCE_EXHAUSTED, "too many requests before the first was answered")
+        self._early.append(message)
+        if self._admission is None:
+            identity = self._call.identity
+            if identity is None:
+                raise CallFailed(Status.UNAUTHENTICATED, "nothing was proved")
+            try:
+                claimed = read_node(_node_of(self._form, message))
+            except ProtocolError as error:
+                raise _violation(self._hub, self._call, error) from None
+            self._admission = self._tasks.spawn(self._judge(claimed, identity), name="ads-admit")
+
+    async def _judge(self, claimed: Proxy, identity: Identity) -> None:
+        """Whatever fails in this ends the call alone."""
+        try:
+            self._proxy = await self._admit(claimed, identity)
+            self._call.wake()
+        except CallFailed as failure:
+            self._call.finish(failure.status, failure.reason)
+        except Exception:
+            log.exception("a proxy cannot be judged", peer=self._call.peer, proxy=claimed.node_id)
+            self._call.finish(Status.INTERNAL, "internal error")
+
+    def take(self) -> bytes | None:
+        """See `Service`. The hub hears of the proxy here, which is in the turn that a newcomer is given."""
+        if self._served is None:
+            if self._proxy is None:
+                return None
+            self._served = _AdsCall(self._hub, self._form, self._call, self._proxy)
+            early, self._early = self._early, []
+            try:
+                for message in early:
+                    self._served.receive(message)
+            except CallFailed as failure:
+                self._call.finish(failure.status, failure.reason)
+                return None
+        return self._served.take()
+
+    def half_closed(self) -> None:
+        """See `Service`."""
+        self._call.finish(Status.OK)
+
+    def closed(self, end: End) -> None:
+        """See `Service`."""
+        if self._admission is not None:
+            self._admission.cancel()
+        if self._served is not None:
+            self._served.closed(end)
+
+
+def _node_of(form: Form, message: bytes) -> bytes:
+    node = read_request(message, ()).node if form is Form.WHOLE else read_delta_request(message).node
+    if not node:
+        raise ProtocolError("the stream's first request has no node")
+    return node
+
+
+def _violation(hub: Hub, call: Call, error: ProtocolError) -> CallFailed:
+    hub.counters.violations += 1
+    log.warning("proxy broke the xDS protocol", peer=call.peer, reason=str(error))
+    return CallFailed(Status.INVALID_ARGUMENT, str(error))
+
+
 def ads_handlers(hub: Hub) -> Mapping[str, Handler]:
-    """What answers both forms, by method."""
+    """What answers both forms, by method, and takes a proxy at its word."""
     return {path: partial(_AdsCall, hub, form) for path, form in _FORMS.items()}
+
+
+class Ads:
+    """ADS of one hub, for any number of listeners; made by `running_ads` only."""
+
+    def __init__(self, hub: Hub, tasks: TaskScope) -> None:
+        self._hub = hub
+        self._tasks = tasks
+
+    def handlers(self) -> Mapping[str, Handler]:
+        """For a listener that asks for no proof: see `ads_handlers`."""
+        return ads_handlers(self._hub)
+
+    def judging_handlers(self, admit: Admit) -> Mapping[str, Handler]:
+        """For a listener whose callers prove who they are."""
+        return {
+            path: partial(_ProvedAdsCall, self._hub, form, admit, self._tasks)
+            for path, form in _FORMS.items()
+        }
+
+
+@asynccontextmanager
+async def running_ads(hub: Hub) -> AsyncGenerator[Ads]:
+    """ADS, to be served by `serving_grpc` within the block."""
+    async with task_scope() as tasks:
+        tasks.serve(_sweep(hub), name="ads-sweep")
+        yield Ads(hub, tasks)
 
 
 @asynccontextmanager
 async def serving_ads(
-    address: str,
-    hub: Hub,
-    limits: Limits = DEFAULT,
-    *,
-    ssl_context: ssl.SSLContext | None = None,
-    authenticate: Authenticate | None = None,
+    address: str, hub: Hub, limits: Limits = DEFAULT, *, ssl_context: ssl.SSLContext | None = None
 ) -> AsyncGenerator[int]:
-    """Serve both forms of ADS on `address` (`HOST:PORT`, port 0 for any), in plain text unless there is an
-    `ssl_context`; yields the port.
+    """Serve both forms on `address` (`HOST:PORT`, port 0 for any) to whoever comes, in plain text unless
+    there is an `ssl_context`; yields the port.
 
     Raises UserError when the address cannot be bound.
     """
     try:
-        handlers = ads_handlers(hub)
-        server = serving_grpc(address, handlers, limits, ssl_context=ssl_context, authenticate=authenticate)
-        async with server as port, task_scope() as tasks:
-            tasks.serve(_sweep(hub), name="ads-sweep")
+        async with (
+            running_ads(hub) as ads,
+            serving_grpc(address, ads.handlers(), limits, ssl_context=ssl_context) as port,
+        ):
             yield port
     except OSError as error:
         raise UserError(

@@ -10,13 +10,13 @@ import random
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 import structlog
 
 from isthmus.lib.address import split_host_port
 from isthmus.lib.errors import UserError
 from isthmus.lib.lifecycle import TaskScope, task_scope
+from isthmus.model.identity import Identity
 from isthmus.xds.grpc_request import Request
 from isthmus.xds.grpc_status import CallFailed, Status
 from isthmus.xds.grpc_turns import Turns
@@ -32,16 +32,8 @@ _SWEEP = 5.0
 _MARGIN = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a caller is not served, and what it is told."""
-
-    status: Status
-    reason: str
-
-
-Authenticate = Callable[[Request], Awaitable[Refusal | None]]
-"""Judges a caller by its header fields, certificate and address; None lets it in."""
+Authenticate = Callable[[Request], Awaitable[Identity]]
+"""Proves who calls by header fields, certificate and address. Raises CallFailed for nobody."""
 
 
 class GrpcServer:
@@ -137,13 +129,9 @@ async def _admit(authenticate: Authenticate, call: Call, handler: Handler, limit
     """Have a call served if its caller may. Whatever fails in this ends the call alone."""
     try:
         async with asyncio.timeout(limits.handshake):
-            refusal = await authenticate(call.request)
-        if call.over:
-            return
-        if refusal is None:
+            call.identity = await authenticate(call.request)
+        if not call.over:
             call.serve(handler)
-        else:
-            call.finish(refusal.status, refusal.reason)
     except CallFailed as failure:
         call.finish(failure.status, failure.reason)
     except TimeoutError:

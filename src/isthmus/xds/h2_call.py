@@ -10,6 +10,7 @@ from typing import Protocol
 
 import structlog
 
+from isthmus.model.identity import Identity
 from isthmus.xds.grpc_messages import MessageReader
 from isthmus.xds.grpc_request import Request
 from isthmus.xds.grpc_status import CallFailed, Status
@@ -117,6 +118,7 @@ class Call:
         "blocked_since",
         "gzip",
         "half_closed",
+        "identity",
         "inflow",
         "over",
         "plain",
@@ -137,6 +139,8 @@ class Call:
         gzip: bool = False,
     ) -> None:
         self.request = request
+        self.identity: Identity | None = None
+        """What the caller proved; None on a listener that asks for no proof."""
         self.stream_id = stream_id
         self.window = window
         """What may be sent, in bytes; below 0 after the peer made its windows smaller."""
@@ -176,10 +180,13 @@ class Call:
             self._link.woken(self)
 
     def finish(self, status: Status, reason: str = "") -> None:
-        """End the call, after the message that is being written if some of it is sent already."""
-        self._finish = self._finish or (status, reason)
-        if not self._begun:
-            self._pending = None
+        """End the call, after the message that is being written if some of it is sent already. Within
+        `Service.take`: after the message that it gives.
+        """
+        if self._finish is None:
+            self._finish = (status, reason)
+            if not self._begun:
+                self._pending = None
         self.wake()
 
     @property

@@ -68,9 +68,11 @@ class Hub:
         """Distinct response messages; streams with the same content share one."""
         return self._shared.responses.built
 
-    def connect(self, form: Form, wire: Wire) -> Session:
-        """A new stream. Its `closed` must be called when it is over."""
-        return Session(self._shared, form, wire)
+    def connect(self, form: Form, wire: Wire, proxy: Proxy | None = None) -> Session:
+        """A new stream, of `proxy` or of whom its first request names. Its `closed` must be called when it is
+        over.
+        """
+        return Session(self._shared, form, wire, proxy)
 
     def publish(self, changes: Sequence[ScopeChange]) -> None:
         """Make the named resources due wherever they are followed. Nothing is derived here: that waits until

@@ -91,9 +91,9 @@ class Lane:
 
 
 class Session:
-    """An `xds.transport.Exchange`. `proxy` is None until the first request."""
+    """An `xds.transport.Exchange`. `proxy` is None until the first request, unless it is known before."""
 
-    def __init__(self, shared: Shared, form: Form, wire: Wire) -> None:
+    def __init__(self, shared: Shared, form: Form, wire: Wire, proxy: Proxy | None = None) -> None:
         self.form = form
         self.wire = wire
         self.since = time.time()
@@ -105,6 +105,13 @@ class Session:
         self._blocks: list[bytes] = []
         self._open = True
         shared.sessions[self] = None
+        if proxy is not None:
+            self._introduce(proxy)
+
+    def _introduce(self, proxy: Proxy) -> None:
+        self.proxy = proxy
+        self.scopes = tuple(self._shared.provider.scopes(proxy))
+        self._shared.by_node.setdefault(proxy.node_id, {})[self] = None
 
     def receive(self, message: bytes) -> None:
         """See `Exchange`."""
@@ -142,9 +149,7 @@ class Session:
         if self.proxy is None:
             if not node:
                 raise ProtocolError("the stream's first request has no node")
-            self.proxy = read_node(node)
-            self.scopes = tuple(self._shared.provider.scopes(self.proxy))
-            self._shared.by_node.setdefault(self.proxy.node_id, {})[self] = None
+            self._introduce(read_node(node))
         if len(self.lanes) >= _MOST_TYPES:
             raise ProtocolError(f"more than {_MOST_TYPES} resource types on one stream")
         self.lanes[type_url] = Lane(self, Subscription(type_url, self._shared.interests))
