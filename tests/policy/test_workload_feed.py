@@ -1,6 +1,7 @@
 """The workload feed from the joined view to what a check is told of its source."""
 
 import asyncio
+import gc
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -130,6 +131,7 @@ async def test_a_changed_pod_is_told_alone_and_another_replica_tells_only_what_w
             assert (clusters_at(index, "10.2.0.3"), clusters_at(index, "10.2.0.44")) == ([], ["east"])
             await following_it.aclose()
             await until(lambda: not second.hub.clients())
+            gc.collect()
             assert not second.feed.apply(Changes(workloads=frozenset({WorkloadKey(EAST, "demo", "echo-1")})))
 
 
