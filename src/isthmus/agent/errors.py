@@ -7,6 +7,14 @@ class AdminUnreachableError(Exception):
     """Envoy's admin did not answer, or not with 200: it starts, ends, or is stuck. Try again, or give up."""
 
 
+class CallRefusedError(Exception):
+    """A gRPC call was not answered with what was asked. `code` is gRPC's (`UNAUTHENTICATED`), or ""."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(": ".join(part for part in (code, reason) if part))
+        self.code = code
+
+
 class EnvoyEndedError(Exception):
     """Envoy ended though nobody asked it to. `exit_code` is what the agent should exit with."""
 
