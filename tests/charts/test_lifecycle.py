@@ -12,9 +12,9 @@ import pytest
 import pytest_asyncio
 
 from isthmus.lab.apiserver.server import RunningServer, running_api_server
+from isthmus.lab.helm import find_helm
 from isthmus.lib.binaries import find_kubectl
 from tests.charts.rendering import CONTROL_PLANE, REMOTE
-from tests.support.helm import find_helm
 
 SYSTEM = "istio-system"
 KINDS = (

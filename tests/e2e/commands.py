@@ -7,7 +7,7 @@ import sys
 import urllib.request
 from typing import Any
 
-from isthmus.lab.manifests import SYSTEM
+from isthmus.lab.demo.deploy import SYSTEM
 from isthmus.lab.plan import STATE
 from isthmus.lib.binaries import find_kubectl
 

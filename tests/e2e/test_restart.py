@@ -5,15 +5,14 @@ import signal
 import time
 
 from isthmus.lab.controllers.objects import is_ready
-from isthmus.lab.demo.deploy import complete, until
+from isthmus.lab.demo.deploy import SYSTEM, complete, until
 from isthmus.lab.demo.steps import pods_of, scale
-from isthmus.lab.manifests import SYSTEM
 from tests.e2e.conftest import Mesh
 from tests.e2e.machine import lab_processes
 
 
 async def test_killed_control_plane_loses_no_request_and_comes_back(mesh: Mesh) -> None:
-    (pilot,) = [process for process in lab_processes() if process.command.rstrip().endswith("isthmus pilot")]
+    (pilot,) = [process for process in lab_processes() if "/isthmus pilot " in process.command]
     os.kill(pilot.pid, signal.SIGKILL)
     await mesh.observed.sample(300)
     assert mesh.observed.failures() == []

@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 
 from isthmus.lab.apply import apply, remove
-from isthmus.lab.manifests import SYSTEM, make
+from isthmus.lab.demo.deploy import SYSTEM
+from isthmus.lab.demo.workloads import make
 from isthmus.lab.plan import host_interfaces
 from tests.e2e.commands import pilot_page
 from tests.e2e.conftest import Mesh

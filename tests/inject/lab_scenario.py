@@ -6,10 +6,9 @@ from typing import Any
 from isthmus.inject.injection import inject
 from isthmus.inject.settings import InjectionSettings, NativeSidecars
 from isthmus.inject.workload import workload_in
-from isthmus.kube.access import access_from_file
-from isthmus.kube.client import Client, running_client
-from isthmus.lab.apply import apply
-from isthmus.lab.manifests.control_plane import control_plane
+from isthmus.kube.client import Client
+from isthmus.lab.demo.deploy import connected
+from isthmus.lab.demo.installing import install_control_plane
 from isthmus.lab.network import unmake_all
 from isthmus.lab.plan import ClusterPlan
 from isthmus.lab.up import bring_up
@@ -99,9 +98,9 @@ async def check_held(client: Client) -> None:
 
 
 async def scenario(west: ClusterPlan) -> None:
-
-    async with running_client(access_from_file(west.kubeconfig)) as client:
-        await apply(client, control_plane("west"))
+    async with connected([west]) as (cluster,):
+        await install_control_plane(cluster)
+        client = cluster.client
         await client.create(NAMESPACE, {"metadata": {"name": _NS}})
         await default_account(client, _NS)
         await check_native(client)

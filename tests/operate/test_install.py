@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from isthmus.cli.install import install, remote, uninstall
 from isthmus.kube.kinds import untyped
+from isthmus.lab.helm import find_helm
 from isthmus.lib.errors import UserError
 from isthmus.operate.asking import ACCOUNTS
 from isthmus.operate.charts import (
@@ -24,7 +25,6 @@ from isthmus.operate.charts import (
 )
 from tests.operate.desk import Desk, at_desk
 from tests.scenarios.mesh import NAMESPACES
-from tests.support.helm import find_helm
 
 PODS = untyped("", "v1", "pods", "Pod")
 ENDPOINTS = untyped("", "v1", "endpoints", "Endpoints")

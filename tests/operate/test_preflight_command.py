@@ -14,6 +14,7 @@ from isthmus.cli.preflight import preflight
 from isthmus.kube.client import Client, running_client
 from isthmus.kube.errors import ApiError
 from isthmus.kube.kinds import POD
+from isthmus.lab.helm import find_helm
 from isthmus.lab.pki import Identity
 from isthmus.lib.lifecycle import task_scope
 from isthmus.operate.asking import ACCOUNTS
@@ -22,7 +23,6 @@ from isthmus.operate.preflight.facts import Helm
 from isthmus.operate.preflight.helm import read_helm
 from isthmus.operate.preflight.probing import Member, probe
 from tests.operate.desk import Desk, at_desk
-from tests.support.helm import find_helm
 
 app = typer.Typer()
 app.command()(preflight)

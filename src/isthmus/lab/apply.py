@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from isthmus.kube.client import Client
 from isthmus.kube.errors import ApiError
 from isthmus.kube.kinds import Kind, untyped
-from isthmus.lab.manifests import Object
+from isthmus.lab.controllers.objects import Object
 
 _RBAC = "rbac.authorization.k8s.io"
 _KINDS = {

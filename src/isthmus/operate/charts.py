@@ -6,7 +6,7 @@ Arguments are pure functions of helm's major version; only `run_helm` runs anyth
 import asyncio
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from isthmus.kube.kinds import POD
@@ -28,10 +28,11 @@ _NOT_THERE = "not found"
 
 @dataclass(frozen=True, slots=True)
 class Helm:
-    """The helm to run, and its major version."""
+    """The helm to run, its major version, and the environment that it is run in."""
 
     program: str
     major: int
+    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,7 @@ def endpoint_options(endpoints: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 async def _run(helm: Helm, release: Release, arguments: Sequence[str]) -> str:
-    environment = dict(os.environ)
+    environment = dict(helm.environment)
     if release.kubeconfig is not None:
         environment["KUBECONFIG"] = str(release.kubeconfig)
     process = await asyncio.create_subprocess_exec(

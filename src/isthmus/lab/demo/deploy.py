@@ -1,4 +1,4 @@
-"""Puts the demonstration into a running lab: control plane, registered remotes, `echo` and `client`.
+"""Puts the demonstration's workloads, `echo` and `client`, into the running clusters of a lab.
 
 Every function may be called again: it finds what is there and makes it right.
 """
@@ -8,29 +8,25 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-import msgspec
-
 from isthmus.inject.injection import inject
 from isthmus.inject.settings import InjectionSettings
+from isthmus.inject.sources import settings_in_cluster
 from isthmus.inject.workload import workload_in
-from isthmus.kube.access import access_from_file
+from isthmus.kube.access import Access, access_from_file
 from isthmus.kube.client import Client, running_client
 from isthmus.kube.watch import Event, Upserted, watch_kind
 from isthmus.lab.apply import apply, kind_named
 from isthmus.lab.controllers.objects import Object, is_ready, is_terminating, key_of, section
+from isthmus.lab.demo.workloads import DEMO, ECHO_URL, client, echo
 from isthmus.lab.exec import enter_pod
-from isthmus.lab.manifests import DEMO, SYSTEM
-from isthmus.lab.manifests.control_plane import NAME, control_plane
-from isthmus.lab.manifests.remote import READER, cluster_secret, remote
-from isthmus.lab.manifests.workloads import ECHO_URL, client, echo
 from isthmus.lab.node.enter import Entrance
-from isthmus.lab.pki import PkiFiles
 from isthmus.lab.plan import ClusterPlan
 from isthmus.lab.reference import PodReference
 from isthmus.lib.errors import UserError
 from isthmus.lib.lifecycle import task_scope
+from isthmus.operate.asking import Site
 
-TOKEN_SECONDS = 30 * 24 * 3600
+SYSTEM = "istio-system"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +40,16 @@ class LabCluster:
     def name(self) -> str:
         """The cluster's name."""
         return self.plan.name
+
+    @property
+    def access(self) -> Access:
+        """The administrator's access."""
+        return access_from_file(self.plan.kubeconfig)
+
+    @property
+    def site(self) -> Site:
+        """The cluster as an operator's commands take it."""
+        return Site(f"cluster {self.name}", self.client)
 
 
 @asynccontextmanager
@@ -95,53 +101,14 @@ def is_complete(deployment: Object) -> bool:
     return seen and counts == [wanted] * 3
 
 
-async def deploy_control_plane(cluster: LabCluster) -> str:
-    """The control plane, running and ready; the IP of its pod."""
-    await apply(cluster.client, control_plane(cluster.name))
-    await until(
-        cluster,
-        "Deployment",
-        SYSTEM,
-        lambda found: found["metadata"]["name"] == NAME and is_complete(found),
-        what="A ready istio-pilot",
-    )
-    pod = await until(
-        cluster,
-        "Pod",
-        SYSTEM,
-        lambda found: is_ready(found) and not is_terminating(found),
-        what="A ready pod of istio-pilot",
-        selector="istio=pilot",
-    )
-    return str(pod["status"]["podIP"])
-
-
-async def register(primary: LabCluster, remote_cluster: LabCluster, pilot_address: str) -> None:
-    """Give the remote what it needs, and the control plane the Secret for it."""
-    await apply(remote_cluster.client, remote(remote_cluster.name, pilot_address))
-    await apply(primary.client, [await make_secret(remote_cluster)])
-
-
-async def make_secret(cluster: LabCluster) -> Object:
-    """A labelled Secret for the reader of that cluster, with a new token."""
-    body = {
-        "apiVersion": "authentication.k8s.io/v1",
-        "kind": "TokenRequest",
-        "spec": {"expirationSeconds": TOKEN_SECONDS},
-    }
-    path = f"/api/v1/namespaces/{SYSTEM}/serviceaccounts/{READER}/token"
-    answer = msgspec.json.decode(await cluster.client.request("POST", path, body=body), type=Object)
-    ca_pem = PkiFiles(cluster.plan.directory / "pki").ca_cert.read_bytes()
-    return cluster_secret(cluster.name, cluster.plan.api_url, ca_pem, answer["status"]["token"])
-
-
 async def deploy_workloads(primary: LabCluster, remotes: Sequence[LabCluster], *, replicas: int) -> None:
     """`echo` everywhere and `client` in the first cluster, each pod with its sidecar, all of them ready."""
     for cluster in (primary, *remotes):
         objects = echo(cluster.name, replicas=replicas)
         if cluster is primary:
             objects += client()
-        await apply(cluster.client, (with_sidecar(each, cluster.name) for each in objects))
+        settings = await settings_in_cluster(cluster.access, SYSTEM)
+        await apply(cluster.client, (with_sidecar(each, settings) for each in objects))
     await asyncio.gather(
         complete(primary, "client"), *(complete(each, "echo") for each in (primary, *remotes))
     )
@@ -158,12 +125,12 @@ async def complete(cluster: LabCluster, name: str) -> None:
     )
 
 
-def with_sidecar(item: Object, cluster: str) -> Object:
+def with_sidecar(item: Object, settings: InjectionSettings) -> Object:
     """A workload as `isthmus inject` makes it; other objects as they are."""
     workload = workload_in(item, "lab")
     if workload is None:
         return item
-    pod = inject(workload, InjectionSettings(cluster_id=cluster))
+    pod = inject(workload, settings)
     return {**item, "spec": {**item["spec"], "template": pod}}
 
 

@@ -9,15 +9,14 @@ import msgspec
 from isthmus.lab.demo.deploy import (
     LabCluster,
     connected,
-    deploy_control_plane,
     deploy_workloads,
     enter_prober,
     find_client,
-    register,
 )
+from isthmus.lab.demo.installing import install_control_plane, install_remote, join
 from isthmus.lab.demo.observe import running_prober
 from isthmus.lab.demo.steps import STEPS, Stage, Step
-from isthmus.lab.manifests.workloads import ECHO_URL
+from isthmus.lab.demo.workloads import ECHO_URL
 from isthmus.lab.plan import ClusterPlan
 from isthmus.lab.reference import PodReference
 from isthmus.lab.up import DEFAULT_CLUSTERS, Say, bring_up, check_machine
@@ -52,12 +51,14 @@ async def _demonstrate(plans: Sequence[ClusterPlan], say: Say) -> Report:
 
 
 async def prepare(primary: LabCluster, remotes: Sequence[LabCluster], say: Say) -> None:
-    """Control plane, cluster Secrets and workloads, all ready."""
-    say(f"Starting the control plane in {primary.name}.")
-    address = await deploy_control_plane(primary)
+    """Control plane, joined remotes and workloads, all ready."""
+    say(f"Installing the chart istio in {primary.name}: the control plane.")
+    await install_control_plane(primary)
     for remote in remotes:
-        say(f"Registering {remote.name} by a Secret labelled istio/multiCluster=true.")
-        await register(primary, remote, address)
+        say(f"Installing the chart istio-remote in {remote.name}: where its pods find the control plane.")
+        await install_remote(primary, remote)
+        say(f"Joining {remote.name}: a reader's account in it, and in {primary.name} a Secret for that.")
+        await join(primary, remote)
     say(f"Deploying echo in every cluster, and client in {primary.name}, each pod with its Envoy.")
     await deploy_workloads(primary, remotes, replicas=REPLICAS)
 

@@ -11,10 +11,9 @@ import msgspec
 
 from isthmus.lab.apply import apply, kind_named, remove
 from isthmus.lab.controllers.objects import Object, is_ready, is_terminating, key_of
-from isthmus.lab.demo.deploy import LabCluster, complete, enter_client, make_secret, until
+from isthmus.lab.demo.deploy import SYSTEM, LabCluster, complete, enter_client, until
 from isthmus.lab.demo.observe import Answer, Observed
-from isthmus.lab.manifests import DEMO, SYSTEM
-from isthmus.lab.manifests.workloads import ECHO_URL
+from isthmus.lab.demo.workloads import DEMO, ECHO_URL, make
 from isthmus.lab.reference import PodReference
 from isthmus.lab.up import Say
 
@@ -43,6 +42,8 @@ class Stage:
     observed: Observed
     say: Say
     steps: list[Step] = field(default_factory=list[Step])
+    secret: Object = field(default_factory=Object)
+    """The remote's Secret, once a step took it away."""
     _failures: int = 0
 
     async def record(self, name: str, text: str, ms: float) -> None:
@@ -106,6 +107,7 @@ async def kill_pod(stage: Stage) -> None:
 async def delete_secret(stage: Stage) -> None:
     """The remote's Secret is deleted, until all answers come from elsewhere."""
     name = stage.remote.name
+    stage.secret = await stage.primary.client.get(kind_named("Secret"), name, SYSTEM)
     start = time.monotonic()
     await remove(stage.primary.client, "Secret", name, SYSTEM)
     other = await stage.observed.without(lambda answer: answer.cluster == name, start)
@@ -115,8 +117,10 @@ async def delete_secret(stage: Stage) -> None:
 
 
 async def put_secret_back(stage: Stage) -> None:
-    """The Secret comes back, until the first answer from the remote."""
-    name, secret = stage.remote.name, await make_secret(stage.remote)
+    """The Secret comes back as it was, until the first answer from the remote."""
+    name, head = stage.remote.name, stage.secret["metadata"]
+    metadata = {part: head[part] for part in ("labels", "annotations")}
+    secret = make("v1", "Secret", name, SYSTEM, metadata=metadata, data=stage.secret["data"])
     start = time.monotonic()
     await apply(stage.primary.client, [secret])
     ms = _milliseconds(start, await stage.observed.first(lambda answer: answer.cluster == name, start))

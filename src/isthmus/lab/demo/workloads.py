@@ -1,13 +1,21 @@
 """The demonstration's own workloads: `echo`, which says who answered, and `client`, which has curl."""
 
-from isthmus.lab.manifests import DEMO, Object, deployment, make, namespace
+from typing import Any
 
+from isthmus.lab.controllers.objects import Object
+
+DEMO = "demo"
 ECHO_URL = "http://echo.demo/"
+
+
+def make(api_version: str, kind: str, name: str, namespace: str = "", **rest: Any) -> Object:
+    """An object with its head; `rest` are further top-level fields."""
+    metadata = {"name": name, **({"namespace": namespace} if namespace else {}), **rest.pop("metadata", {})}
+    return {"apiVersion": api_version, "kind": kind, "metadata": metadata, **rest}
 
 
 def echo(cluster: str, *, replicas: int) -> list[Object]:
     """Namespace, Service and Deployment of `echo` in one cluster."""
-    labels = {"app": "echo"}
     fields = {
         "NAMESPACE": "metadata.namespace",
         "POD": "metadata.name",
@@ -25,17 +33,21 @@ def echo(cluster: str, *, replicas: int) -> list[Object]:
     }
     ports = [{"name": "http", "port": 80, "targetPort": 8080}]
     return [
-        namespace(DEMO),
-        make("v1", "Service", "echo", DEMO, spec={"selector": labels, "ports": ports}),
-        deployment("echo", DEMO, labels, _pod(container), replicas=replicas),
+        make("v1", "Namespace", DEMO),
+        make("v1", "Service", "echo", DEMO, spec={"selector": {"app": "echo"}, "ports": ports}),
+        _deployment("echo", container, replicas=replicas),
     ]
 
 
 def client() -> list[Object]:
     """Namespace and Deployment of `client`."""
     container = {"name": "client", "image": "isthmus/client", "command": ["sleep", "infinity"]}
-    return [namespace(DEMO), deployment("client", DEMO, {"app": "client"}, _pod(container))]
+    return [make("v1", "Namespace", DEMO), _deployment("client", container, replicas=1)]
 
 
-def _pod(container: Object) -> Object:
-    return {"terminationGracePeriodSeconds": 10, "containers": [container]}
+def _deployment(name: str, container: Object, *, replicas: int) -> Object:
+    labels = {"app": name}
+    pod = {"terminationGracePeriodSeconds": 10, "containers": [container]}
+    template = {"metadata": {"labels": labels}, "spec": pod}
+    spec = {"replicas": replicas, "selector": {"matchLabels": labels}, "template": template}
+    return make("apps/v1", "Deployment", name, DEMO, spec=spec)
