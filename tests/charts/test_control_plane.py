@@ -11,6 +11,7 @@ import yaml
 from isthmus.cli.main import COMMANDS
 from isthmus.cli.pilot import pilot
 from isthmus.cli.statsd_bridge import statsd_bridge
+from isthmus.config.crds import DEFINITIONS
 from isthmus.config.mesh import read_mesh_config
 from isthmus.inject.containers import proxy_container
 from tests.charts.rendering import CLUSTER_WIDE, CONTROL_PLANE, REMOTE, Object, names, one, refusal, render
@@ -197,7 +198,8 @@ def test_pilot_may_read_the_mesh_and_its_own_namespaces_secrets_and_nothing_else
     (cluster_role,) = (item for item in objects if item["kind"] == "ClusterRole")
     (role,) = (item for item in objects if item["kind"] == "Role")
     resources = {resource for rule in cluster_role["rules"] for resource in rule["resources"]}
-    assert resources == {"services", "endpoints", "endpointslices", "pods", "nodes", "namespaces"}
+    mesh = {"services", "endpoints", "endpointslices", "pods", "nodes", "namespaces"}
+    assert resources == mesh | {definition.plural for definition in DEFINITIONS}
     secrets, events, states = role["rules"]
     assert [rule["resources"] for rule in role["rules"]] == [["secrets"], ["events"], ["configmaps"]]
     assert events["verbs"] == ["create", "patch"]

@@ -1,12 +1,10 @@
-"""What objects are refused, by field and reason; which version is in force; what the CRD says."""
+"""What objects are refused, by field and reason; which version is in force."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from isthmus.config.crds import DEFINITIONS, crd, crd_yaml, file_name
 from isthmus.config.policy import PolicyRef, PolicyRefused, read_policy
 from isthmus.config.policy_context import Destination, context_of, destination_in
 from isthmus.policy.rulebook import Rulebook
@@ -127,28 +125,6 @@ def test_the_static_context_of_a_destination_comes_back_as_it_was() -> None:
     for labels in ("[]", "{", '{"a":1}'):
         with pytest.raises(ValueError, match=r"destination\.labels"):
             destination_in({"destination.labels": labels})
-
-
-@pytest.mark.parametrize("definition", DEFINITIONS, ids=file_name)
-def test_the_crd_that_is_checked_in_is_current(definition: Any) -> None:
-    file = TREE / "install/kubernetes/helm/istio/crds" / file_name(definition)
-    assert file.read_text() == crd_yaml(definition), "run: python -m isthmus.config.crds " + str(file.parent)
-    assert yaml.safe_load(file.read_text()) == crd(definition)
-
-
-def test_schemas_are_structural() -> None:
-    def holds(schema: Json) -> None:
-        assert schema["type"] in ("object", "array", "string", "integer", "boolean")
-        assert not {"$ref", "anyOf", "oneOf", "definitions"} & schema.keys()
-        for inner in schema.get("properties", {}).values():
-            holds(inner)
-        for key in ("items", "additionalProperties"):
-            if key in schema:
-                holds(schema[key])
-
-    for definition in DEFINITIONS:
-        (version,) = crd(definition)["spec"]["versions"]
-        holds(version["schema"]["openAPIV3Schema"])
 
 
 def test_the_operators_page_names_every_attribute_and_field() -> None:

@@ -1,7 +1,7 @@
 """CustomResourceDefinitions out of the msgspec types: `python -m isthmus.config.crds FOLDER` writes them all.
 
-The schema is structural (apiextensions/v1): no references, a type at every level. It says what the types say;
-what only code can check is checked by whoever reads the objects.
+The schema is structural (apiextensions/v1): no references, a type at every level. It says what the types say,
+and the rules in CEL that they carry; what only code can check is checked by whoever reads the objects.
 """
 
 import re
@@ -9,33 +9,38 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import yaml
 from msgspec import inspect
 
-from isthmus.config import policy
+from isthmus.config import peer_authentication, policy
 from isthmus.config.durations import Duration
 
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """One kind. `columns` are kubectl's: name → (JSON path, type)."""
+    """One kind. All `versions` are served with one schema, the first is stored.
+
+    `columns` are kubectl's: name → (JSON path, type). Without a `status` type any status is kept as it is.
+    """
 
     group: str
-    version: str
+    versions: tuple[str, ...]
     plural: str
     kind: str
-    spec: type[msgspec.Struct]
-    status: type[msgspec.Struct]
+    spec: Any
+    status: type[msgspec.Struct] | None
     columns: Mapping[str, tuple[str, str]]
+    short_names: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
 
 
 DEFINITIONS = (
     Definition(
         policy.GROUP,
-        policy.VERSION,
+        (policy.VERSION,),
         policy.PLURAL,
         policy.KIND,
         policy.PolicySpec,
@@ -46,7 +51,24 @@ DEFINITIONS = (
             "Age": (".metadata.creationTimestamp", "date"),
         },
     ),
+    Definition(
+        peer_authentication.GROUP,
+        peer_authentication.VERSIONS,
+        peer_authentication.PLURAL,
+        peer_authentication.KIND,
+        peer_authentication.CHECKED_SPEC,
+        None,
+        {
+            "Mode": (".spec.mtls.mode", "string"),
+            "Age": (".metadata.creationTimestamp", "date"),
+        },
+        short_names=("pa",),
+        categories=("istio-io", "security-istio-io"),
+    ),
 )
+
+
+_ANYTHING = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 
 
 def file_name(definition: Definition) -> str:
@@ -56,30 +78,41 @@ def file_name(definition: Definition) -> str:
 
 def crd_yaml(definition: Definition) -> str:
     """The whole object, as it is checked in."""
-    return yaml.safe_dump(crd(definition), sort_keys=False, width=120)
+    return yaml.dump(crd(definition), Dumper=_WithoutAliases, sort_keys=False, width=120)
+
+
+class _WithoutAliases(yaml.SafeDumper):
+    """What stands in two places is written twice: people read the file."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Always."""
+        return True
 
 
 def crd(definition: Definition) -> dict[str, Any]:
     """The CustomResourceDefinition as a plain object."""
     singular = definition.kind.lower()
+    status = _ANYTHING if definition.status is None else _schema(inspect.type_info(definition.status))
     schema = {
         "type": "object",
-        "properties": {
-            "spec": _schema(inspect.type_info(definition.spec)),
-            "status": _schema(inspect.type_info(definition.status)),
-        },
+        "properties": {"spec": _schema(inspect.type_info(definition.spec)), "status": status},
     }
-    version: dict[str, Any] = {
-        "name": definition.version,
-        "served": True,
-        "storage": True,
-        "subresources": {"status": {}},
-        "additionalPrinterColumns": [
-            {"name": name, "jsonPath": path, "type": type_}
-            for name, (path, type_) in definition.columns.items()
-        ],
-        "schema": {"openAPIV3Schema": schema},
-    }
+    stored = definition.versions[0]
+    versions: list[dict[str, Any]] = [
+        {
+            "name": version,
+            "served": True,
+            "storage": version == stored,
+            "subresources": {"status": {}},
+            "additionalPrinterColumns": [
+                {"name": name, "jsonPath": path, "type": type_}
+                for name, (path, type_) in definition.columns.items()
+            ],
+            "schema": {"openAPIV3Schema": schema},
+        }
+        for version in definition.versions
+    ]
+    lists = {"shortNames": definition.short_names, "categories": definition.categories}
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -91,9 +124,10 @@ def crd(definition: Definition) -> dict[str, Any]:
                 "listKind": f"{definition.kind}List",
                 "plural": definition.plural,
                 "singular": singular,
+                **{name: list(values) for name, values in lists.items() if values},
             },
             "scope": "Namespaced",
-            "versions": [version],
+            "versions": versions,
         },
     }
 
@@ -126,14 +160,19 @@ def _schema(info: inspect.Type) -> dict[str, Any]:
                 **_given(minItems=info.min_length, maxItems=info.max_length),
             }
         case inspect.DictType():
-            return {"type": "object", "additionalProperties": _schema(info.value_type)}
+            return {
+                "type": "object",
+                "additionalProperties": _schema(info.value_type),
+                **_given(minProperties=info.min_length, maxProperties=info.max_length),
+            }
         case inspect.UnionType():
             (known,) = (one for one in info.types if not isinstance(one, inspect.NoneType))
             return _schema(known)
         case inspect.CustomType() if info.cls is Duration:
             return {"type": "string", "pattern": r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"}
         case inspect.Metadata():
-            return _schema(info.type)
+            extra = cast("dict[str, Any]", info.extra_json_schema or {})  # pyright: ignore[reportUnknownMemberType]
+            return _schema(info.type) | extra
         case _:
             raise TypeError(f"a CRD cannot say {info}")
 

@@ -7,13 +7,16 @@ Expressions are plain text here; `policy.compiling` checks them.
 import re
 from collections.abc import Iterator, Mapping
 from enum import Enum
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 from msgspec import Meta
 
 from isthmus.config.durations import Duration, parse_duration
-from isthmus.lib.errors import UserError
+from isthmus.config.errors import ConfigRefused, field_and_reason
+from isthmus.config.store import ConfigKind
+from isthmus.kube.decoding import Ref
+from isthmus.kube.kinds import untyped
 
 GROUP, VERSION, PLURAL, KIND = "policy.isthmus.dev", "v1alpha1", "policies", "Policy"
 
@@ -28,27 +31,15 @@ _LONGEST_WINDOW = Duration(days=31)
 _UNTOUCHABLE = frozenset({"host", "content-length", "transfer-encoding", "connection", "te", "upgrade"})
 
 
-class PolicyRef(NamedTuple):
-    """A Policy's name within the mesh."""
-
-    namespace: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.namespace}/{self.name}"
+PolicyRef: TypeAlias = Ref
+"""A Policy's name within the mesh."""
 
 
-class PolicyRefused(UserError):  # noqa: N818 - the domain's word
-    """A Policy that cannot come into force as it is: mend `field` and apply it again.
-
-    `field` is the path of the culprit (`spec.rules[0].when`), "" for the object as a whole.
-    """
+class PolicyRefused(ConfigRefused):
+    """A Policy that cannot come into force as it is: mend `field` and apply it again."""
 
     def __init__(self, ref: PolicyRef, field: str, reason: str) -> None:
-        super().__init__(f"Policy {ref}: {field + ': ' if field else ''}{reason}")
-        self.ref = ref
-        self.field = field
-        self.reason = reason
+        super().__init__(KIND, ref, field, reason)
 
 
 class _Part(msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbid_unknown_fields=True):
@@ -232,7 +223,7 @@ def read_policy(found: Mapping[str, Any]) -> Policy:
             raise PolicyRefused(ref, "metadata.name", "must be set")
         spec = msgspec.convert(found.get("spec", {}), PolicySpec, dec_hook=_decode)
     except msgspec.ValidationError as error:
-        raise PolicyRefused(ref, *_by_path(str(error))) from None
+        raise PolicyRefused(ref, *field_and_reason(error)) from None
     for field, reason in _faults(spec):
         raise PolicyRefused(ref, field, reason)
     try:
@@ -318,9 +309,5 @@ def _header_faults(path: str, action: HeadersAction) -> Iterator[tuple[str, str]
         yield path, "changes nothing"
 
 
-def _by_path(message: str) -> tuple[str, str]:
-    """msgspec's `Expected … - at `$.a.b`` as path and reason."""
-    reason, _, path = message.rpartition(" - at `$")
-    if not reason:
-        return "spec", message
-    return f"spec{path.rstrip('`')}", reason[0].lower() + reason[1:]
+POLICY = ConfigKind(untyped(GROUP, VERSION, PLURAL, KIND), lambda found: read_policy(found).spec)
+"""Policies as those see them who only need to know which there are: by name, without what became of them."""
