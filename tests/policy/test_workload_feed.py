@@ -10,7 +10,8 @@ import pytest
 from grpc import aio
 
 from isthmus.clusters.view import JoinedView
-from isthmus.config.workload_feed import FedWorkload, decode, encode, split_uid
+from isthmus.config.mesh import MeshConfig
+from isthmus.config.workload_feed import TYPE_URL, FedWorkload, decode, encode, split_uid
 from isthmus.kube.decoding import Ref
 from isthmus.lib.lifecycle import task_scope
 from isthmus.model.identity import Identity, TrustDomain
@@ -21,7 +22,8 @@ from isthmus.model.workload import WorkloadKey
 from isthmus.policy.client import Clients
 from isthmus.policy.pilot_feed import Dialled, PilotFeed
 from isthmus.policy.workloads import WorkloadIndex
-from isthmus.translate.workload_feed import WorkloadFeed
+from isthmus.translate.catalogue import Catalogue
+from isthmus.translate.workload_feed import Served, WorkloadFeed
 from isthmus.xds.ads import serving_ads
 from isthmus.xds.hub import Hub
 from tests.clusters.building import EAST, WEST, pod
@@ -47,11 +49,11 @@ class Pilot:
         self.west, self.east = self.view.new_store(WEST), self.view.new_store(EAST)
         self.view.hold({WEST: self.west, EAST: self.east})
         self.feed = WorkloadFeed(self.view, namespace="istio-system")
+        self.catalogue = Catalogue(self.view, MeshConfig())
         self.hub = Hub(self)
 
     def scopes(self, proxy: Proxy) -> Sequence[Scope]:
-        assert proxy.pod == "istio-policy-1"
-        return self.feed.scopes()
+        return Served(self.catalogue, self.feed).scopes(proxy)
 
     def has(self, name: str, address: str, *, own_address: bool = True) -> None:
         """East has this pod from now on."""
@@ -153,11 +155,18 @@ async def test_the_cluster_of_a_source_is_its_pods_and_absent_where_two_clusters
 
 
 def test_only_the_policy_servers_account_in_the_control_planes_namespace_reads_the_feed() -> None:
-    feed = Pilot().feed
+    pilot = Pilot()
+    pilot.has("echo-1", "10.2.0.1")
+
+    def told(namespace: str, account: str, kind: str = "policy") -> list[str]:
+        proved = Identity("cluster.local", namespace, account)
+        proxy = Proxy("an id", kind, "10.9.0.1", "p", namespace, WEST, {}, proved)
+        return [one.name for scope in pilot.scopes(proxy) for one in scope.all(TYPE_URL)]
+
     account = "istio-policy-service-account"
-    assert feed.reader(Identity("cluster.local", "istio-system", account))
-    assert not feed.reader(Identity("cluster.local", "demo", account))
-    assert not feed.reader(Identity("cluster.local", "istio-system", "default"))
+    assert told("istio-system", account) == ["east//Pod/demo/echo-1"]
+    assert told("demo", account) == told("istio-system", "default") == []
+    assert told("istio-system", account, kind="sidecar") == []
 
 
 def test_what_is_no_workload_is_refused_and_what_was_held_stays() -> None:

@@ -14,6 +14,8 @@ from google.protobuf import descriptor_pb2, descriptor_pool, json_format, messag
 from google.protobuf.message import DecodeError, Message
 
 TYPE_URL = "type.googleapis.com/istio.workload.Address"
+KIND = "policy"
+"""What a reader calls itself: the first part of its node id (Istio: `sidecar`, `router`, `ztunnel`)."""
 ACCOUNT = "istio-policy-service-account"
 """The service account, in the control plane's namespace, to which alone the feed is served."""
 

@@ -7,12 +7,14 @@ versions. Nothing is kept while nobody follows it.
 from collections.abc import Collection, Sequence
 from weakref import WeakValueDictionary
 
-from isthmus.config.workload_feed import ACCOUNT, TYPE_URL, FedWorkload, encode, split_uid, uid
+from isthmus.config.workload_feed import ACCOUNT, KIND, TYPE_URL, FedWorkload, encode, split_uid, uid
 from isthmus.model.identity import Identity
+from isthmus.model.proxy import Proxy
 from isthmus.model.resources import Scope, ScopeChange
 from isthmus.model.service import ClusterId
 from isthmus.model.view import Changes, MeshView
 from isthmus.model.workload import Workload, WorkloadKey
+from isthmus.translate.catalogue import Catalogue
 from isthmus.translate.scope import Counters, DerivedScope
 
 _KEY = "workloads"
@@ -89,3 +91,20 @@ class _Workloads:
         """Without those of the node, by which the view finds no pod."""
         cluster = workload.key.cluster
         return tuple(one for one in workload.addresses if self._view.workload_at(cluster, one) is not None)
+
+
+class Served:
+    """`xds.session.Provider`: the policy server gets the feed, everybody else the catalogue's configuration.
+
+    Where nothing is proved (a plain listener), what a proxy says of itself decides here as everywhere.
+    """
+
+    def __init__(self, catalogue: Catalogue, feed: WorkloadFeed) -> None:
+        self._catalogue = catalogue
+        self._feed = feed
+
+    def scopes(self, proxy: Proxy) -> Sequence[Scope]:
+        """See `Provider`."""
+        if proxy.kind != KIND:
+            return self._catalogue.scopes(proxy)
+        return self._feed.scopes() if proxy.identity is None or self._feed.reader(proxy.identity) else ()
