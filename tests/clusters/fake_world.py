@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, cast
 
 import msgspec
 import yaml
@@ -79,8 +79,8 @@ class FakeServer:
         if plural in self.forbidden:
             raise ApiError(403, "Forbidden", f"cannot list {plural}")
 
-    def write(self, kind: Kind[Any], name: str, body: Mapping[str, Any], *, new: bool) -> None:
-        """Create or patch one object; metadata and the rest are merged one level deep."""
+    def write(self, kind: Kind[Any], name: str, body: Mapping[str, Any], *, new: bool) -> dict[str, Any]:
+        """Create one object, or merge into it (RFC 7386)."""
         old = self.written.get(name)
         if new is (old is not None):
             raise ApiError(409 if new else 404, "AlreadyExists" if new else "NotFound", name)
@@ -88,9 +88,10 @@ class FakeServer:
         if old is not None and version not in (None, old["metadata"]["resourceVersion"]):
             raise ApiError(409, "Conflict", name)
         self.writes += 1
-        merged: dict[str, Any] = {**(old or {}), **body, "plural": kind.plural}
+        merged = _merged(old or {}, {**body, "plural": kind.plural})
         merged["metadata"] = {**merged["metadata"], "name": name, "resourceVersion": str(self.writes)}
         self.written[name] = merged
+        return merged
 
     async def follow(
         self,
@@ -128,6 +129,20 @@ class FakeServer:
             except (ApiError, Unreachable) as error:
                 report(WatchState(Phase.FAILED, time.time(), error=error, retry_in=1.0))
                 await asyncio.sleep(self.retry_every)
+
+
+def _merged(old: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    """A merge patch (RFC 7386)."""
+    new = dict(old)
+    for name, value in patch.items():
+        known = new.get(name)
+        if value is None:
+            new.pop(name, None)
+        elif isinstance(known, dict) and isinstance(value, dict):
+            new[name] = _merged(cast("dict[str, Any]", known), cast("dict[str, Any]", value))
+        else:
+            new[name] = value
+    return new
 
 
 class _FakeApi:
@@ -170,13 +185,15 @@ class _FakeApi:
         if self._server.written.pop(name, None) is None:
             raise ApiError(404, "NotFound", name)
 
-    async def create(self, kind: Kind[Any], body: Mapping[str, Any], namespace: str) -> None:
+    async def create(self, kind: Kind[Any], body: Mapping[str, Any], namespace: str) -> dict[str, Any]:
         await self._server.answer(self._token, kind.plural)
-        self._server.write(kind, body["metadata"]["name"], body, new=True)
+        return self._server.write(kind, body["metadata"]["name"], body, new=True)
 
-    async def patch(self, kind: Kind[Any], name: str, patch: Mapping[str, Any], namespace: str) -> None:
+    async def patch(
+        self, kind: Kind[Any], name: str, patch: Mapping[str, Any], namespace: str
+    ) -> dict[str, Any]:
         await self._server.answer(self._token, kind.plural)
-        self._server.write(kind, name, patch, new=False)
+        return self._server.write(kind, name, patch, new=False)
 
     async def watch(
         self,

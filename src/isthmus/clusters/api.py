@@ -44,15 +44,17 @@ class Api(Protocol):
         """Those objects that can be read; of all namespaces where none is given."""
         ...
 
-    async def create(self, kind: Kind[Any], body: Mapping[str, Any], namespace: str) -> None:
-        """Create an object."""
+    async def create(self, kind: Kind[Any], body: Mapping[str, Any], namespace: str) -> dict[str, Any]:
+        """Create an object, and answer with it as it is then."""
         ...
 
     async def delete(self, kind: Kind[Any], name: str, namespace: str) -> None:
         """Delete an object."""
         ...
 
-    async def patch(self, kind: Kind[Any], name: str, patch: Mapping[str, Any], namespace: str) -> None:
+    async def patch(
+        self, kind: Kind[Any], name: str, patch: Mapping[str, Any], namespace: str
+    ) -> dict[str, Any]:
         """Merge into an object (RFC 7386); with a resource version in it only while it is still that."""
         ...
 
@@ -108,11 +110,13 @@ class _ClientApi:
     async def delete(self, kind: Kind[Any], name: str, namespace: str) -> None:
         await self._client.delete(kind, name, namespace)
 
-    async def create(self, kind: Kind[Any], body: Mapping[str, Any], namespace: str) -> None:
-        await self._client.create(kind, body, namespace)
+    async def create(self, kind: Kind[Any], body: Mapping[str, Any], namespace: str) -> dict[str, Any]:
+        return await self._client.create(kind, body, namespace)
 
-    async def patch(self, kind: Kind[Any], name: str, patch: Mapping[str, Any], namespace: str) -> None:
-        await self._client.patch(kind, name, patch, namespace)
+    async def patch(
+        self, kind: Kind[Any], name: str, patch: Mapping[str, Any], namespace: str
+    ) -> dict[str, Any]:
+        return await self._client.patch(kind, name, patch, namespace)
 
     async def watch(
         self,

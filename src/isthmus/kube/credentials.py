@@ -13,7 +13,7 @@ from typing import Protocol
 from isthmus.kube.access import Access, ExecPlugin
 from isthmus.kube.errors import Unreachable
 from isthmus.kube.exec_credential import ExecCredential, run_plugin
-from isthmus.kube.tls import load_client_certificate
+from isthmus.lib.tls import load_pair
 
 _REREAD_AFTER = 60.0
 """Seconds after which a token file is read again even though it looks the same."""
@@ -111,7 +111,7 @@ class PluginToken:
         try:
             self._credential = given = await run_plugin(self.plugin)
             if self.context is not None and given.cert_pem and given.key_pem:
-                load_client_certificate(self.context, given.cert_pem, given.key_pem)
+                load_pair(self.context, given.cert_pem, given.key_pem)
         except (ssl.SSLError, ValueError):
             raise Unreachable("the credential plugin's certificate and key cannot be read") from None
         else:

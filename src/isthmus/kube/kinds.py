@@ -51,6 +51,7 @@ NODE = Kind("", "v1", "nodes", "Node", False, objects.Node)
 NAMESPACE = Kind("", "v1", "namespaces", "Namespace", False, objects.Namespace)
 SECRET = Kind("", "v1", "secrets", "Secret", True, objects.Secret)
 CONFIG_MAP = Kind("", "v1", "configmaps", "ConfigMap", True, objects.ConfigMap)
+LEASE = Kind("coordination.k8s.io", "v1", "leases", "Lease", True, objects.Lease)
 
 
 def untyped(

@@ -262,3 +262,19 @@ class ConfigMap(Object, frozen=True, gc=False, rename="camel"):
     """core/v1 ConfigMap, text only."""
 
     data: dict[str, str] = {}
+
+
+class LeaseSpec(Struct, frozen=True, gc=False, rename="camel"):
+    """Who holds a Lease, "" for nobody, and how many seconds a renewal is good for."""
+
+    holder_identity: str = ""
+    lease_duration_seconds: int = 0
+    acquire_time: str = ""
+    renew_time: str = ""
+    lease_transitions: int = 0
+
+
+class Lease(Object, frozen=True, gc=False, rename="camel"):
+    """coordination.k8s.io/v1 Lease."""
+
+    spec: LeaseSpec = LeaseSpec()

@@ -1,13 +1,11 @@
 """TLS towards an API server out of PEM in memory; verified unless a person's file says otherwise."""
 
-import os
 import re
 import ssl
-import tempfile
-from pathlib import Path
 from typing import Literal
 
 from isthmus.kube.access import Access
+from isthmus.lib.tls import load_pair
 
 
 def make_context(access: Access) -> ssl.SSLContext | None:
@@ -28,24 +26,8 @@ def make_context(access: Access) -> ssl.SSLContext | None:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     if access.client_cert_pem and access.client_key_pem:
-        load_client_certificate(context, access.client_cert_pem, access.client_key_pem)
+        load_pair(context, access.client_cert_pem, access.client_key_pem)
     return context
-
-
-def load_client_certificate(context: ssl.SSLContext, cert_pem: bytes, key_pem: bytes) -> None:
-    """Have new connections present this certificate. Raises ssl.SSLError.
-
-    OpenSSL's Python binding reads files only: both stand in a private folder for that moment.
-    """
-    with tempfile.TemporaryDirectory(prefix="isthmus-") as folder:
-        path = Path(folder) / "pair.pem"
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(cert_pem.rstrip() + b"\n" + key_pem)
-        context.load_cert_chain(path, password=_no_password)
-
-
-def _no_password() -> str:
-    raise ssl.SSLError("the private key is encrypted")
 
 
 def check_material(access: Access) -> tuple[Literal["ca", "client"], str] | None:
@@ -59,7 +41,7 @@ def check_material(access: Access) -> tuple[Literal["ca", "client"], str] | None
     try:
         if access.client_cert_pem and access.client_key_pem:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            load_client_certificate(context, access.client_cert_pem, access.client_key_pem)
+            load_pair(context, access.client_cert_pem, access.client_key_pem)
     except (ssl.SSLError, ValueError):
         return "client", "and client-key-data are no certificate and unencrypted key that belong together"
     return None
