@@ -32,6 +32,7 @@ from isthmus.model.resources import Resource
 from isthmus.model.service import ClusterId
 from isthmus.model.view import Changes
 from isthmus.translate.catalogue import Catalogue
+from isthmus.translate.workload_feed import Served, WorkloadFeed
 from isthmus.xds.ads import serving_ads
 from isthmus.xds.hub import ClientStatus, Hub
 from isthmus.xds.metrics import HubMetrics
@@ -102,7 +103,8 @@ async def _serve(options: PilotOptions, access: Access, mesh: MeshConfig) -> Non
         )
         readiness = _Readiness(clusters)
         catalogue = Catalogue(clusters.view, mesh, home=home)
-        hub = Hub(catalogue)
+        feed = WorkloadFeed(clusters.view, namespace=namespace)
+        hub = Hub(Served(catalogue, feed))
         metrics = CollectorRegistry()
         for collector in (HubMetrics(hub), ClusterMetrics(clusters.status)):
             metrics.register(collector)
@@ -125,7 +127,7 @@ async def _serve(options: PilotOptions, access: Access, mesh: MeshConfig) -> Non
         logger.info("pages are served", ports=list(http_ports))
 
         def tell(changes: Changes) -> None:
-            hub.publish(catalogue.apply(changes))
+            hub.publish([*catalogue.apply(changes), *feed.apply(changes)])
             hub.rescope(catalogue.rescoped(changes))
 
         stack.enter_context(clusters.view.subscribe(tell))
