@@ -1,6 +1,7 @@
 """The server over real sockets: gRPC's own client, plain and over TLS, and peers that misbehave."""
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -328,3 +329,18 @@ async def test_an_address_that_is_none_says_what_to_do() -> None:
     with pytest.raises(UserError, match=r"write for example 127.0.0.1"):
         async with serving_grpc("nonsense", {}):
             pass
+
+
+async def test_a_unix_socket_is_served_too(echoes: Echoes, tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(path))
+        async with (
+            serving_grpc(bound, {ECHO: echoes}, _QUICK) as port,
+            aio.insecure_channel(f"unix:{path}") as channel,
+        ):
+            assert port == 0
+            call = cast("Stream", channel.stream_stream(ECHO)())
+            await call.write(b"x")
+            assert await hear(call) == b"x"
+            call.cancel()

@@ -7,6 +7,7 @@ so that they do not all come to its successor at once.
 
 import asyncio
 import random
+import socket
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -143,41 +144,51 @@ async def _admit(authenticate: Authenticate, call: Call, handler: Handler, limit
 
 @asynccontextmanager
 async def serving_grpc(
-    address: str,
+    address: str | socket.socket,
     handlers: Mapping[str, Handler],
     limits: Limits = DEFAULT,
     *,
     ssl_context: ssl.SSLContext | None = None,
     authenticate: Authenticate | None = None,
 ) -> AsyncGenerator[int]:
-    """Answer calls of these methods (`/SERVICE/METHOD`) on `address` (`HOST:PORT`, port 0 for any); yields
-    the port.
+    """Answer calls of these methods (`/SERVICE/METHOD`) on `address`: `HOST:PORT` (port 0 for any), or a Unix
+    socket that is bound; yields the port, 0 for the latter.
 
     `ssl_context` is for servers; its ALPN is set here. Raises OSError when the address cannot be bound, and
     UserError when it is none.
     """
-    where = split_host_port(address)
-    if where is None:
-        raise UserError(f"{address!r} is no HOST:PORT; write for example 127.0.0.1:15010.")
     if ssl_context is not None:
         ssl_context.set_alpn_protocols(["h2"])
     async with task_scope() as tasks:
         server = GrpcServer(handlers, limits, authenticate, tasks)
-        listener = await asyncio.get_running_loop().create_server(
-            lambda: Connection(server),
-            where.host or None,
-            where.port,
-            ssl=ssl_context,
-            ssl_handshake_timeout=limits.handshake if ssl_context is not None else None,
-            ssl_shutdown_timeout=LAST_WORDS if ssl_context is not None else None,
-            backlog=_BACKLOG,
-        )
+        if isinstance(address, socket.socket):
+            loop = asyncio.get_running_loop()
+            listener = await loop.create_unix_server(lambda: Connection(server), sock=address)
+            port = 0
+        else:
+            listener = await _listen(address, server, ssl_context)
+            port = listener.sockets[0].getsockname()[1]
         tasks.serve(server.patrol(), name="grpc-patrol")
         try:
             try:
-                yield listener.sockets[0].getsockname()[1]
+                yield port
             finally:
                 listener.close()
             await server.drain()
         finally:
             await server.abort()
+
+
+async def _listen(address: str, server: GrpcServer, ssl_context: ssl.SSLContext | None) -> asyncio.Server:
+    where = split_host_port(address)
+    if where is None:
+        raise UserError(f"{address!r} is no HOST:PORT; write for example 127.0.0.1:15010.")
+    return await asyncio.get_running_loop().create_server(
+        lambda: Connection(server),
+        where.host or None,
+        where.port,
+        ssl=ssl_context,
+        ssl_handshake_timeout=server.limits.handshake if ssl_context is not None else None,
+        ssl_shutdown_timeout=LAST_WORDS if ssl_context is not None else None,
+        backlog=_BACKLOG,
+    )
