@@ -6,6 +6,7 @@ from structlog.testing import capture_logs
 from isthmus.config.durations import parse_duration
 from isthmus.config.mesh import MeshConfig, OutboundMode, StalePolicy, read_mesh_config
 from isthmus.lib.errors import UserError
+from isthmus.model.service import ServiceKey
 
 
 def test_empty_text_gives_istios_defaults() -> None:
@@ -32,6 +33,9 @@ def test_istios_yaml_is_read() -> None:
           drainDuration: 30s
           terminationDrainDuration: 10s
           concurrency: 0
+        disablePolicyChecks: true
+        policyCheckFailOpen: true
+        mixerCheckServer: istio-policy.mesh.svc.cluster.local:9091
         """
     )
     assert config.trust_domain == "mesh.example"
@@ -41,6 +45,9 @@ def test_istios_yaml_is_read() -> None:
     assert config.protocol_detection_timeout == timedelta(milliseconds=250)
     assert config.networks == {"west": "network1", "east": "network2", "north": "network2"}
     assert config.default_config.concurrency == 0
+    assert (config.disable_policy_checks, config.policy_check_fail_open) == (True, True)
+    assert config.policy_server == (ServiceKey("mesh", "istio-policy"), 9091)
+    assert MeshConfig().policy_server == (ServiceKey("istio-system", "istio-policy"), 15004)
     assert config.default_config.termination_drain_duration == timedelta(seconds=10)
 
 
@@ -79,6 +86,9 @@ def test_a_field_without_effect_is_named_in_one_warning_and_nothing_else() -> No
             "meshNetworks: {a: {endpoints: [{fromRegistry: x}]}, b: {endpoints: [{fromRegistry: x}]}}",
             "meshNetworks.b: cluster x is in network a too",
         ),
+        ("mixerCheckServer: istio-policy:15004", "mixerCheckServer: 'istio-policy:15004' names no service"),
+        ("mixerCheckServer: istio-policy.mesh", "mixerCheckServer: 'istio-policy.mesh' names no service"),
+        ("isthmus: {policyCheckTimeout: 0s}", "isthmus.policyCheckTimeout: must be longer than 0s"),
         ("- a list", "must be a mapping"),
         ("a: [", "not YAML (line 1)"),
     ],

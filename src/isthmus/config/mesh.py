@@ -14,10 +14,13 @@ import yaml
 
 from isthmus.config.durations import Duration, parse_duration
 from isthmus.config.proxy import ProxyConfig
+from isthmus.lib.address import split_host_port
 from isthmus.lib.errors import UserError
-from isthmus.model.service import ClusterId, Network
+from isthmus.model.service import ClusterId, Network, ServiceKey
 
 _log = structlog.get_logger(__name__)
+POLICY_MTLS_PORT = 15004
+"""Of istio-policy, where proxies prove who they are; 9091 is its plain one."""
 
 
 class OutboundMode(Enum):
@@ -76,13 +79,17 @@ class IsthmusConfig(_Part, frozen=True):
     """What Istio has no field for: under the key `isthmus` of the mesh config."""
 
     stale_endpoints: StaleEndpoints = StaleEndpoints()
+    policy_check_timeout: Duration = Duration(milliseconds=500)
+    """How long a proxy waits for the answer to a policy check."""
 
 
 class MeshConfig(_Part, frozen=True):
     """Mesh-wide settings, with Istio's defaults (istio.mesh.v1alpha1.MeshConfig).
 
     `access_log_file` is "" for none. A `protocol_detection_timeout` of 0 waits for ever, as a sniffed port
-    must where a client may be slow to speak.
+    must where a client may be slow to speak. `policy_check_fail_open` says what becomes of a request whose
+    check is not answered; `mixer_check_server` is Istio's name for where checks are answered, HOST:PORT of a
+    service ("": istio-policy in the root namespace, by mutual TLS).
     """
 
     trust_domain: str = "cluster.local"
@@ -94,7 +101,19 @@ class MeshConfig(_Part, frozen=True):
     access_log_file: str = ""
     mesh_networks: dict[str, MeshNetwork] = {}
     default_config: ProxyConfig = ProxyConfig()
+    disable_policy_checks: bool = False
+    policy_check_fail_open: bool = False
+    mixer_check_server: str = ""
     isthmus: IsthmusConfig = IsthmusConfig()
+
+    @property
+    def policy_server(self) -> tuple[ServiceKey, int]:
+        """The service that answers policy checks, and its port."""
+        if not self.mixer_check_server:
+            return ServiceKey(self.root_namespace, "istio-policy"), POLICY_MTLS_PORT
+        host, port = split_host_port(self.mixer_check_server) or ("", 0)
+        name, namespace = host.split(".")[:2]
+        return ServiceKey(namespace, name), port
 
     @property
     def networks(self) -> Mapping[ClusterId, Network]:
@@ -144,10 +163,13 @@ def _check(config: MeshConfig) -> None:
         ("connectTimeout: must be longer than 0s", not config.connect_timeout),
         ("trustDomain: must not be empty", not config.trust_domain),
         ("rootNamespace: must not be empty", not config.root_namespace),
+        ("isthmus.policyCheckTimeout: must be longer than 0s", not config.isthmus.policy_check_timeout),
         ("defaultConfig.concurrency: must not be negative", config.default_config.concurrency < 0),
     ):
         if refused:
             raise UserError(f"Mesh config is refused: {path}; correct that field.")
+    if config.mixer_check_server:
+        _check_policy_server(config.mixer_check_server)
     placed: dict[str, str] = {}
     for name, network in config.mesh_networks.items():
         for source in network.endpoints:
@@ -157,6 +179,15 @@ def _check(config: MeshConfig) -> None:
                     f"Mesh config is refused: meshNetworks.{name}: cluster {source.from_registry} is in "
                     f"network {other} too; leave it in one of them."
                 )
+
+
+def _check_policy_server(text: str) -> None:
+    found = split_host_port(text)
+    if found is None or not found.port or len(found.host.split(".")) < 2:
+        raise UserError(
+            f"Mesh config is refused: mixerCheckServer: {text!r} names no service; "
+            "write SERVICE.NAMESPACE.svc.cluster.local:15004."
+        )
 
 
 def _unknown(found: dict[object, object], known: type[msgspec.Struct], path: str) -> Iterator[str]:
