@@ -15,6 +15,7 @@ from isthmus.lab.real import (
     controllers_command,
     etcd_command,
     find_assets,
+    has_controller_manager,
     running_real_server,
 )
 from isthmus.lib.errors import UserError
@@ -61,10 +62,19 @@ def test_kube_controller_manager_has_an_account_for_each_controller() -> None:
 
 def test_a_folder_that_lacks_a_program_is_refused_by_name(tmp_path: Path) -> None:
     assert find_assets({}) is None
+    (tmp_path / "etcd").touch(mode=0o755)
+    with pytest.raises(UserError, match=r"kube-apiserver is missing"):
+        find_assets({"KUBEBUILDER_ASSETS": str(tmp_path)})
+
+
+def test_a_controller_manager_need_not_be_there(tmp_path: Path) -> None:
     for name in ("etcd", "kube-apiserver"):
         (tmp_path / name).touch(mode=0o755)
-    with pytest.raises(UserError, match=r"kube-controller-manager is missing"):
-        find_assets({"KUBEBUILDER_ASSETS": str(tmp_path)})
+    assets = find_assets({"KUBEBUILDER_ASSETS": str(tmp_path)})
+    assert assets == tmp_path
+    assert not has_controller_manager(assets)
+    (tmp_path / "kube-controller-manager").touch(mode=0o755)
+    assert has_controller_manager(assets)
 
 
 _STAND_IN = """

@@ -1,7 +1,8 @@
 """The real etcd, kube-apiserver and kube-controller-manager, in place of the lab's own parts.
 
-They come from the folder that KUBEBUILDER_ASSETS names, run at the same addresses with the same keys, and are
-told nothing that kubeadm would not tell them, but for etcd's: it syncs nothing, since a lab is thrown away.
+They come from the folder that KUBEBUILDER_ASSETS names, and run at the same addresses with the same keys. They are
+told nothing that kubeadm would not tell them, but for etcd's: it syncs nothing, since a lab is thrown away. Where
+the folder has no kube-controller-manager, as envtest's has none, the lab's own controllers serve the real server.
 Source of the flags: the Kubernetes 1.36 command line reference, and etcd 3.6's configuration options.
 """
 
@@ -23,7 +24,8 @@ from isthmus.lib.errors import UserError
 from isthmus.lib.lifecycle import stop_signal, task_scope
 
 VARIABLE = "KUBEBUILDER_ASSETS"
-_NAMES = ("etcd", "kube-apiserver", "kube-controller-manager")
+_NAMES = ("etcd", "kube-apiserver")
+_CONTROLLER_MANAGER = "kube-controller-manager"
 _ETCD_PORTS = (2379, 2380)
 _READY_WITHIN = 60.0
 _ASK_EVERY = 0.2
@@ -118,7 +120,7 @@ def controllers_command(plan: ClusterPlan, directory: Path, assets: Path) -> lis
     """
     files, kubeconfig = pki.PkiFiles(directory / "pki"), directory / "controllers.kubeconfig"
     return [
-        str(assets / "kube-controller-manager"),
+        str(assets / _CONTROLLER_MANAGER),
         f"--kubeconfig={kubeconfig}",
         f"--authentication-kubeconfig={kubeconfig}",
         f"--authorization-kubeconfig={kubeconfig}",
@@ -156,14 +158,13 @@ async def serve_real_api_server(plan: ClusterPlan, directory: Path, assets: Path
         await _stay(ready, stop)
 
 
-async def run_real_controllers(plan: ClusterPlan) -> None:
-    """Run the cluster's real kube-controller-manager until SIGTERM; for those who found the assets there.
+def has_controller_manager(assets: Path) -> bool:
+    """Whether the folder has a kube-controller-manager too."""
+    return os.access(assets / _CONTROLLER_MANAGER, os.X_OK)
 
-    UserError where it ends by itself, or where KUBEBUILDER_ASSETS is not set.
-    """
-    assets = find_assets()
-    if assets is None:
-        raise UserError(f"{VARIABLE} is not set; set it to a folder with {', '.join(_NAMES)}.")
+
+async def run_real_controllers(plan: ClusterPlan, assets: Path) -> None:
+    """Run the cluster's real kube-controller-manager until SIGTERM; UserError where it ends by itself."""
     stop = stop_signal()
     async with _running(controllers_command(plan, plan.directory, assets)):
         await _stay(plan.directory / "run" / "controllers.ready", stop)

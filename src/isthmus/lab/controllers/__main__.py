@@ -1,6 +1,6 @@
 """`python -m isthmus.lab.controllers CLUSTER_DIR`: the controllers of one cluster, until SIGTERM.
 
-With KUBEBUILDER_ASSETS set, the real kube-controller-manager of that folder in their place.
+With KUBEBUILDER_ASSETS set, the real kube-controller-manager of that folder in their place, if it has one.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from pathlib import Path
 from isthmus.kube.access import access_from_file
 from isthmus.lab.controllers.wiring import running_controllers
 from isthmus.lab.plan_file import read_plan
-from isthmus.lab.real import find_assets, run_real_controllers
+from isthmus.lab.real import find_assets, has_controller_manager, run_real_controllers
 from isthmus.lib.errors import UserError
 from isthmus.lib.lifecycle import stop_signal
 from isthmus.lib.log import configure_logging
@@ -18,11 +18,14 @@ from isthmus.lib.log import configure_logging
 
 async def run(directory: Path) -> None:
     """Run until SIGTERM; `run/controllers.ready` appears once everything has been listed."""
-    if find_assets() is not None:
-        await run_real_controllers(read_plan(directory))
+    assets = find_assets()
+    if assets is not None and has_controller_manager(assets):
+        await run_real_controllers(read_plan(directory), assets)
         return
     stop = stop_signal()
-    async with running_controllers(access_from_file(directory / "controllers.kubeconfig")):
+    # kube-apiserver's own roles give the controller manager's account too little to do this as one account.
+    account = "controllers.kubeconfig" if assets is None else "kubeconfig"
+    async with running_controllers(access_from_file(directory / account)):
         (directory / "run" / "controllers.ready").touch()
         await stop.wait()
 
