@@ -1,8 +1,9 @@
 """The real etcd, kube-apiserver and kube-controller-manager, in place of the lab's own parts.
 
-They come from the folder that KUBEBUILDER_ASSETS names, and run at the same addresses with the same keys. They are
-told nothing that kubeadm would not tell them, but for etcd's: it syncs nothing, since a lab is thrown away. Where
-the folder has no kube-controller-manager, as envtest's has none, the lab's own controllers serve the real server.
+They come from the folder that KUBEBUILDER_ASSETS names, and run at the same addresses with the same keys.
+They are told nothing that kubeadm would not tell them, but for etcd's: it syncs nothing, since a lab is
+thrown away. Where the folder has no kube-controller-manager, as envtest's has none, the lab's own
+controllers serve the real server.
 Source of the flags: the Kubernetes 1.36 command line reference, and etcd 3.6's configuration options.
 """
 
