@@ -2,10 +2,12 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 
+from isthmus.ca.authentication import Authenticator
 from isthmus.ca.metrics import CaMetrics
-from isthmus.ca.service import Tally
-from isthmus.ca.signer import Signer
-from tests.ca.making import root_signer
+from isthmus.ca.service import CertificateService
+from isthmus.ca.signer import Lifetimes, Signer
+from isthmus.model.service import ClusterId
+from tests.ca.making import MESH, root_signer
 
 
 @dataclass
@@ -14,14 +16,17 @@ class Source:
 
 
 def test_figures_have_istios_names() -> None:
-    source, tally = Source(root_signer()), Tally(issued=3, unauthenticated=2, refused=1)
+    source = Source(root_signer())
+    service = CertificateService(source, MESH, Lifetimes())
+    callers = Authenticator(MESH, {}, home=ClusterId("west"))
+    service.tally.issued, service.tally.refused, callers.refused = 3, 1, 2
     registry = CollectorRegistry()
-    registry.register(CaMetrics(tally, source))
+    registry.register(CaMetrics(service, callers, source))
 
     def read(name: str) -> float | None:
         return registry.get_sample_value(name)
 
-    assert read("citadel_server_csr_count") == 6
+    assert read("citadel_server_csr_count") == 4
     assert read("citadel_server_success_cert_issuance_count") == 3
     assert read("citadel_server_authentication_failure_count") == 2
     assert read("isthmus_ca_trusted_roots") == 1

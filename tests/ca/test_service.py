@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from grpc import aio
 from structlog.testing import capture_logs
 
+from isthmus.apps.callers import certifying, proving
 from isthmus.ca.authentication import Authenticator
 from isthmus.ca.client import Issued, make_csr, request_certificate
 from isthmus.ca.messages import METHOD, CertificateRequest, decode_response, encode_request
@@ -21,6 +22,9 @@ from isthmus.ca.service import CertificateService, ServiceLimits
 from isthmus.ca.serving import ServingCertificate
 from isthmus.ca.signer import Lifetimes, Signer, new_key
 from isthmus.model.service import ClusterId
+from isthmus.xds.grpc_server import serving_grpc
+from isthmus.xds.grpc_unary import answering
+from isthmus.xds.limits import Limits
 from tests.ca.clusters import EAST, WEST, Clusters, two_clusters
 from tests.ca.making import ECHO, MESH, csr, key_pem, root_signer, uri
 
@@ -39,7 +43,6 @@ class Scene:
     source: Source
     service: CertificateService
     port: int
-    mutual_port: int
 
     @asynccontextmanager
     async def channel(
@@ -47,9 +50,8 @@ class Scene:
     ) -> AsyncGenerator[aio.Channel]:
         assert self.source.signer is not None
         credentials = grpc.ssl_channel_credentials(self.source.signer.bundle, key, chain)
-        port = self.mutual_port if key else self.port
         options = (("grpc.ssl_target_name_override", HOST),)
-        async with aio.secure_channel(f"127.0.0.1:{port}", credentials, options) as channel:
+        async with aio.secure_channel(f"127.0.0.1:{self.port}", credentials, options) as channel:
             yield channel
 
     async def ask(self, csr_pem: str, token: str, *, cluster: ClusterId = WEST, seconds: int = 0) -> Issued:
@@ -72,19 +74,19 @@ async def scene(limits: ServiceLimits | None = None) -> AsyncGenerator[Scene]:
     source = Source(signer)
     async with two_clusters() as clusters:
         judge = Authenticator(MESH, clusters.clients, home=WEST)
-        service = CertificateService(judge, source, MESH, LIFETIMES, limits=limits or ServiceLimits())
-        shown = ServingCertificate(source, [HOST], LIFETIMES)
-        server = aio.server()
-        server.add_generic_rpc_handlers((service,))
-        port, mutual_port = (
-            server.add_secure_port("127.0.0.1:0", shown.grpc_credentials(demand_client_certificate=demand))
-            for demand in (False, True)
-        )
-        await server.start()
-        try:
-            yield Scene(clusters, source, service, port, mutual_port)
-        finally:
-            await server.stop(0)
+        service = CertificateService(source, MESH, LIFETIMES, limits=limits or ServiceLimits())
+        context = ServingCertificate(source, [HOST], LIFETIMES).server_context()
+        async with (
+            answering(certifying(service)) as handler,
+            serving_grpc(
+                "127.0.0.1:0",
+                {METHOD: handler},
+                Limits(drain=0),
+                ssl_context=context,
+                authenticate=proving(judge),
+            ) as port,
+        ):
+            yield Scene(clusters, source, service, port)
 
 
 async def test_a_workload_gets_a_certificate_for_who_it_is_in_either_cluster() -> None:

@@ -8,9 +8,8 @@ question. The token itself is never kept, logged or repeated.
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
 import structlog
 from cryptography import x509
@@ -26,15 +25,12 @@ from isthmus.model.service import ClusterId
 
 _log = structlog.stdlib.get_logger(__name__)
 _BEARER = "bearer "
-_CERTIFICATE = "x509_pem_cert"
 _CLUSTER = "clusterid"
-
-Metadata: TypeAlias = Iterable[tuple[str, str | bytes]]
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a call brought to prove who calls. `certificate` is the PEM of a verified client certificate.
+    """What a call brought to prove who calls. `certificate` is a verified client certificate, DER.
 
     `cluster` is where the caller says to be, "" where it says nothing; `peer` is its address, for logs.
     """
@@ -45,22 +41,19 @@ class Credentials:
     cluster: ClusterId = ClusterId("")  # noqa: RUF009 - a NewType, no call
 
 
-def credentials_of(metadata: Metadata, auth_context: Mapping[str, Iterable[bytes]], peer: str) -> Credentials:
-    """The credentials of a gRPC call, from its metadata (HTTP: headers), peer authentication and peer.
+def credentials_of(headers: Mapping[str, str], certificate: bytes | None, peer: str) -> Credentials:
+    """The credentials of a call, from its header fields by lower-case name, verified certificate and peer.
 
-    Istio's metadata: `authorization: Bearer TOKEN` and `clusterid`. Where either comes twice neither counts.
+    Istio's metadata: `authorization: Bearer TOKEN` and `clusterid`. A field that came twice is joined by
+    commas, as HTTP has it, and then is neither a token nor a cluster's name.
     """
-    named: dict[str, list[str]] = {}
-    for name, value in metadata:
-        if isinstance(value, str):
-            named.setdefault(name.lower(), []).append(value)
-    bearers = [value for value in named.get("authorization", ()) if value.lower().startswith(_BEARER)]
-    clusters = named.get(_CLUSTER, ())
+    authorization = headers.get("authorization", "")
+    bearer = authorization.lower().startswith(_BEARER)
     return Credentials(
         peer=peer,
-        token=bearers[0][len(_BEARER) :].strip() if len(bearers) == 1 else "",
-        certificate=next(iter(auth_context.get(_CERTIFICATE, ())), b""),
-        cluster=ClusterId(clusters[0][:256] if len(clusters) == 1 else ""),
+        token=authorization[len(_BEARER) :].strip() if bearer else "",
+        certificate=certificate or b"",
+        cluster=ClusterId(headers.get(_CLUSTER, "")[:256]),
     )
 
 
@@ -94,6 +87,10 @@ class Authenticator:
         limits: ReviewLimits = ReviewLimits(),
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self.refused = 0
+        """Callers that proved nothing, since the start."""
+        self.unavailable = 0
+        """Callers whose proof could not be judged."""
         self._trust_domain = trust_domain
         self._reviewers = reviewers
         self._home = home
@@ -111,9 +108,11 @@ class Authenticator:
                 return identity_of_certificate(credentials.certificate, self._trust_domain)
             return await self._by_token(credentials)
         except Unauthenticated as refusal:
+            self.refused += 1
             self._tell("caller refused", credentials, refusal)
             raise
         except ProofUnavailable as failure:
+            self.unavailable += 1
             self._tell("caller cannot be proved now", credentials, failure)
             raise
 
@@ -173,13 +172,13 @@ class Authenticator:
         return Identity(self._trust_domain.name, account.namespace, account.name, cluster, account.pod)
 
 
-def identity_of_certificate(pem: bytes, trust_domain: TrustDomain) -> Identity:
+def identity_of_certificate(der: bytes, trust_domain: TrustDomain) -> Identity:
     """The workload that a client certificate names; that it is ours and valid, TLS has verified.
 
     SPIFFE's rule: exactly one URI SAN. Raises Unauthenticated.
     """
     try:
-        certificate = x509.load_pem_x509_certificate(pem)
+        certificate = x509.load_der_x509_certificate(der)
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (*UNREADABLE, x509.ExtensionNotFound):
         raise Unauthenticated("its certificate names no workload") from None

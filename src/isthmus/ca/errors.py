@@ -2,6 +2,7 @@
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from grpc import StatusCode
 
 UNREADABLE = (
     ValueError,
@@ -58,3 +59,31 @@ class ProofUnavailable(Exception):  # noqa: N818 - the domain's word
         super().__init__(reason)
         self.reason = reason
         self.claimed = claimed
+
+
+class CertificateFailed(Exception):  # noqa: N818 - how a call ends
+    """A request for a certificate ends with this gRPC status; `reason` may be told to its caller."""
+
+    def __init__(self, code: StatusCode, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+class NotAdmitted(Exception):  # noqa: N818 - the domain's word
+    """A proxy says to be what it did not prove to be; it must not have that configuration.
+
+    `reason` names both identities.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class PodUnknown(Exception):  # noqa: N818 - a finding
+    """A proxy's Pod is not known in its cluster, or not yet: it should come back. `reason` names it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason

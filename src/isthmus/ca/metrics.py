@@ -5,30 +5,39 @@ from collections.abc import Iterator
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from isthmus.ca.service import SignerSource, Tally
+from isthmus.ca.authentication import Authenticator
+from isthmus.ca.service import CertificateService, SignerSource
 
 
 class CaMetrics(Collector):
-    """Reads the tally and the CA at each scrape."""
+    """Reads the totals and the CA at each scrape."""
 
-    def __init__(self, tally: Tally, source: SignerSource) -> None:
-        self._tally = tally
+    def __init__(
+        self, service: CertificateService, authenticator: Authenticator, source: SignerSource
+    ) -> None:
+        self._tally = service.tally
+        self._authenticator = authenticator
         self._source = source
 
     def collect(self) -> Iterator[Metric]:
         """See Prometheus."""
-        tally = self._tally
-        asked = tally.issued + tally.unauthenticated + tally.refused + tally.unavailable
+        tally, callers = self._tally, self._authenticator
+        asked = tally.issued + tally.refused + tally.unavailable
         for name, text, value in (
-            ("citadel_server_csr_count", "Requests for certificates.", asked),
+            ("citadel_server_csr_count", "Requests of proved callers for certificates.", asked),
             ("citadel_server_success_cert_issuance_count", "Certificates issued.", tally.issued),
             (
                 "citadel_server_authentication_failure_count",
-                "Requests without proof of who asks.",
-                tally.unauthenticated,
+                "Callers of any method that proved nothing.",
+                callers.refused,
             ),
-            ("isthmus_ca_refused_count", "Requests that were refused to proved callers.", tally.refused),
-            ("isthmus_ca_unavailable_count", "Requests that were put off.", tally.unavailable),
+            ("isthmus_ca_refused_count", "Requests for certificates that were refused.", tally.refused),
+            ("isthmus_ca_unavailable_count", "Requests for certificates put off.", tally.unavailable),
+            (
+                "isthmus_proof_unavailable_count",
+                "Callers whom nobody could judge.",
+                callers.unavailable,
+            ),
         ):
             # Istio's counters have no `_total`, which a counter of prometheus_client would add.
             family = Metric(name, text, "unknown")

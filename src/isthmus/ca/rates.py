@@ -36,5 +36,5 @@ class Rate:
 
 
 def host_of(peer: str) -> str:
-    """The address in gRPC's name of a peer (`ipv4:10.0.0.1:4711`), without its port."""
+    """The address of a peer (`10.0.0.1:4711`) without its port."""
     return peer.rpartition(":")[0] or peer

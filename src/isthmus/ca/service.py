@@ -1,30 +1,27 @@
-"""`IstioCertificateService` for `grpc.aio`, on whatever server it is added to. It serves whoever is proved.
+"""`IstioCertificateService/CreateCertificate` without a transport: a proved caller's message in, answer out.
 
-Status codes are istiod's: UNAUTHENTICATED without proof, UNAVAILABLE where proof or CA cannot be had now (try
-again), INVALID_ARGUMENT for a bad request, PERMISSION_DENIED for another's identity, RESOURCE_EXHAUSTED for
-too many requests. A refusal is one log line.
+Status codes are istiod's: UNAVAILABLE where there is no CA now (try again), INVALID_ARGUMENT for a bad
+request, PERMISSION_DENIED for another's identity, RESOURCE_EXHAUSTED for too many requests. A refusal is one
+log line.
 """
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Protocol
 
-import grpc
 import structlog
-from grpc import aio
+from grpc import StatusCode
 
-from isthmus.ca.authentication import Authenticator, credentials_of
-from isthmus.ca.errors import CsrRefused, ProofUnavailable, Unauthenticated
+from isthmus.ca.errors import CertificateFailed, CsrRefused
 from isthmus.ca.issuing import issue_certificate
-from isthmus.ca.messages import METHOD, MalformedRequest, decode_request, encode_response
+from isthmus.ca.messages import MalformedRequest, decode_request, encode_response
 from isthmus.ca.rates import Rate, host_of
 from isthmus.ca.signer import Lifetimes, Signer
 from isthmus.model.identity import Identity, TrustDomain
 
 _log = structlog.stdlib.get_logger(__name__)
-_Context = aio.ServicerContext[bytes, bytes]
 
 
 class SignerSource(Protocol):
@@ -50,24 +47,15 @@ class Tally:
     """What it has done since it started, for metrics."""
 
     issued: int = 0
-    unauthenticated: int = 0
     refused: int = 0
     unavailable: int = 0
 
 
-class _Failure(Exception):  # noqa: N818 - how a call ends
-    def __init__(self, code: grpc.StatusCode, details: str) -> None:
-        super().__init__(details)
-        self.code = code
-        self.details = details
-
-
-class CertificateService(grpc.GenericRpcHandler):
-    """Add it to a server with `add_generic_rpc_handlers`; the server's TLS proves client certificates."""
+class CertificateService:
+    """Answers whoever is proved; who that is, its server has found out."""
 
     def __init__(
         self,
-        authenticator: Authenticator,
         source: SignerSource,
         trust_domain: TrustDomain,
         lifetimes: Lifetimes,
@@ -76,7 +64,6 @@ class CertificateService(grpc.GenericRpcHandler):
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.tally = Tally()
-        self._authenticator = authenticator
         self._source = source
         self._trust_domain = trust_domain
         self._lifetimes = lifetimes
@@ -84,49 +71,29 @@ class CertificateService(grpc.GenericRpcHandler):
         self._rate = Rate(limits.burst, limits.per_second)
         self._clock = clock
 
-    def service(
-        self, handler_call_details: grpc.HandlerCallDetails
-    ) -> "grpc.RpcMethodHandler[Any, Any] | None":
-        """See gRPC."""
-        if handler_call_details.method != METHOD:
-            return None
-        handler: grpc.RpcMethodHandler[Any, Any] = grpc.unary_unary_rpc_method_handler(self._create)
-        return handler
-
-    async def _create(self, data: bytes, context: _Context) -> bytes:
-        credentials = credentials_of(
-            context.invocation_metadata() or (), context.auth_context(), context.peer()
-        )
+    def create_certificate(self, message: bytes, identity: Identity, peer: str) -> bytes:
+        """An IstioCertificateResponse for an IstioCertificateRequest. Raises (and logs) CertificateFailed."""
         try:
-            identity = await self._authenticator.authenticate(credentials)
-        except Unauthenticated as refusal:
-            self.tally.unauthenticated += 1
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, refusal.reason)
-        except ProofUnavailable as failure:
-            self.tally.unavailable += 1
-            await context.abort(grpc.StatusCode.UNAVAILABLE, failure.reason)
-        try:
-            answer = self._answer(data, identity, credentials.peer)
-        except _Failure as failure:
-            self._tell(failure, identity, credentials.peer)
-            await context.abort(failure.code, failure.details)
+            answer = self._answer(message, identity, peer)
+        except CertificateFailed as failure:
+            self._tell(failure, identity, peer)
+            raise
         self.tally.issued += 1
         return answer
 
-    def _answer(self, data: bytes, identity: Identity, peer: str) -> bytes:
-        """Raises _Failure."""
+    def _answer(self, message: bytes, identity: Identity, peer: str) -> bytes:
         now = self._clock()
         if not self._rate.take(_caller(identity, peer), now):
-            raise _Failure(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many certificates were asked for")
-        if len(data) > self._limits.message_bytes:
-            too_long = f"the request has {len(data)} bytes, more than {self._limits.message_bytes}"
-            raise _Failure(grpc.StatusCode.INVALID_ARGUMENT, too_long)
+            raise CertificateFailed(StatusCode.RESOURCE_EXHAUSTED, "too many certificates were asked for")
+        if len(message) > self._limits.message_bytes:
+            too_long = f"the request has {len(message)} bytes, more than {self._limits.message_bytes}"
+            raise CertificateFailed(StatusCode.INVALID_ARGUMENT, too_long)
         signer = self._source.signer
         if signer is None:
-            raise _Failure(grpc.StatusCode.UNAVAILABLE, "there is no valid CA now")
+            raise CertificateFailed(StatusCode.UNAVAILABLE, "there is no valid CA now")
         try:
             chain = issue_certificate(
-                decode_request(data),
+                decode_request(message),
                 identity,
                 signer,
                 trust_domain=self._trust_domain,
@@ -134,15 +101,14 @@ class CertificateService(grpc.GenericRpcHandler):
                 now=datetime.fromtimestamp(now, UTC),
             )
         except MalformedRequest as error:
-            raise _Failure(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from None
+            raise CertificateFailed(StatusCode.INVALID_ARGUMENT, str(error)) from None
         except CsrRefused as refusal:
-            denied = grpc.StatusCode.PERMISSION_DENIED
-            code = denied if refusal.foreign else grpc.StatusCode.INVALID_ARGUMENT
-            raise _Failure(code, f"CSR refused: {refusal.reason}") from None
+            code = StatusCode.PERMISSION_DENIED if refusal.foreign else StatusCode.INVALID_ARGUMENT
+            raise CertificateFailed(code, f"CSR refused: {refusal.reason}") from None
         return encode_response(chain)
 
-    def _tell(self, failure: _Failure, identity: Identity, peer: str) -> None:
-        if failure.code is grpc.StatusCode.UNAVAILABLE:
+    def _tell(self, failure: CertificateFailed, identity: Identity, peer: str) -> None:
+        if failure.code is StatusCode.UNAVAILABLE:
             self.tally.unavailable += 1
         else:
             self.tally.refused += 1
@@ -151,7 +117,7 @@ class CertificateService(grpc.GenericRpcHandler):
             peer=peer,
             cluster=identity.cluster,
             proved=identity.uri,
-            reason=failure.details,
+            reason=failure.reason,
         )
 
 

@@ -1,0 +1,68 @@
+"""Between the CA's words and gRPC's: who calls, as whom a proxy is served, and a certificate for a caller."""
+
+from isthmus.ca.admission import Admission
+from isthmus.ca.authentication import Authenticator, credentials_of
+from isthmus.ca.errors import (
+    CertificateFailed,
+    NotAdmitted,
+    PodUnknown,
+    ProofUnavailable,
+    Unauthenticated,
+)
+from isthmus.ca.service import CertificateService
+from isthmus.model.identity import Identity
+from isthmus.model.proxy import Proxy
+from isthmus.xds.ads import Admit
+from isthmus.xds.grpc_request import Request
+from isthmus.xds.grpc_server import Authenticate
+from isthmus.xds.grpc_status import CallFailed, Status
+from isthmus.xds.grpc_unary import Answer
+from isthmus.xds.h2_call import Call
+
+
+def proving(authenticator: Authenticator) -> Authenticate:
+    """Whoever calls must prove who it is."""
+
+    async def authenticate(request: Request) -> Identity:
+        credentials = credentials_of(request.headers, request.certificate, request.peer)
+        try:
+            return await authenticator.authenticate(credentials)
+        except Unauthenticated as refusal:
+            raise CallFailed(Status.UNAUTHENTICATED, refusal.reason) from None
+        except ProofUnavailable as failure:
+            raise CallFailed(Status.UNAVAILABLE, failure.reason) from None
+
+    return authenticate
+
+
+def judging(admission: Admission) -> Admit:
+    """A proxy is served as the Pod that it proved to be."""
+
+    async def admit(claimed: Proxy, identity: Identity) -> Proxy:
+        try:
+            return await admission.admit(claimed, identity)
+        except NotAdmitted as refusal:
+            raise CallFailed(Status.PERMISSION_DENIED, refusal.reason) from None
+        except PodUnknown as unknown:
+            raise CallFailed(Status.UNAVAILABLE, unknown.reason) from None
+
+    return admit
+
+
+def certifying(service: CertificateService) -> Answer:
+    """A caller gets a certificate for who it proved to be."""
+
+    async def answer(message: bytes, call: Call) -> bytes:
+        if call.identity is None:
+            raise CallFailed(Status.UNAUTHENTICATED, "nothing was proved")
+        try:
+            return service.create_certificate(message, call.identity, call.peer)
+        except CertificateFailed as failure:
+            raise CallFailed(_status(failure), failure.reason) from None
+
+    return answer
+
+
+def _status(failure: CertificateFailed) -> Status:
+    number, _ = failure.code.value
+    return Status(number)

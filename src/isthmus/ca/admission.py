@@ -1,0 +1,120 @@
+"""As whom a proxy is served: what it proved, its Pod as its cluster shows it, and its own word for neither.
+
+Its cluster is the one that vouched for its token. A certificate proves an identity that is the same in every
+cluster; then the cluster that the proxy names counts, if a Pod of that name runs there as that account. A Pod
+may be known a moment later than its proxy asks: it is waited for.
+"""
+
+import asyncio
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from typing import Protocol
+
+import structlog
+
+from isthmus.ca.authorization import contradiction
+from isthmus.ca.errors import NotAdmitted, PodUnknown
+from isthmus.model.identity import Identity
+from isthmus.model.proxy import Proxy
+from isthmus.model.service import ClusterId
+from isthmus.model.view import Changes
+from isthmus.model.workload import Workload, WorkloadKey
+
+_log = structlog.stdlib.get_logger(__name__)
+PATIENCE = 5.0
+"""Seconds that a Pod may be known later than its proxy asks."""
+
+
+class Pods(Protocol):
+    """What is needed of the joined view."""
+
+    def workload(self, key: WorkloadKey) -> Workload | None:
+        """The pod of that name, or None."""
+        ...
+
+    def subscribe(self, listener: Callable[[Changes], None]) -> AbstractContextManager[None]:
+        """Call `listener` at once, on the event loop, for each change until the block ends."""
+        ...
+
+
+class Admission:
+    """Judges proxies; made by `admitting` only."""
+
+    def __init__(self, pods: Pods, home: ClusterId, patience: float) -> None:
+        self._pods = pods
+        self._home = home
+        self._patience = patience
+        self._awaited: dict[WorkloadKey, set[asyncio.Future[None]]] = {}
+
+    async def admit(self, claimed: Proxy, identity: Identity) -> Proxy:
+        """The proxy with its Pod's cluster, namespace, name and address, and with its identity.
+
+        Raises NotAdmitted for what contradicts the proof, PodUnknown where no such Pod appears in time;
+        either was logged.
+        """
+        try:
+            self._check(claimed, identity)
+            cluster = identity.cluster or claimed.cluster or self._home
+            workload = await self._pod(WorkloadKey(cluster, identity.namespace, claimed.pod))
+            self._check(claimed, identity, workload)
+        except NotAdmitted as refusal:
+            _log.warning("proxy refused", proxy=claimed.node_id, proved=identity.uri, reason=refusal.reason)
+            raise
+        except PodUnknown as unknown:
+            _log.warning("proxy put off", proxy=claimed.node_id, proved=identity.uri, reason=unknown.reason)
+            raise
+        return replace(
+            claimed,
+            address=next(iter(workload.addresses), ""),
+            pod=workload.key.name,
+            namespace=workload.key.namespace,
+            cluster=workload.key.cluster,
+            identity=replace(identity, cluster=workload.key.cluster, pod=workload.key.name),
+        )
+
+    def changed(self, changes: Changes) -> None:
+        """Wake those whose Pod it is."""
+        if self._awaited:
+            for key in changes.workloads & self._awaited.keys():
+                for waiting in self._awaited[key]:
+                    if not waiting.done():
+                        waiting.set_result(None)
+
+    def _check(self, claimed: Proxy, identity: Identity, workload: Workload | None = None) -> None:
+        reason = contradiction(claimed, identity, workload)
+        if reason:
+            raise NotAdmitted(reason)
+
+    async def _pod(self, key: WorkloadKey) -> Workload:
+        try:
+            async with asyncio.timeout(self._patience):
+                while (found := self._pods.workload(key)) is None:
+                    await self._change_of(key)
+        except TimeoutError:
+            raise PodUnknown(
+                f"cluster {key.cluster} shows no pod {key.name} in namespace {key.namespace}"
+            ) from None
+        return found
+
+    async def _change_of(self, key: WorkloadKey) -> None:
+        waiting = asyncio.get_running_loop().create_future()
+        others = self._awaited.setdefault(key, set())
+        others.add(waiting)
+        try:
+            await waiting
+        finally:
+            others.discard(waiting)
+            if not others and self._awaited.get(key) is others:
+                del self._awaited[key]
+
+
+@contextmanager
+def admitting(pods: Pods, *, home: ClusterId, patience: float = PATIENCE) -> Generator[Admission]:
+    """Judges proxies by the Pods of the joined view, until the block ends.
+
+    `home` is the cluster of proxies that neither prove nor name one: the control plane's own.
+    """
+    admission = Admission(pods, home, patience)
+    with pods.subscribe(admission.changed):
+        yield admission
