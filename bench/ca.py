@@ -25,15 +25,18 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from grpc import aio
 
+from isthmus.apps.callers import certifying, proving
 from isthmus.ca.authentication import Authenticator
 from isthmus.ca.client import make_csr, request_certificate
 from isthmus.ca.issuing import issue_certificate
-from isthmus.ca.messages import CertificateRequest, decode_request, encode_request, encode_response
+from isthmus.ca.messages import METHOD, CertificateRequest, decode_request, encode_request, encode_response
 from isthmus.ca.service import CertificateService, ServiceLimits
 from isthmus.ca.serving import ServingCertificate
 from isthmus.ca.signer import Lifetimes, Signer, new_key, new_root
 from isthmus.model.identity import Identity, TrustDomain
 from isthmus.model.service import ClusterId
+from isthmus.xds.grpc_server import serving_grpc
+from isthmus.xds.grpc_unary import answering
 
 HOST = "istio-pilot.istio-system.svc"
 ECHO = Identity("cluster.local", "demo", "echo")
@@ -103,15 +106,15 @@ def timed(work: Callable[[], object], seconds: float) -> list[float]:
 async def served(source: Source) -> AsyncGenerator[int]:
     unlimited = ServiceLimits(burst=1_000_000, per_second=1_000_000)
     judge = Authenticator(MESH, {WEST: Reviewer()}, home=WEST)
-    server = aio.server()
-    server.add_generic_rpc_handlers((CertificateService(judge, source, MESH, LIFETIMES, limits=unlimited),))
-    shown = ServingCertificate(source, [HOST], LIFETIMES)
-    port = server.add_secure_port("127.0.0.1:0", shown.grpc_credentials(demand_client_certificate=False))
-    await server.start()
-    try:
+    service = CertificateService(source, MESH, LIFETIMES, limits=unlimited)
+    context = ServingCertificate(source, [HOST], LIFETIMES).server_context()
+    async with (
+        answering(certifying(service)) as handler,
+        serving_grpc(
+            "127.0.0.1:0", {METHOD: handler}, ssl_context=context, authenticate=proving(judge)
+        ) as port,
+    ):
         yield port
-    finally:
-        await server.stop(0)
 
 
 async def asked(port: int, source: Source, csr: str, seconds: float) -> tuple[list[float], float]:
