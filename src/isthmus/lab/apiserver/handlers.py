@@ -31,6 +31,7 @@ from isthmus.lab.apiserver.impersonation import impersonation, impersonation_rig
 from isthmus.lab.apiserver.kinds import Resource
 from isthmus.lab.apiserver.objects import Object
 from isthmus.lab.apiserver.patches import APPLY_PATCH, CUSTOM_PATCH_TYPES, PATCH_TYPES, SCALE_PATCH_TYPES
+from isthmus.lab.apiserver.proxying import Proxy
 from isthmus.lab.apiserver.rbac import Attributes, refusal
 from isthmus.lab.apiserver.requests import (
     Target,
@@ -47,14 +48,16 @@ from isthmus.lab.apiserver.workloads import scale_of
 
 _log = structlog.get_logger()
 _HEALTH = ("/healthz", "/livez", "/readyz")
+_PROXIED = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 
 
 class Front:
     """The handler of all requests to one cluster's API."""
 
-    def __init__(self, cluster: Cluster, kubelets: kubelet.Kubelets) -> None:
+    def __init__(self, cluster: Cluster, kubelets: kubelet.Kubelets, proxy: Proxy) -> None:
         self._cluster = cluster
         self._kubelets = kubelets
+        self._proxy = proxy
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer any request; refusals become `Status` objects, and a bug becomes a 500 that is logged."""
@@ -168,6 +171,10 @@ class Front:
         self, request: web.Request, user: User, resource: Resource, wanted: Attributes
     ) -> web.StreamResponse:
         namespace = wanted.namespace if resource.namespaced else ""
+        if wanted.subresource == "proxy" and resource.subresource("proxy"):  # its query is not for us
+            if not namespace or request.method not in _PROXIED:
+                raise errors.method_not_allowed(resource.group, resource.plural)
+            return await self._proxy.serve(request, Target(resource, namespace, wanted.name, user))
         name = wanted.name if wanted.verb not in ("list", "watch", "deletecollection") else ""
         dry, strict = dry_run(request.query), field_validation(request.query) == "Strict"
         manager = field_manager(request.query, request.headers.get("User-Agent", ""))

@@ -25,6 +25,7 @@ class Subresource:
 
 
 STATUS = Subresource("status")
+_PROXY_VERBS = ("create", "delete", "get", "patch", "update")
 SCALE = Subresource("scale", group="autoscaling", version="v1", kind="Scale")
 
 
@@ -118,6 +119,7 @@ PODS = Resource(
         Subresource("binding", _ONLY_CREATED, kind="Binding"),
         Subresource("eviction", _ONLY_CREATED, "policy", "v1", "Eviction"),
         Subresource("log", ("get",)),
+        Subresource("proxy", _PROXY_VERBS, kind="PodProxyOptions"),
         STATUS,
     ),
     fields=(
@@ -140,7 +142,7 @@ SERVICES = Resource(
     "Service",
     short_names=("svc",),
     categories=("all",),
-    subresources=(STATUS,),
+    subresources=(Subresource("proxy", _PROXY_VERBS, kind="ServiceProxyOptions"), STATUS),
     fields=("spec.clusterIP", "spec.type"),
     created_by_update=True,
     shown_when_deleted=True,

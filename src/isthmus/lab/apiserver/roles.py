@@ -41,9 +41,10 @@ _VIEW = [
     _rule(_READ, ["policy"], ("poddisruptionbudgets", "poddisruptionbudgets/status")),
 ]
 _EDIT = [
-    _rule(_READ, [""], ("secrets",)),
+    _rule(_READ, [""], ("pods/proxy", "secrets", "services/proxy")),
     _rule(["impersonate"], [""], ("serviceaccounts",)),
     _rule(_WRITE, [""], ("pods", "configmaps", "events", "secrets", "serviceaccounts", "services")),
+    _rule(_WRITE, [""], ("pods/proxy", "services/proxy")),
     _rule(["create"], [""], ("pods/eviction", "serviceaccounts/token")),
     _rule(_WRITE, ["apps"], ("deployments", "deployments/scale", "replicasets", "replicasets/scale")),
     _rule(_WRITE, ["batch"], ["jobs"]),

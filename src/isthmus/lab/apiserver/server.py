@@ -24,6 +24,7 @@ from isthmus.lab.apiserver.formats import LARGEST_BODY
 from isthmus.lab.apiserver.handlers import Front
 from isthmus.lab.apiserver.journal import running_journal
 from isthmus.lab.apiserver.kubelet import running_kubelets
+from isthmus.lab.apiserver.proxying import running_proxy
 from isthmus.lab.plan import KUBELET_PORT
 
 _LOOPBACK = IPv4Address("127.0.0.1")
@@ -82,16 +83,18 @@ async def running_api_server(
 
 @asynccontextmanager
 async def _serving(cluster: Cluster, listener: socket.socket) -> AsyncGenerator[None]:
-    async with running_kubelets(
-        cluster.store, cluster.settings.pki, cluster.settings.kubelet_port
-    ) as kubelets:
-        front = Front(cluster, kubelets)
+    settings = cluster.settings
+    async with (
+        running_kubelets(cluster.store, settings.pki, settings.kubelet_port) as kubelets,
+        running_proxy(cluster.store) as proxy,
+    ):
+        front = Front(cluster, kubelets, proxy)
         application = web.Application(client_max_size=LARGEST_BODY)
         application.router.add_route("*", "/{path:.*}", front.handle)
         runner = web.AppRunner(application, access_log=None, handle_signals=False)
         await runner.setup()
         try:
-            site = web.SockSite(runner, listener, ssl_context=_tls(cluster.settings.pki), backlog=_BACKLOG)
+            site = web.SockSite(runner, listener, ssl_context=_tls(settings.pki), backlog=_BACKLOG)
             await site.start()
             yield
         finally:
