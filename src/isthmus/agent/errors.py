@@ -15,6 +15,10 @@ class CallRefusedError(Exception):
         self.code = code
 
 
+class NoCertificateError(Exception):
+    """The CA gave no certificate now: keep the one that there is, and ask again later."""
+
+
 class EnvoyEndedError(Exception):
     """Envoy ended though nobody asked it to. `exit_code` is what the agent should exit with."""
 
