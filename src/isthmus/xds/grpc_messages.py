@@ -3,6 +3,7 @@
 """
 
 import zlib
+from collections.abc import Sequence
 
 from isthmus.xds.grpc_status import CallFailed, Status
 
@@ -13,46 +14,47 @@ _GZIP = 16 + zlib.MAX_WBITS
 class MessageReader:
     """The messages of one call. `most` bounds a message, packed and unpacked; `encoding` is the call's."""
 
-    __slots__ = ("_buffer", "_encoding", "_most")
+    __slots__ = ("_begun", "_encoding", "_most", "_need")
 
     def __init__(self, most: int, encoding: str = "identity") -> None:
         self._most = most
         self._encoding = encoding
-        self._buffer = bytearray()
+        self._begun = bytearray()
+        """What there is of a message, prefix included, until it has `_need` bytes."""
+        self._need = _PREFIX
 
     @property
     def incomplete(self) -> bool:
         """Whether a message has begun and not ended."""
-        return bool(self._buffer)
+        return bool(self._begun)
 
-    def feed(self, data: bytes) -> list[bytes]:
+    def feed(self, data: bytes) -> Sequence[bytes]:
         """The messages that these bytes complete. Raises CallFailed."""
-        if self._buffer:
-            self._buffer += data
-            messages, at = self._cut(self._buffer)
-            del self._buffer[:at]
-        else:
-            messages, at = self._cut(data)
-            if at < len(data):
-                self._buffer += data[at:]
-        return messages
-
-    def _cut(self, data: bytes | bytearray) -> tuple[list[bytes], int]:
+        if self._begun:
+            self._begun += data
+            if len(self._begun) < self._need:
+                return ()
+            data = bytes(self._begun)
+            self._begun.clear()
         messages: list[bytes] = []
         at, end = 0, len(data)
-        while end - at >= _PREFIX:
-            size = int.from_bytes(data[at + 1 : at + _PREFIX], "big")
-            if size > self._most:
-                raise CallFailed(
-                    Status.RESOURCE_EXHAUSTED, f"a message has {size} bytes, most is {self._most}"
-                )
-            start = at + _PREFIX
-            if start + size > end:
+        while at < end:
+            start = stop = at + _PREFIX
+            if start <= end:
+                size = int.from_bytes(data[at + 1 : start], "big")
+                if size > self._most:
+                    raise CallFailed(
+                        Status.RESOURCE_EXHAUSTED, f"a message has {size} bytes, most is {self._most}"
+                    )
+                stop += size
+            if stop > end:
+                self._begun += data[at:]
+                self._need = stop - at
                 break
-            packed, at = data[at], start + size
-            message = bytes(data[start:at])
-            messages.append(self._unpacked(message) if packed else message)
-        return messages, at
+            message = data[start:stop]
+            messages.append(self._unpacked(message) if data[at] else message)
+            at = stop
+        return messages
 
     def _unpacked(self, message: bytes) -> bytes:
         if self._encoding != "gzip":

@@ -78,8 +78,16 @@ class Link(Protocol):
         """Send frames."""
         ...
 
+    def kept(self, size: int) -> None:
+        """So many bytes were received for a call that nobody serves yet. Raises ConnectionFailed."""
+        ...
+
     def used(self, size: int) -> None:
-        """So many received bytes are used, and may be sent again."""
+        """So many of those are used, and may be sent again."""
+        ...
+
+    def passed(self, size: int) -> None:
+        """So many bytes were received and used at once. Raises ConnectionFailed."""
         ...
 
     def credit(self, call: "Call", size: int) -> None:
@@ -200,24 +208,29 @@ class Call:
         self._link.accept(self)
         early, self._early = self._early, []
         for data in early:
-            self.receive(data)
+            self._link.used(len(data))
+            self._use(self._service, data, self.inflow.used(len(data)))
         if self.half_closed:
             self._end_input(self._service)
 
     def receive(self, data: bytes) -> None:
-        """Bytes of DATA, which `inflow` has counted."""
+        """Bytes of DATA. Raises ConnectionFailed when the peer had no leave to send so many."""
         if self._service is None:
+            self._link.kept(len(data))
+            self.inflow.received(len(data))
             self._early.append(data)
-            return
-        self._link.used(len(data))
-        credit = self.inflow.used(len(data))
+        else:
+            self._link.passed(len(data))
+            self._use(self._service, data, self.inflow.passed(len(data)))
+
+    def _use(self, service: Service, data: bytes, credit: int) -> None:
         if credit and not self.half_closed:
             self._link.credit(self, credit)
         if self._finish is not None:
             return
         try:
             for message in self._reader.feed(data):
-                self._service.receive(message)
+                service.receive(message)
         except CallFailed as failure:
             self.finish(failure.status, failure.reason)
         except Exception:  # noqa: BLE001 (a fault of one service must not end its connection)

@@ -55,6 +55,14 @@ class Inflow:
         self._unused -= credit
         return credit
 
+    def passed(self, size: int) -> int:
+        """Received and used at once; see both."""
+        self._unused += size
+        if self._unused > self._most:
+            raise ConnectionFailed(ErrorCodes.FLOW_CONTROL_ERROR, "more was sent than the window allows")
+        self._used += size
+        return self.used(0) if self._used * 2 >= self._most else 0
+
 
 class Budget:
     """What a peer may make us do that is no call of ours. `sent` counts what we send, in bytes."""

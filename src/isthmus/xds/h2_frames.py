@@ -12,6 +12,8 @@ DATA, HEADERS, RST_STREAM, SETTINGS, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1,
 END_STREAM = ACK = 0x1
 END_HEADERS = 0x4
 FRAME_HEADER = 9
+FIRST_WINDOW = 65_535
+"""Of a stream and of a connection, until the peer says otherwise (RFC 9113, section 6.9.2)."""
 _MOST_REMEMBERED = 16
 _MOST_BYTES = 64 * 1024 * 1024
 """Of remembered frames, over all messages."""

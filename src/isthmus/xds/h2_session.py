@@ -1,29 +1,34 @@
 """One HTTP/2 connection without its socket: bytes in, calls, bytes out.
 
 h2 is what decides on settings, header compression, pings, resets and the order of frames. DATA and credit
-pass by it (`h2_intake`), so that a push costs a connection one write and an ACK next to nothing; an end is
-shown to h2 as an empty frame, and an odd frame as it is.
+pass it by, so that a push costs a connection one write and an ACK next to nothing, and so does what is plain
+of an opening (`h2_opening`); an end is shown to h2 as an empty frame, and an odd frame as it is. A thousand
+proxies that acknowledge a push send a thousand messages: h2 spends more on a DATA frame than the hub does on
+the message in it.
 """
 
 from collections.abc import Callable
 from typing import Protocol, cast
 
-from h2.config import H2Configuration
-from h2.connection import H2Connection
 from h2.errors import ErrorCodes
-from h2.events import DataReceived, Event, RemoteSettingsChanged, RequestReceived, StreamEnded, StreamReset
+from h2.events import DataReceived, RemoteSettingsChanged, RequestReceived, StreamEnded, StreamReset
 from h2.exceptions import ProtocolError
-from h2.settings import SettingCodes, Settings
+from h2.settings import SettingCodes
 
 from isthmus.xds.grpc_request import ENCODINGS, NotGrpc, Request, read_request
 from isthmus.xds.grpc_status import CallFailed, Status, trailers
 from isthmus.xds.h2_call import Call, End
+from isthmus.xds.h2_engine import INFLOW, Engine, greeting
 from isthmus.xds.h2_flow import WIDEST, Budget, ConnectionFailed, Inflow
 from isthmus.xds.h2_frames import (
+    ACK,
     DATA,
     END_HEADERS,
     END_STREAM,
+    FIRST_WINDOW,
+    GOAWAY,
     HEADERS,
+    SETTINGS,
     WINDOW_UPDATE,
     Frames,
     Parts,
@@ -32,32 +37,19 @@ from isthmus.xds.h2_frames import (
     header_block,
     window_update,
 )
-from isthmus.xds.h2_intake import MOST_FRAME, OTHER, Intake, Piece
+from isthmus.xds.h2_intake import MOST_FRAME, OTHER, Intake
+from isthmus.xds.h2_opening import Fields, read_first_fields, read_settings
 from isthmus.xds.limits import Limits
 
-_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-_FIRST_WINDOW = 65_535
-_INFLOW = 1024 * 1024
 _LARGEST_FRAME = 256 * 1024
 _GRPC = (
     (":status", "200"),
     ("content-type", "application/grpc"),
     ("grpc-accept-encoding", ",".join(ENCODINGS)),
 )
-_GREETING = window_update(0, _INFLOW - _FIRST_WINDOW)
-"""The connection's window as wide as a stream's. h2 is not told: what it counts it gives back at once."""
 _BLOCK = header_block(_GRPC)
 _BLOCK_GZIP = header_block((*_GRPC, ("grpc-encoding", "gzip")))
-_CONFIGURATION = H2Configuration(
-    client_side=False,
-    header_encoding=None,
-    validate_outbound_headers=False,
-    normalize_outbound_headers=False,
-)
-
-
-class _H2(H2Connection):
-    MAX_CLOSED_STREAMS = 256
+_SETTINGS_ACK = frame(SETTINGS, ACK, 0, b"")
 
 
 class Socket(Protocol):
@@ -110,30 +102,24 @@ class HttpSession:
         self.woken = host.woken
         self.ended = host.ended
         self.calls: dict[int, Call] = {}
-        self.window = _FIRST_WINDOW
+        self.window = FIRST_WINDOW
         self.frame_size = MOST_FRAME
         self._host = host
         self._socket = socket
+        self._stream_window = FIRST_WINDOW
+        """What a peer lets be sent on a call that begins."""
+        self._highest = 0
+        """The latest call's stream."""
         self._leaving = False
         """Whether no more calls are taken: one side said GOAWAY."""
         self._failed = False
+        self._settled = self._acknowledged = False
+        """Whether the peer's SETTINGS came, and its word that it has ours."""
         self._budget = Budget(host.now())
         self._intake = Intake(self._budget, host.limits.metadata_bytes)
-        self._inflow = Inflow(_INFLOW)
-        self._h2 = _H2(_CONFIGURATION)
-        self._h2.local_settings = Settings(
-            client=False,
-            initial_values={
-                SettingCodes.MAX_CONCURRENT_STREAMS: host.limits.concurrent,
-                SettingCodes.MAX_HEADER_LIST_SIZE: host.limits.metadata_bytes,
-                SettingCodes.INITIAL_WINDOW_SIZE: _INFLOW,
-                SettingCodes.MAX_FRAME_SIZE: MOST_FRAME,
-            },
-        )
-        self._h2.decoder.max_header_list_size = host.limits.metadata_bytes
-        self._h2.initiate_connection()
-        self._h2.receive_data(_PREFACE)
-        self._socket.send([self._h2.data_to_send(), _GREETING])
+        self._inflow = Inflow(INFLOW)
+        self.engine = Engine(host.limits)
+        self._socket.send([greeting(host.limits)])
 
     @property
     def spoken(self) -> bool:
@@ -156,7 +142,7 @@ class HttpSession:
             return
         try:
             for piece in self._intake.cut(data, self.now()):
-                self._handle(piece)
+                self._handle(*piece)
             self._flush()
         except ProtocolError as error:
             self._failed = True
@@ -164,21 +150,33 @@ class HttpSession:
             raise ConnectionFailed(ErrorCodes(error.error_code), str(error)) from None
         except ConnectionFailed as failure:
             self._failed = True
-            self._socket.send([goaway(self._h2.highest_inbound_stream_id, failure.code)])
+            self._socket.send([goaway(self._highest, failure.code)])
             raise
 
     # What its calls use, and the listener.
 
     def write(self, parts: Parts) -> None:
         """See `Link`."""
-        self._budget.sent += sum(map(len, parts))
+        self._budget.sent += len(parts[0]) if len(parts) == 1 else sum(map(len, parts))
         self._socket.send(parts)
+
+    def kept(self, size: int) -> None:
+        """See `Link`."""
+        self._inflow.received(size)
 
     def used(self, size: int) -> None:
         """See `Link`."""
-        credit = self._inflow.used(size)
+        self._credit(self._inflow.used(size))
+
+    def passed(self, size: int) -> None:
+        """See `Link`."""
+        credit = self._inflow.passed(size)
         if credit:
-            self._socket.send([window_update(0, credit)])
+            self._credit(credit)
+
+    def _credit(self, size: int) -> None:
+        if size:
+            self._socket.send([window_update(0, size)])
 
     def credit(self, call: Call, size: int) -> None:
         """See `Link`."""
@@ -192,7 +190,7 @@ class HttpSession:
     def trail(self, call: Call, status: Status, reason: str) -> None:
         """See `Link`."""
         fields = trailers(status, reason) if call.served else [*_GRPC, *trailers(status, reason)]
-        self._h2.send_headers(call.stream_id, fields, end_stream=True)
+        self.engine.h2.send_headers(call.stream_id, fields, end_stream=True)
         self._forget(call, End.ENDED, None if call.half_closed else ErrorCodes.NO_ERROR)
 
     def reset(self, call: Call) -> None:
@@ -205,14 +203,14 @@ class HttpSession:
 
     def ping(self) -> None:
         """Have the peer say something."""
-        self._h2.ping(b"isthmus?")
+        self.engine.h2.ping(b"isthmus?")
         self._flush()
 
     def leave(self) -> None:
         """Take no more calls (GOAWAY)."""
         if not self._leaving and not self._failed:
             self._leaving = True
-            self._socket.send([goaway(self._h2.highest_inbound_stream_id, ErrorCodes.NO_ERROR)])
+            self._socket.send([goaway(self._highest, ErrorCodes.NO_ERROR)])
             if not self.calls:
                 self._socket.unused()
 
@@ -225,40 +223,57 @@ class HttpSession:
 
     # Frames.
 
-    def _handle(self, piece: Piece) -> None:
-        if piece.kind == OTHER:
-            self._events(self._h2.receive_data(piece.payload))
-        elif piece.kind == DATA:
-            self._data(piece)
-        elif piece.kind == WINDOW_UPDATE:
-            self._widen(piece)
-        elif piece.stream_id:
-            self._events(self._h2.receive_data(frame(*piece)))
-        else:
+    def _handle(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
+        if kind == DATA:
+            self._data(flags, stream_id, payload)
+        elif kind == WINDOW_UPDATE and len(payload) == 4:
+            self._widen(flags, stream_id, payload)
+        elif kind == GOAWAY and stream_id == 0 and len(payload) >= 8:
             self._leaving = True
             if not self.calls:
                 self._socket.unused()
+        elif kind == OTHER:
+            self._judge(payload)
+        elif self.engine.made or not self._plain(kind, flags, stream_id, payload):
+            self._judge(frame(kind, flags, stream_id, payload))
 
-    def _data(self, piece: Piece) -> None:
-        call = self.calls.get(piece.stream_id)
-        if call is None or call.half_closed or piece.flags & ~END_STREAM or not call.plain:
-            self._events(self._h2.receive_data(frame(*piece)))
+    def _plain(self, kind: int, flags: int, stream_id: int, payload: bytes) -> bool:
+        """Whether the frame is of an opening that h2 need not read; then it is done with."""
+        if kind == SETTINGS and stream_id == 0:
+            if flags == ACK and not payload and not self._acknowledged:
+                self._acknowledged = True
+                self.engine.skip(_SETTINGS_ACK)
+                return True
+            settings = None if flags or self._settled else read_settings(payload)
+            if settings is not None:
+                self._settled = True
+                self._stream_window, self.frame_size = settings[0], min(settings[1], _LARGEST_FRAME)
+                self.engine.skip(frame(kind, flags, stream_id, payload))
+                self._socket.send([_SETTINGS_ACK])
+                return True
+        elif kind == HEADERS and flags == END_HEADERS and stream_id & 1 and not self._highest:
+            fields = read_first_fields(payload, self._host.limits.metadata_bytes)
+            if fields is not None:
+                self.engine.skip(frame(kind, flags, stream_id, payload))
+                self._request(stream_id, fields, ended=False)
+                return True
+        return False
+
+    def _data(self, flags: int, stream_id: int, payload: bytes) -> None:
+        call = self.calls.get(stream_id)
+        if call is None or call.half_closed or flags & ~END_STREAM or not call.plain:
+            self._judge(frame(DATA, flags, stream_id, payload))
             return
-        if piece.payload:
-            self._arrived(call, piece.payload)
-        if piece.flags:
-            self._events(self._h2.receive_data(frame(DATA, END_STREAM, piece.stream_id, b"")))
+        if payload:
+            call.receive(payload)
+        if flags:
+            self._judge(frame(DATA, END_STREAM, stream_id, b""))
 
-    def _arrived(self, call: Call, payload: bytes) -> None:
-        self._inflow.received(len(payload))
-        call.inflow.received(len(payload))
-        call.receive(payload)
-
-    def _widen(self, piece: Piece) -> None:
-        step = int.from_bytes(piece.payload, "big") & WIDEST
-        call = self.calls.get(piece.stream_id)
-        if not step or (piece.stream_id and call is None):
-            self._events(self._h2.receive_data(frame(*piece)))
+    def _widen(self, flags: int, stream_id: int, payload: bytes) -> None:
+        step = int.from_bytes(payload, "big") & WIDEST
+        call = self.calls.get(stream_id)
+        if not step or (stream_id and call is None):
+            self._judge(frame(WINDOW_UPDATE, flags, stream_id, payload))
         elif call is not None:
             if call.widen(step) > WIDEST:
                 self._forget(call, End.GONE, ErrorCodes.FLOW_CONTROL_ERROR)
@@ -269,11 +284,13 @@ class HttpSession:
             for call in self.calls.values():
                 call.widen(0)
 
-    def _events(self, events: list[Event]) -> None:
-        for event in events:
+    def _judge(self, data: bytes) -> None:
+        """Have h2 say what a frame means."""
+        for event in self.engine.h2.receive_data(data):
             match event:
                 case RequestReceived():
-                    self._request(event)
+                    headers = cast("Fields", event.headers)
+                    self._request(event.stream_id or 0, headers, ended=event.stream_ended is not None)
                 case DataReceived():
                     self._data_seen_by_h2(event)
                 case StreamEnded(stream_id=int(stream_id)) if call := self.calls.get(stream_id):
@@ -290,12 +307,14 @@ class HttpSession:
         stream_id, size = event.stream_id or 0, event.flow_controlled_length or 0
         call = self.calls.get(stream_id)
         if size:
-            self._h2.acknowledge_received_data(size, stream_id)
+            self.engine.h2.acknowledge_received_data(size, stream_id)
         if call is not None and event.data:
-            self._arrived(call, event.data)
+            call.receive(event.data)
 
     def _settings(self, event: RemoteSettingsChanged) -> None:
-        self.frame_size = min(self._h2.remote_settings.max_frame_size, _LARGEST_FRAME)
+        settings = self.engine.h2.remote_settings
+        self.frame_size = min(settings.max_frame_size, _LARGEST_FRAME)
+        self._stream_window = settings.initial_window_size
         changed = event.changed_settings.get(SettingCodes.INITIAL_WINDOW_SIZE)
         if changed is not None:
             step = changed.new_value - (changed.original_value or 0)
@@ -305,30 +324,27 @@ class HttpSession:
 
     # Calls.
 
-    def _request(self, event: RequestReceived) -> None:
-        stream_id = event.stream_id or 0
+    def _request(self, stream_id: int, fields: Fields, *, ended: bool) -> None:
+        self._highest = max(self._highest, stream_id)
         if self._leaving:
-            self._h2.reset_stream(stream_id, ErrorCodes.REFUSED_STREAM)
+            self.engine.h2.reset_stream(stream_id, ErrorCodes.REFUSED_STREAM)
             return
         try:
-            headers = cast("list[tuple[bytes, bytes]]", event.headers)
-            self._call(stream_id, read_request(headers, self._socket.peer, self._socket.certificate))
+            self._call(stream_id, read_request(fields, self._socket.peer, self._socket.certificate))
+            return
         except NotGrpc as refusal:
-            self._refuse(event, (":status", str(refusal.http_status)))
+            answer = [(":status", str(refusal.http_status))]
         except CallFailed as failure:
-            self._refuse(event, *_GRPC, *trailers(failure.status, failure.reason))
-
-    def _refuse(self, event: RequestReceived, *fields: tuple[str, str]) -> None:
-        stream_id = event.stream_id or 0
-        self._h2.send_headers(stream_id, fields, end_stream=True)
-        if event.stream_ended is None:
-            self._h2.reset_stream(stream_id, ErrorCodes.NO_ERROR)
+            answer = [*_GRPC, *trailers(failure.status, failure.reason)]
+        self.engine.h2.send_headers(stream_id, answer, end_stream=True)
+        if not ended:
+            self.engine.h2.reset_stream(stream_id, ErrorCodes.NO_ERROR)
 
     def _call(self, stream_id: int, request: Request) -> None:
         limits = self._host.limits
-        window = self._h2.remote_settings.initial_window_size
         gzip = limits.gzip and request.accepts_gzip
-        call = Call(self, stream_id, request, window, Inflow(_INFLOW), limits.message_bytes, gzip=gzip)
+        inflow = Inflow(INFLOW)
+        call = Call(self, stream_id, request, self._stream_window, inflow, limits.message_bytes, gzip=gzip)
         self._host.called(call)
         if not call.over:
             self.calls[stream_id] = call
@@ -336,13 +352,13 @@ class HttpSession:
     def _forget(self, call: Call, end: End, code: ErrorCodes | None = None) -> None:
         self.calls.pop(call.stream_id, None)
         if code is not None:
-            self._h2.reset_stream(call.stream_id, code)
+            self.engine.h2.reset_stream(call.stream_id, code)
         self._flush()
         call.close(end)
         if self._leaving and not self.calls:
             self._socket.unused()
 
     def _flush(self) -> None:
-        data = self._h2.data_to_send()
+        data = self.engine.output()
         if data:
             self._socket.send([data])
