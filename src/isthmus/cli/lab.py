@@ -110,6 +110,44 @@ def env(cluster: str) -> None:
 
 
 @app.command()
+def fault(
+    cluster: str,
+    kind: Annotated[
+        str, typer.Argument(help="api-stop, api-hang, partition, …; a wrong one lists them all.")
+    ],
+    lasting: Annotated[
+        str, typer.Option("--for", metavar="T", help="Heal by itself after that time, such as 30s.")
+    ] = "",
+) -> None:
+    """Break a cluster on purpose, until it is healed."""
+    from isthmus.config.durations import parse_duration
+    from isthmus.lab.faults.command import fault_named, inject
+    from isthmus.lab.reference import find_cluster
+    from isthmus.lab.up import require_root
+
+    wanted = fault_named(kind)
+    try:
+        seconds = parse_duration(lasting) if lasting else None
+    except ValueError as error:
+        raise UserError(f"--for: {error}.", exit_code=2) from None
+    require_root("fault")
+    inject(find_cluster(cluster), wanted, seconds)
+    end = f"It heals by itself after {lasting}" if lasting else "It lasts until you heal it"
+    _say(f"Cluster {cluster}: {wanted.effect}. {end}: `isthmus lab heal {cluster}`.")
+
+
+@app.command()
+def heal(cluster: str) -> None:
+    """End every fault of a cluster; does nothing where there is none."""
+    from isthmus.lab.faults.command import heal as heal_cluster
+    from isthmus.lab.reference import find_cluster
+    from isthmus.lab.up import require_root
+
+    require_root("heal")
+    heal_cluster(find_cluster(cluster), _say)
+
+
+@app.command()
 def demo() -> None:
     """Show one mesh over two clusters, with measured times; the last line is JSON."""
     from isthmus.lab.demo.run import run_demo

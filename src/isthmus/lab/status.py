@@ -13,6 +13,7 @@ from isthmus.kube.client import running_client
 from isthmus.kube.errors import ApiError, Unreachable
 from isthmus.lab.apply import kind_named
 from isthmus.lab.controllers.objects import entries, section
+from isthmus.lab.faults.record import read_records
 from isthmus.lab.plan import ClusterPlan
 from isthmus.lab.processes import NAMES, LabProcess
 from isthmus.lab.reference import PodReference
@@ -28,7 +29,7 @@ class PodStatus(msgspec.Struct, frozen=True):
 
 
 class ClusterStatus(msgspec.Struct, frozen=True):
-    """One cluster. `problem` says why its pods are not known, "" where they are."""
+    """One cluster. `problem` says why its pods are not known, "" where they are; `faults` what was broken."""
 
     name: str
     server: str
@@ -36,6 +37,7 @@ class ClusterStatus(msgspec.Struct, frozen=True):
     processes: dict[str, bool]
     pods: list[PodStatus]
     problem: str
+    faults: list[str]
 
 
 class LabStatus(msgspec.Struct, frozen=True):
@@ -63,6 +65,7 @@ async def _read_cluster(plan: ClusterPlan) -> ClusterStatus:
         processes={name: LabProcess(plan, name).is_alive() for name in NAMES},
         pods=pods,
         problem=problem,
+        faults=[each.describe(plan) for each in read_records(plan)],
     )
 
 
@@ -86,6 +89,8 @@ def print_status(status: LabStatus, console: Console) -> None:
         dead = [name for name, alive in cluster.processes.items() if not alive]
         health = f"not running: {', '.join(dead)}" if dead else cluster.problem or "up"
         console.print(f"Cluster {cluster.name}: {cluster.server}, {health}", soft_wrap=True)
+        for fault in cluster.faults:
+            console.print(f"    broken on purpose: {fault}", soft_wrap=True)
         for pod in cluster.pods:
             table.add_row(pod.name, pod.phase, "yes" if pod.ready else "no", pod.ip)
     if table.rows:
