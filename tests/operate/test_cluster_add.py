@@ -220,7 +220,7 @@ async def test_a_dry_run_holds_no_credential(tmp_path: Path) -> None:
         text = await desk.type("add", "east", "--context", "east", "--server", desk.east.url, "--dry-run")
         *_, secret = yaml.safe_load_all(text)
         assert "data" not in secret
-        assert secret["metadata"]["annotations"]["isthmus.io/credential-origin"] == "token"
+        assert secret["metadata"]["annotations"]["isthmus.dev/credential-origin"] == "token"
 
 
 async def test_a_server_that_only_the_control_plane_reaches_is_stored_when_that_is_said(

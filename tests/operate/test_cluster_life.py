@@ -151,7 +151,7 @@ async def test_a_dry_run_of_a_rotation_changes_nothing(tmp_path: Path) -> None:
     async with at_desk(tmp_path) as desk:
         await desk.add()
         before = await stored(desk)
-        assert "isthmus.io/token-lifetime: '7200'" in await desk.type(
+        assert "isthmus.dev/token-lifetime: '7200'" in await desk.type(
             "rotate", "east", "--token-lifetime", "2h", "--dry-run"
         )
         assert await stored(desk) == before

@@ -179,7 +179,7 @@ def read_pod(cluster: ClusterId, pod: objects.Pod) -> PodPart | None:
 
 def _is_ours(annotation: str) -> bool:
     domain = annotation.partition("/")[0]
-    return domain.endswith(("istio.io", "isthmus.io")) or domain == "prometheus.io"
+    return domain.endswith(("istio.io", "isthmus.dev")) or domain == "prometheus.io"
 
 
 def _owner(metadata: objects.Metadata) -> str:

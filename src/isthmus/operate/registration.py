@@ -18,14 +18,14 @@ from isthmus.lib.errors import UserError
 from isthmus.operate.credential import Credential
 
 LABEL = "istio/multiCluster"
-EXPIRES = "isthmus.io/token-expires"
-LIFETIME = "isthmus.io/token-lifetime"
+EXPIRES = "isthmus.dev/token-expires"
+LIFETIME = "isthmus.dev/token-lifetime"
 """Seconds that a new token is asked for."""
-ACCOUNT_OF = "isthmus.io/reader-account"
+ACCOUNT_OF = "isthmus.dev/reader-account"
 """NAMESPACE/NAME of the account in the remote cluster whose token it is; absent for other credentials."""
-ORIGIN = "isthmus.io/credential-origin"
+ORIGIN = "isthmus.dev/credential-origin"
 """`token` (made for the mesh) or `copied` (an operator's own)."""
-IDENTITY = "isthmus.io/cluster-uid"
+IDENTITY = "isthmus.dev/cluster-uid"
 """The UID of the cluster's namespace kube-system."""
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
