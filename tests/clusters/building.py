@@ -51,13 +51,14 @@ def pod(
     labels: dict[str, str] | None = None,
     node: str = "n1",
     ports: tuple[tuple[str, int], ...] = (),
+    account: str = "default",
 ) -> PodPart:
     workload = Workload(
         key=WorkloadKey(cluster, "demo", name),
         addresses=(address,) if address else (),
         labels=shared_labels({"app": "echo"} if labels is None else labels),
         annotations={},
-        service_account="default",
+        service_account=account,
         network=Network(""),
         locality=Locality(),
     )

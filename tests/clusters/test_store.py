@@ -63,7 +63,8 @@ def test_a_pod_concerns_only_the_services_whose_endpoints_refer_to_it():
     store.put_slice(named("echo-1"), slice_of("echo", backend("10.1.0.1", "a")))
     store.put_slice(named("other-1"), slice_of("other", backend("10.1.0.2", "b")))
     changes = store.put_pod(pod("a", "10.1.0.1"))
-    assert changes == Changes(endpoints=frozenset({ECHO}), workloads=frozenset({key("a")}))
+    only = frozenset({ECHO})
+    assert changes == Changes(endpoints=only, workloads=frozenset({key("a")}), accounts=only)
     assert store.drop_pod(named("a")) == changes
     assert store.drop_pod(named("a")) == NOTHING
 
@@ -195,3 +196,46 @@ def test_of_a_large_service_only_the_slices_are_derived_anew_that_changed():
     [relabelled] = store.endpoints(ECHO).values()
     assert relabelled[0] != before[0]
     assert relabelled[1] is before[1]
+
+
+def test_accounts_behind_a_service_are_told_only_when_they_differ():
+    store = store_of()
+    store.put_service(service())
+    store.put_pod(pod("a", "10.1.0.1", account="blue"))
+    store.put_pod(pod("b", "10.1.0.2", account="blue"))
+    first = store.put_slice(named("s1"), slice_of("echo", backend("10.1.0.1", "a")))
+    assert (first.accounts, set(store.accounts(ECHO))) == ({ECHO}, {"blue"})
+    another = store.put_slice(named("s2"), slice_of("echo", backend("10.1.0.2", "b")))
+    assert (another.endpoints, another.accounts) == ({ECHO}, set())
+    late = store.put_slice(
+        named("s1"), slice_of("echo", backend("10.1.0.1", "a"), backend("10.1.0.3", "c", Health.UNREADY))
+    )
+    assert (late.endpoints, late.accounts) == ({ECHO}, set())
+    assert store.put_pod(pod("c", "10.1.0.3", account="green")).accounts == {ECHO}
+    assert set(store.accounts(ECHO)) == {"blue", "green"}
+    assert store.drop_slice(named("s2")).accounts == set()
+    assert store.drop_slice(named("s1")).accounts == {ECHO}
+    assert set(store.accounts(ECHO)) == set()
+
+
+def test_a_slice_that_changes_its_service_takes_its_accounts_along():
+    store = store_of()
+    for name in ("echo", "other"):
+        store.put_service(service(name))
+    store.put_pod(pod("a", "10.1.0.1", account="blue"))
+    store.put_slice(named("s"), slice_of("echo", backend("10.1.0.1", "a")))
+    moved = store.put_slice(named("s"), slice_of("other", backend("10.1.0.1", "a")))
+    assert moved.accounts == {ECHO, ECHO._replace(name="other")}
+    assert (set(store.accounts(ECHO)), set(store.accounts(ECHO._replace(name="other")))) == (set(), {"blue"})
+
+
+def test_an_endpoint_is_awaited_while_its_pod_is_named_and_not_known():
+    store = store_of()
+    store.put_service(service())
+    store.put_slice(named("s"), slice_of("echo", backend("10.1.0.1", "a"), backend("10.1.0.2")))
+    assert [(e.address, e.awaited) for e in store.endpoints(ECHO)[80]] == [
+        ("10.1.0.1", True),
+        ("10.1.0.2", False),
+    ]
+    assert store.put_pod(pod("a", "10.1.0.1")).endpoints == {ECHO}
+    assert not any(e.awaited for e in store.endpoints(ECHO)[80])

@@ -132,7 +132,27 @@ class Truth:
             place = Locality(zone=each.zone)
         published = part.publish_not_ready and each.health is Health.UNREADY
         health = Health.READY if published else each.health
-        return Endpoint(each.address, target, health, cluster, network, place, workload, each.hostname)
+        return Endpoint(
+            each.address,
+            target,
+            health,
+            cluster,
+            network,
+            place,
+            workload,
+            each.hostname,
+            awaited=bool(each.pod) and workload is None,
+        )
+
+    def accounts(self, key: ServiceKey) -> set[str]:
+        named = {
+            each.pod
+            for piece in self.slices.values()
+            if piece.service == key
+            for subset in piece.subsets
+            for each in subset.backends
+        }
+        return {part.workload.service_account for name, part in self.pods.items() if name in named}
 
     def inbound(self, workload: Workload) -> list[InboundPort]:
         named = dict(self.pods[workload.key.name].ports)
@@ -150,7 +170,7 @@ class Truth:
 def preference(endpoint: Endpoint) -> Any:
     name = endpoint.workload.key.name if endpoint.workload else ""
     order = [Health.READY, Health.DRAINING, Health.UNREADY].index(endpoint.health)
-    return order, not name, endpoint.locality, name, endpoint.hostname
+    return order, not name, not endpoint.awaited, endpoint.locality, name, endpoint.hostname
 
 
 class ViewAgainstModel(RuleBasedStateMachine):
@@ -173,6 +193,9 @@ class ViewAgainstModel(RuleBasedStateMachine):
             self.reader.pop(("service", key), None)
         for key in changes.services | changes.endpoints:
             self.reader.pop(("endpoints", key), None)
+        assert changes.accounts <= changes.services | changes.endpoints
+        for key in changes.services | changes.accounts:
+            self.reader.pop(("accounts", key), None)
         for key in changes.workloads:
             self.reader.pop(key, None)
 
@@ -210,6 +233,7 @@ class ViewAgainstModel(RuleBasedStateMachine):
         labels=st.sampled_from(APPS),
         node=st.sampled_from(NODES),
         port=st.sampled_from(((("web", 8081),), ())),
+        account=st.sampled_from(("blue", "green")),
     )
     def put_pod(
         self,
@@ -219,8 +243,9 @@ class ViewAgainstModel(RuleBasedStateMachine):
         labels: dict[str, str],
         node: str,
         port: tuple[tuple[str, int], ...],
+        account: str,
     ) -> None:
-        part = pod(name, address, cluster=cluster, labels=labels, node=node, ports=port)
+        part = pod(name, address, cluster=cluster, labels=labels, node=node, ports=port, account=account)
         self.truths[cluster].pods[name] = part
         self.change(cluster, self.stores[cluster].put_pod(part))
 
@@ -281,6 +306,8 @@ class ViewAgainstModel(RuleBasedStateMachine):
                     endpoints.setdefault(number, []).extend(found)
             read = {number: list(found) for number, found in self.view.endpoints(key).items()}
             self.check(("endpoints", key), read, {n: once(found) for n, found in endpoints.items()})
+            accounts = {account for truth in there.values() for account in truth.accounts(key)}
+            self.check(("accounts", key), set(self.view.accounts(key)), accounts)
         for key in WORKLOADS:
             truth = self.truths[key.cluster] if key.cluster in self.held else Truth()
             workload = truth.workload(key.name)

@@ -44,6 +44,10 @@ class FakeView:
     def workloads(self) -> Collection[WorkloadKey]:
         return self.pods.keys()
 
+    def accounts(self, key: ServiceKey) -> Collection[str]:
+        pods = (each.workload for some in self.backing.get(key, {}).values() for each in some)
+        return frozenset(pod.service_account for pod in pods if pod is not None)
+
     def workload(self, key: WorkloadKey) -> Workload | None:
         return self.pods.get(key)
 

@@ -32,7 +32,10 @@ def difference(old: ClusterStore | None, new: ClusterStore | None) -> Changes:
         if old.pods.get(name) != new.pods.get(name)
         or (name.namespace in namespaces and _inbound_differs(name, old, new))
     }
-    return Changes(services, endpoints, frozenset(WorkloadKey(new.cluster, *name) for name in pods))
+    accounts = frozenset(
+        key for key in endpoints if frozenset(old.accounts(key)) != frozenset(new.accounts(key))
+    )
+    return Changes(services, endpoints, frozenset(WorkloadKey(new.cluster, *name) for name in pods), accounts)
 
 
 def everything(store: ClusterStore) -> Changes:

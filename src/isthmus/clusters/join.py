@@ -134,10 +134,19 @@ def _endpoint_maker(backend: Backend, part: ServicePart, around: Surroundings) -
         network, locality = around.network, around.locality(backend.node)
     if not any(locality) and backend.zone:
         locality = Locality(zone=backend.zone)
+    awaited = workload is None and bool(backend.pod)
     ready = part.publish_not_ready and backend.health is Health.UNREADY
     health = Health.READY if ready else backend.health
     return lambda port: Endpoint(
-        backend.address, port, health, around.cluster, network, locality, workload, backend.hostname
+        backend.address,
+        port,
+        health,
+        around.cluster,
+        network,
+        locality,
+        workload,
+        backend.hostname,
+        awaited=awaited,
     )
 
 
@@ -146,9 +155,10 @@ def _better(new: Endpoint, old: Endpoint) -> bool:
     return _rank(new) < _rank(old)
 
 
-def _rank(endpoint: Endpoint) -> tuple[int, bool, Locality, str, str]:
+def _rank(endpoint: Endpoint) -> tuple[object, ...]:
     pod = "" if endpoint.workload is None else endpoint.workload.key.name
-    return _PREFERENCE[endpoint.health], not pod, endpoint.locality, pod, endpoint.hostname
+    known = _PREFERENCE[endpoint.health], not pod, not endpoint.awaited
+    return *known, endpoint.locality, pod, endpoint.hostname
 
 
 def union(parts: Iterable[Mapping[int, tuple[Endpoint, ...]]]) -> dict[int, tuple[Endpoint, ...]]:

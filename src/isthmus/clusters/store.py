@@ -4,9 +4,10 @@ Cost follows the change: whom a pod, node or service concerns is read from index
 It knows nothing of other clusters, of Kubernetes objects, or of time.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from isthmus.clusters.accounts import Accounts
 from isthmus.clusters.index import Index
 from isthmus.clusters.join import Derived, derive_endpoints, unite_slices
 from isthmus.clusters.parts import PodPart, ServicePart, SlicePart
@@ -54,6 +55,7 @@ class ClusterStore:
         self._pods_on_node: Index[str, Ref] = Index()
         self._pods_at: Index[str, Ref] = Index()
         self._selection = Selection()
+        self._accounts = Accounts()
         self._endpoints: dict[ServiceKey, Derived] = {}
         self._derived: dict[Ref, Derived] = {}
 
@@ -109,6 +111,10 @@ class ClusterStore:
             known = self._endpoints[key] = unite_slices(pieces)
             self._derivations.cluster_endpoints += 1
         return known
+
+    def accounts(self, key: ServiceKey) -> Collection[str]:
+        """The service accounts of the pods behind a service."""
+        return self._accounts.of(key)
 
     def _derived_of(self, part: ServicePart, name: Ref) -> Derived:
         """What one slice adds, remembered on its own: of a large service one slice changes at a time."""
@@ -181,7 +187,7 @@ class ClusterStore:
                 self._slices_on_node.add(node, name)
         self._forget_derived((name,))
         services = {part.service} if old is None else {old.service, part.service}
-        return Changes(endpoints=self._forget_known(services))
+        return Changes(endpoints=self._forget_known(services), accounts=self._accounts_changed((name,)))
 
     def drop_slice(self, name: Ref) -> Changes:
         """An EndpointSlice or Endpoints is gone."""
@@ -190,7 +196,8 @@ class ClusterStore:
             return _NOTHING
         self._unindex_slice(name, old)
         self._forget_derived((name,))
-        return Changes(endpoints=self._forget_known((old.service,)))
+        accounts = self._known(self._accounts.note(name, old.service, frozenset()))
+        return Changes(endpoints=self._forget_known((old.service,)), accounts=accounts)
 
     def _unindex_slice(self, name: Ref, old: SlicePart) -> None:
         self._slices_of_service.discard(old.service, name)
@@ -279,11 +286,28 @@ class ClusterStore:
         touched = {name for pod in pods for name in self._slices_of_pod[pod]}.union(slices)
         self._forget_derived(touched)
         services = {self._slices[name].service for name in touched}
-        return Changes(endpoints=self._forget_known(services), workloads=self._keys(pods))
+        return Changes(
+            endpoints=self._forget_known(services),
+            workloads=self._keys(pods),
+            accounts=self._accounts_changed(touched),
+        )
+
+    def _accounts_changed(self, slices: Iterable[Ref]) -> frozenset[ServiceKey]:
+        """Count anew whose pods these slices name; the services for which that differs."""
+        changed: set[ServiceKey] = set()
+        for name in slices:
+            part = self._slices[name]
+            pods = (self.pod(name.namespace, pod) for pod, _ in _places(part) if pod)
+            accounts = frozenset(pod.service_account for pod in pods if pod is not None)
+            changed |= self._accounts.note(name, part.service, accounts)
+        return self._known(changed)
+
+    def _known(self, services: Iterable[ServiceKey]) -> frozenset[ServiceKey]:
+        """Slices of a service that this cluster does not have change nothing."""
+        return frozenset(key for key in services if key in self._services)
 
     def _forget_known(self, services: Iterable[ServiceKey]) -> frozenset[ServiceKey]:
-        """Slices of a service that this cluster does not have change nothing."""
-        known = frozenset(key for key in services if key in self._services)
+        known = self._known(services)
         self._forget(known)
         return known
 

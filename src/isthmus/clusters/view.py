@@ -58,6 +58,7 @@ class JoinedView:
                 services=frozenset(key for _, changes in parts for key in changes.services),
                 endpoints=frozenset(key for _, changes in parts for key in changes.endpoints),
                 workloads=frozenset(key for _, changes in parts for key in changes.workloads),
+                accounts=frozenset(key for _, changes in parts for key in changes.accounts),
             )
         )
 
@@ -154,6 +155,14 @@ class JoinedView:
             self._endpoints[key] = known
             self.derivations.endpoints += 1
         return known
+
+    def accounts(self, key: ServiceKey) -> Collection[str]:
+        """The service accounts of the pods behind a service, over all clusters.
+
+        A cluster that is stale counts whatever it is worth: its accounts are no reason to change clients.
+        """
+        clusters = self._clusters_of.get(key, ())
+        return frozenset(account for each in clusters for account in self._stores[each].accounts(key))
 
     def _once(
         self, key: ServiceKey, endpoints: Mapping[int, tuple[Endpoint, ...]]

@@ -14,6 +14,7 @@ class Changes:
     """What one event changed, by name only: readers ask the view for the new state.
 
     `services`: shape changed (added, removed, ports, addresses). `endpoints`: only who stands behind it.
+    `accounts`: the service accounts behind it changed, which is a part of the former that few changes have.
     `workloads`: a pod's own facts (labels, addresses, account) or the services that select it.
     A service in `services` need not be in `endpoints` to have its endpoints read anew.
     """
@@ -21,6 +22,7 @@ class Changes:
     services: frozenset[ServiceKey] = frozenset()
     endpoints: frozenset[ServiceKey] = frozenset()
     workloads: frozenset[WorkloadKey] = frozenset()
+    accounts: frozenset[ServiceKey] = frozenset()
 
 
 class MeshView(Protocol):
@@ -40,6 +42,10 @@ class MeshView(Protocol):
 
     def workloads(self) -> Iterable[WorkloadKey]:
         """All living pods; live, so read it before you wait."""
+        ...
+
+    def accounts(self, key: ServiceKey) -> Collection[str]:
+        """The service accounts of the pods behind a service, ready or not, over all clusters; in no order."""
         ...
 
     def workload(self, key: WorkloadKey) -> Workload | None:

@@ -57,8 +57,10 @@ class Health(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One address and port behind one service port. `workload` is None while its Pod is not known.
+    """One address and port behind one service port.
 
+    `workload` is None where no Pod is known behind it. `awaited`: one is named, and will be known when the
+    cluster has told of it; until then it is not known what the endpoint speaks, or who it is.
     Of different priorities the lower serves first, and a greater one as far as the lower ones cannot.
     """
 
@@ -72,6 +74,7 @@ class Endpoint:
     hostname: str = ""
     weight: int = 1
     priority: int = 0
+    awaited: bool = False
 
 
 @dataclass(frozen=True, slots=True)
