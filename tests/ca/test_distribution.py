@@ -7,11 +7,15 @@ from contextlib import asynccontextmanager, contextmanager
 import pytest
 
 from isthmus.ca.distribution import CONFIG_MAP_NAME, distributing_bundle
+from isthmus.ca.everywhere import distributing_everywhere
+from isthmus.clusters.api import Api, connected
+from isthmus.kube.access import Access
 from isthmus.kube.client import Client, running_client
 from isthmus.kube.kinds import CONFIG_MAP, NAMESPACE, untyped
 from isthmus.lab.apiserver.server import running_api_server
 from isthmus.lab.pki import Identity
-from tests.ca.clusters import WEST
+from isthmus.model.service import ClusterId
+from tests.ca.clusters import EAST, WEST
 from tests.ca.waiting import until
 
 CLUSTER_ROLE = untyped("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole", namespaced=False)
@@ -38,11 +42,16 @@ class Source:
 
 
 @asynccontextmanager
-async def cluster(*namespaces: str) -> AsyncGenerator[Client]:
-    async with running_api_server() as server, running_client(server.access()) as client:
+async def cluster(*namespaces: str) -> AsyncGenerator[tuple[Client, Api]]:
+    """An administrator's client, and what the control plane has."""
+    async with (
+        running_api_server() as server,
+        running_client(server.access()) as client,
+        connected(server.access()) as api,
+    ):
         for name in namespaces:
             await client.create(NAMESPACE, {"metadata": {"name": name}})
-        yield client
+        yield client, api
 
 
 async def copies(client: Client) -> dict[str, str]:
@@ -58,7 +67,7 @@ async def settle(client: Client, expected: dict[str, str]) -> None:
 
 async def test_every_namespace_has_the_bundle_but_those_of_kubernetes() -> None:
     source = Source(b"one")
-    async with cluster("a", "b") as client, distributing_bundle(client, source, cluster=WEST):
+    async with cluster("a", "b") as (client, api), distributing_bundle(api, source, cluster=WEST):
         await settle(client, {"default": "one", "a": "one", "b": "one"})
         await client.create(NAMESPACE, {"metadata": {"name": "c"}})
         await client.create(NAMESPACE, {"metadata": {"name": "kube-extra"}})
@@ -70,7 +79,7 @@ async def test_every_namespace_has_the_bundle_but_those_of_kubernetes() -> None:
 
 
 async def test_what_others_change_is_put_right_and_what_is_theirs_stays() -> None:
-    async with cluster("a") as client, distributing_bundle(client, Source(b"one"), cluster=WEST):
+    async with cluster("a") as (client, api), distributing_bundle(api, Source(b"one"), cluster=WEST):
         await settle(client, {"default": "one", "a": "one"})
         await client.delete(CONFIG_MAP, CONFIG_MAP_NAME, "default")
         patch = {"data": {"root-cert.pem": "evil", "mine": "kept"}}
@@ -81,7 +90,7 @@ async def test_what_others_change_is_put_right_and_what_is_theirs_stays() -> Non
 
 async def test_nothing_is_written_before_there_is_a_bundle() -> None:
     source = Source(None)
-    async with cluster("a") as client, distributing_bundle(client, source, cluster=WEST):
+    async with cluster("a") as (client, api), distributing_bundle(api, source, cluster=WEST):
         assert await copies(client) == {}
         source.publish(b"one")
         await settle(client, {"default": "one", "a": "one"})
@@ -89,9 +98,9 @@ async def test_nothing_is_written_before_there_is_a_bundle() -> None:
 
 async def test_two_replicas_do_not_disturb_each_other() -> None:
     async with (
-        cluster("a", "b") as client,
-        distributing_bundle(client, Source(b"one"), cluster=WEST) as first,
-        distributing_bundle(client, Source(b"one"), cluster=WEST) as second,
+        cluster("a", "b") as (client, api),
+        distributing_bundle(api, Source(b"one"), cluster=WEST) as first,
+        distributing_bundle(api, Source(b"one"), cluster=WEST) as second,
     ):
         await settle(client, {"default": "one", "a": "one", "b": "one"})
         assert (first.missing, second.missing) == ("", "")
@@ -114,8 +123,8 @@ async def test_a_missing_right_is_named_and_taken_up_once_it_is_given(verbs: lis
             },
         )
         async with (
-            running_client(server.access(Identity("mesh"))) as client,
-            distributing_bundle(client, Source(b"one"), cluster=WEST) as distribution,
+            connected(server.access(Identity("mesh"))) as api,
+            distributing_bundle(api, Source(b"one"), cluster=WEST) as distribution,
         ):
             await until(lambda: f"cannot {named} resource" in distribution.missing)
             assert "configmaps" in distribution.missing
@@ -123,3 +132,25 @@ async def test_a_missing_right_is_named_and_taken_up_once_it_is_given(verbs: lis
             await admin.patch(CLUSTER_ROLE, "mesh", {"rules": rules})
             await settle(admin, {"default": "one"})
             await until(lambda: distribution.missing == "")
+
+
+async def test_clusters_come_go_and_fail_without_each_other() -> None:
+    source, live = Source(b"one"), dict[ClusterId, Api]()
+    async with cluster("a") as (west, at_west), cluster() as (east, at_east):
+        nobody = Access("http://127.0.0.1:1")
+        async with (
+            connected(nobody) as at_nobody,
+            distributing_everywhere(live, source) as distributions,
+        ):
+            live |= {WEST: at_west, ClusterId("gone"): at_nobody}
+            await settle(west, {"default": "one", "a": "one"})
+            live[EAST] = at_east
+            await settle(east, {"default": "one"})
+            del live[WEST]
+            await asyncio.sleep(1.5)
+            source.publish(b"two")
+            await settle(east, {"default": "two"})
+            assert await copies(west) == {"default": "one", "a": "one"}
+            live[WEST] = at_west
+            await settle(west, {"default": "two", "a": "two"})
+            assert distributions.missing() == {}

@@ -203,6 +203,7 @@ class _FakeApi:
         report: Callable[[WatchState], None],
         namespace: str | None = None,
         label_selector: str = "",
+        field_selector: str = "",
     ) -> NoReturn:
         await self._server.follow(self._token, kind.plural, namespace, deliver, report)
 

@@ -14,11 +14,11 @@ from typing import NoReturn, Protocol
 import structlog
 
 from isthmus.ca.material import ROOT_CERT
-from isthmus.kube.client import Client
+from isthmus.clusters.api import Api
 from isthmus.kube.errors import ApiError, Unreachable
 from isthmus.kube.kinds import CONFIG_MAP, NAMESPACE
 from isthmus.kube.objects import ConfigMap, Namespace
-from isthmus.kube.watch import Event, Phase, Removed, Synced, Upserted, WatchState, watch_kind
+from isthmus.kube.watch import Event, Phase, Removed, Synced, Upserted, WatchState
 from isthmus.lib.backoff import Backoff
 from isthmus.lib.lifecycle import task_scope
 from isthmus.model.service import ClusterId
@@ -48,10 +48,10 @@ class BundleSource(Protocol):
 class Distribution:
     """The state of one cluster's copies; made by `distributing_bundle` only."""
 
-    def __init__(self, client: Client, source: BundleSource, cluster: ClusterId) -> None:
+    def __init__(self, api: Api, source: BundleSource, cluster: ClusterId) -> None:
         self.missing = ""
         """What cannot be done here for lack of rights, "" where nothing is amiss."""
-        self._client = client
+        self._api = api
         self._source = source
         self._log = _log.bind(cluster=cluster)
         self._namespaces: set[str] = set()
@@ -83,7 +83,7 @@ class Distribution:
                 case Synced():
                     self._list_complete("namespaces")
 
-        await watch_kind(self._client, NAMESPACE, deliver, report=self._reported)
+        await self._api.watch(NAMESPACE, deliver, report=self._reported)
 
     async def watch_copies(self) -> NoReturn:
         """Follow the ConfigMaps of that name."""
@@ -100,7 +100,7 @@ class Distribution:
                     self._list_complete("configmaps")
 
         selector = f"metadata.name={CONFIG_MAP_NAME}"
-        await watch_kind(self._client, CONFIG_MAP, deliver, field_selector=selector, report=self._reported)
+        await self._api.watch(CONFIG_MAP, deliver, field_selector=selector, report=self._reported)
 
     async def serve(self) -> NoReturn:
         """Look at whatever is due; at what failed again later, or with the next that is due."""
@@ -159,11 +159,11 @@ class Distribution:
         try:
             if namespace in self._copies:
                 patch = {"metadata": {"labels": _LABELS}, "data": {ROOT_CERT: bundle}}
-                await self._client.patch(CONFIG_MAP, CONFIG_MAP_NAME, patch, namespace)
+                await self._api.patch(CONFIG_MAP, CONFIG_MAP_NAME, patch, namespace)
             else:
                 metadata = {"name": CONFIG_MAP_NAME, "namespace": namespace, "labels": _LABELS}
                 body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
-                await self._client.create(CONFIG_MAP, body | {"data": {ROOT_CERT: bundle}}, namespace)
+                await self._api.create(CONFIG_MAP, body | {"data": {ROOT_CERT: bundle}}, namespace)
         except ApiError as error:
             # Gone, made by another replica, or in a namespace that is ending: the watch tells what holds.
             if error.status not in (404, 409) and "being terminated" not in error.message:
@@ -187,10 +187,10 @@ def _is_served(namespace: str) -> bool:
 
 @asynccontextmanager
 async def distributing_bundle(
-    client: Client, source: BundleSource, *, cluster: ClusterId
+    api: Api, source: BundleSource, *, cluster: ClusterId
 ) -> AsyncGenerator[Distribution]:
     """Keep every namespace's copy of the trusted roots in that cluster, until the block ends."""
-    distribution = Distribution(client, source, cluster)
+    distribution = Distribution(api, source, cluster)
     with source.subscribe(distribution.all_due):
         async with task_scope() as tasks:
             tasks.serve(distribution.watch_namespaces(), name="namespaces")

@@ -66,6 +66,7 @@ class Api(Protocol):
         report: Callable[[WatchState], None],
         namespace: str | None = None,
         label_selector: str = "",
+        field_selector: str = "",
     ) -> NoReturn:
         """`kube.watch.watch_kind`."""
         ...
@@ -126,9 +127,16 @@ class _ClientApi:
         report: Callable[[WatchState], None],
         namespace: str | None = None,
         label_selector: str = "",
+        field_selector: str = "",
     ) -> NoReturn:
         await watch_kind(
-            self._client, kind, deliver, namespace=namespace, label_selector=label_selector, report=report
+            self._client,
+            kind,
+            deliver,
+            namespace=namespace,
+            label_selector=label_selector,
+            field_selector=field_selector,
+            report=report,
         )
 
 

@@ -100,6 +100,8 @@ class Transport:
         limits: aiohttp.ClientTimeout,
         body: bytes | None,
     ) -> AsyncGenerator[aiohttp.ClientResponse]:
+        if self._session.closed:
+            raise Unreachable("our connection to it was closed")
         token = await self._credentials.token()
         if token:
             headers["Authorization"] = f"Bearer {token}"
