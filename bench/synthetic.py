@@ -9,7 +9,7 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 
 import uvloop
 from envoy.config.cluster.v3 import cluster_pb2
@@ -19,7 +19,7 @@ from google.protobuf.message import Message
 
 from isthmus.lib.garbage import collecting_between_bursts
 from isthmus.model.proxy import Proxy
-from isthmus.model.resources import CLUSTER, ENDPOINT, LISTENER, Resource, Scope, ScopeChange
+from isthmus.model.resources import CLUSTER, ENDPOINT, LISTENER, PUSH_ORDER, Resource, Scope, ScopeChange
 from isthmus.xds.ads import serving_ads
 from isthmus.xds.hub import Hub
 
@@ -40,6 +40,10 @@ class Made:
     @property
     def key(self) -> Hashable:
         return self._key
+
+    @property
+    def types(self) -> Collection[str]:
+        return PUSH_ORDER
 
     def get(self, type_url: str, name: str) -> Resource | None:
         return self.by_type.get(type_url, {}).get(name)

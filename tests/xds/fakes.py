@@ -2,10 +2,10 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 
 from isthmus.model.proxy import Proxy
-from isthmus.model.resources import Resource, Scope, ScopeChange
+from isthmus.model.resources import PUSH_ORDER, Resource, Scope, ScopeChange
 
 
 def resource(type_url: str, name: str, content: str = "") -> Resource:
@@ -27,6 +27,10 @@ class FakeScope:
     @property
     def key(self) -> Hashable:
         return self._key
+
+    @property
+    def types(self) -> Collection[str]:
+        return PUSH_ORDER
 
     def get(self, type_url: str, name: str) -> Resource | None:
         self.reads[name] += 1

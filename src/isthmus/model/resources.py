@@ -1,6 +1,6 @@
 """xDS resources as translation makes them and the transport carries them."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -37,6 +37,11 @@ class Scope(Protocol):
     @property
     def key(self) -> Hashable:
         """What its resources depend on: proxies with equal keys share the scope."""
+        ...
+
+    @property
+    def types(self) -> Collection[str]:
+        """Types of which it may have resources, now or later."""
         ...
 
     def get(self, type_url: str, name: str) -> Resource | None:

@@ -53,6 +53,11 @@ class DerivedScope:
         """What its resources depend on."""
         return self._key
 
+    @property
+    def types(self) -> Collection[str]:
+        """Those of its families."""
+        return self._families.keys()
+
     def get(self, type_url: str, name: str) -> Resource | None:
         """The named resource. It is the same object for as long as its content is the same."""
         family = self._families.get(type_url)

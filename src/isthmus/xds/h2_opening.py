@@ -19,6 +19,7 @@ Fields = list[tuple[bytes, bytes]]
 _ENABLE_PUSH, _INITIAL_WINDOW, _MAX_FRAME, _CONNECT_PROTOCOL = 2, 4, 5, 8
 _LEAST_FRAME, _MOST_FRAME = 2**14, 2**24 - 1
 _PSEUDO = frozenset((b":method", b":scheme", b":path", b":authority"))
+_POST = (b":method", b"POST")
 _CONNECTION = (b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade")
 _LEFT_TO_H2 = frozenset((*_CONNECTION, b"host", b"cookie", b"content-length"))
 _NAME = re.compile(rb"[a-z0-9_.-]+")
@@ -48,7 +49,7 @@ def read_first_fields(block: bytes, most: int) -> Fields | None:
         fields = cast("Fields", Decoder(most).decode(block, raw=True))
     except HPACKError:
         return None
-    if len(fields) < 4 or {name for name, _ in fields[:4]} != _PSEUDO or (b":method", b"POST") not in fields:
+    if len(fields) < 4 or not _PSEUDO.issubset(name for name, _ in fields[:4]) or _POST not in fields[:4]:
         return None
     for name, value in fields[4:]:
         if name in _LEFT_TO_H2 or not _NAME.fullmatch(name) or (name == b"te" and value != b"trailers"):

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from isthmus.model.proxy import Proxy
 from isthmus.model.resources import Resource, ScopeChange
 from isthmus.xds.counters import Counters
-from isthmus.xds.session import Lane, Provider, Session, Shared
+from isthmus.xds.lane import Lane
+from isthmus.xds.session import Provider, Session, Shared
 from isthmus.xds.shelf import Form
 from isthmus.xds.subscription import Nack
 from isthmus.xds.transport import Wire
@@ -78,18 +79,18 @@ class Hub:
         """Make the named resources due wherever they are followed. Nothing is derived here: that waits until
         the first stream can take it, which is in this turn of the loop unless all of them are behind.
         """
-        woken: dict[Session, None] = {}
+        woken: dict[Wire, None] = {}
         shelves = self._shared.shelves
         for change in changes:
             for batch, followers in shelves.changed(change):
                 alone = (batch,)
                 for lane in followers:
                     lane.due = shelves.merge(lane.due, batch) if lane.due else alone
-                    woken[lane.session] = None
+                    woken[lane.wire] = None
         if woken:
             self.counters.pushes += 1
-        for session in woken:
-            session.wire.wake()
+        for wire in woken:
+            wire.wake()
 
     def rescope(self, node_ids: Iterable[str]) -> None:
         """Ask anew which scopes these proxies have; unknown ones are skipped."""
@@ -118,7 +119,7 @@ class Hub:
     def held(self, node_id: str) -> dict[str, dict[str, Resource]]:
         """What a proxy holds as far as it told: by type and name. Empty for one that is not connected."""
         for session in self._shared.by_node.get(node_id, ()):
-            return {type_url: session.held(lane) for type_url, lane in session.lanes.items()}
+            return {type_url: lane.held() for type_url, lane in session.lanes.items()}
         return {}
 
 

@@ -14,13 +14,12 @@ the same.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Protocol
 
 import structlog
 
 from isthmus.model.proxy import Proxy
-from isthmus.model.resources import CLUSTER, ENDPOINT, LISTENER, PUSH_ORDER, ROUTE, Resource, Scope
+from isthmus.model.resources import CLUSTER, ENDPOINT, LISTENER, PUSH_ORDER, ROUTE, Scope
 from isthmus.xds.counters import Counters
 from isthmus.xds.due import (
     Batches,
@@ -28,26 +27,24 @@ from isthmus.xds.due import (
     locate,
     merge,
     names_of,
-    only,
     removes,
     still_there,
     without,
     without_rejected,
 )
 from isthmus.xds.errors import ProtocolError
-from isthmus.xds.interest import Interest, Interests
+from isthmus.xds.interest import Interests
+from isthmus.xds.lane import Lane
 from isthmus.xds.node import read_node
+from isthmus.xds.requests import Requests
 from isthmus.xds.responses import Response, Responses
-from isthmus.xds.shelf import Batch, Form, Fragment, Shelf
-from isthmus.xds.shelves import Shelves
-from isthmus.xds.subscription import WHOLE_TYPES, Answer, Due, Subscription
+from isthmus.xds.shelf import Batch, Form
+from isthmus.xds.shelves import Outlook, Shelves
+from isthmus.xds.subscription import NOTHING, WHOLE_TYPES, Answer, Due, Subscription
 from isthmus.xds.transport import Wire
-from isthmus.xds.wire import read_delta_request, read_request
 
 log = structlog.get_logger()
 
-PATIENCE = 10.0
-"""Seconds that a response may go unanswered before the next one of its type is sent."""
 _MOST_TYPES = 32
 _DEPENDENTS = (LISTENER, ROUTE)
 _RANK = {type_url: rank for rank, type_url in enumerate(PUSH_ORDER)}
@@ -70,28 +67,28 @@ class Shared:
     sessions: "dict[Session, None]" = field(default_factory=dict["Session", None])
     by_node: "dict[str, dict[Session, None]]" = field(default_factory=dict[str, dict["Session", None]])
     interests: Interests = field(default_factory=Interests)
-    shelves: "Shelves[Lane]" = field(default_factory=Shelves["Lane"])
+    requests: Requests = field(default_factory=Requests)
+    shelves: Shelves[Lane] = field(default_factory=Shelves[Lane])
+    nowhere: Outlook[Lane] = field(default_factory=lambda: Outlook((), Shelves()))
     responses: Responses = field(default_factory=Responses)
     counters: Counters = field(default_factory=Counters)
 
 
-class Lane:
-    """One type of one stream: its subscription, and what is due to it."""
-
-    __slots__ = ("due", "session", "subscription")
-
-    def __init__(self, session: "Session", subscription: Subscription) -> None:
-        self.session = session
-        self.subscription = subscription
-        self.due: Batches = ()
-
-    def waits(self, now: float) -> bool:
-        """Whether a response is on the way that may still be answered."""
-        return self.subscription.sent is not None and now - self.subscription.sent_at < PATIENCE
-
-
 class Session:
     """An `xds.transport.Exchange`. `proxy` is None until the first request, unless it is known before."""
+
+    __slots__ = (
+        "_blocks",
+        "_open",
+        "_outlook",
+        "_shared",
+        "_warming",
+        "form",
+        "lanes",
+        "proxy",
+        "since",
+        "wire",
+    )
 
     def __init__(self, shared: Shared, form: Form, wire: Wire, proxy: Proxy | None = None) -> None:
         self.form = form
@@ -99,7 +96,8 @@ class Session:
         self.since = time.time()
         self.proxy: Proxy | None = None
         self.lanes: dict[str, Lane] = {}
-        self.scopes: tuple[Scope, ...] = ()
+        """By type, in the order in which changes are made."""
+        self._outlook = shared.nowhere
         self._shared = shared
         self._warming: Batches = ()
         self._blocks: list[bytes] = []
@@ -109,31 +107,35 @@ class Session:
             self._introduce(proxy)
 
     def _introduce(self, proxy: Proxy) -> None:
+        shared = self._shared
         self.proxy = proxy
-        self.scopes = tuple(self._shared.provider.scopes(proxy))
-        self._shared.by_node.setdefault(proxy.node_id, {})[self] = None
+        self._outlook = shared.shelves.outlook(shared.provider.scopes(proxy))
+        shared.by_node.setdefault(proxy.node_id, {})[self] = None
 
     def receive(self, message: bytes) -> None:
         """See `Exchange`."""
         if not self._open:
             return
+        shared = self._shared
         if self.form is Form.WHOLE:
-            request = read_request(message, chain(self._blocks, self._shared.interests.recent))
-            lane = self._lane(request.type_url, request.node)
-            before, block = lane.subscription.interest, lane.subscription.block
-            answer, due = lane.subscription.ask(request.names, request.nonce, request.error)
-            if lane.subscription.block is not block:
+            request = shared.requests.whole(message, self._blocks, shared.interests.recent)
+            lane = self.lanes.get(request.type_url) or self._lane(request.type_url, request.node)
+            subscription = lane.subscription
+            before, block = subscription.interest, subscription.block
+            answer, due = subscription.ask(request.names, request.nonce, request.error)
+            if subscription.block is not block:
                 self._blocks = [one for lane in self.lanes.values() if (one := lane.subscription.block)]
         else:
-            request = read_delta_request(message)
-            lane = self._lane(request.type_url, request.node)
-            before = lane.subscription.interest
-            answer, due = lane.subscription.ask_delta(request)
+            request = shared.requests.delta(message)
+            lane = self.lanes.get(request.type_url) or self._lane(request.type_url, request.node)
+            subscription = lane.subscription
+            before = subscription.interest
+            answer, due = subscription.ask_delta(request)
         if answer is not Answer.ACK and answer is not Answer.NONE:
             self._note(answer, lane)
-        if lane.subscription.interest is not before:
-            self._follow(lane, before)
-        if due.everything or due.names:
+        if subscription.interest is not before:
+            lane.follow(before, shared.interests.nothing)
+        if due is not NOTHING and (due.everything or due.names):
             self._owe(lane, due)
         for lane in self.lanes.values():
             if lane.due:
@@ -141,9 +143,6 @@ class Session:
                 break
 
     def _lane(self, type_url: str, node: bytes) -> Lane:
-        lane = self.lanes.get(type_url)
-        if lane is not None:
-            return lane
         if not type_url:
             raise ProtocolError("the request has no type_url")
         if self.proxy is None:
@@ -152,9 +151,13 @@ class Session:
             self._introduce(read_node(node))
         if len(self.lanes) >= _MOST_TYPES:
             raise ProtocolError(f"more than {_MOST_TYPES} resource types on one stream")
-        self.lanes[type_url] = Lane(self, Subscription(type_url, self._shared.interests))
-        self.lanes = dict(sorted(self.lanes.items(), key=lambda item: _RANK.get(item[0], len(_RANK))))
-        return self.lanes[type_url]
+        lane = Lane(self.wire, Subscription(type_url, self._shared.interests), self._outlook)
+        rank = _RANK.get(type_url, len(_RANK))
+        later = [one for one in self.lanes if _RANK.get(one, len(_RANK)) > rank]
+        self.lanes[type_url] = lane
+        for one in later:
+            self.lanes[one] = self.lanes.pop(one)
+        return lane
 
     def _note(self, answer: Answer, lane: Lane) -> None:
         counters, subscription = self._shared.counters, lane.subscription
@@ -170,24 +173,9 @@ class Session:
                 reason=subscription.nack.reason,
             )
 
-    def _shelves(self, type_url: str) -> list[Shelf["Lane"]]:
-        return [self._shared.shelves.of(scope, type_url) for scope in self.scopes]
-
-    def _follow(self, lane: Lane, before: Interest) -> None:
-        """Follow the lane's present interest in place of the one before."""
-        nothing, now = self._shared.interests.nothing, lane.subscription.interest
-        if lane.due:
-            lane.due = tuple(one for batch in lane.due if (one := only(batch, now)).held)
-        for scope in self.scopes:
-            if now is not nothing:
-                self._shared.shelves.follow(scope, lane.subscription.type_url, now, lane)
-            if before is not nothing:
-                self._shared.shelves.leave(scope, lane.subscription.type_url, before, lane)
-
     def _owe(self, lane: Lane, due: Due) -> None:
         """Put what a request asked for on top of what is due."""
-        type_url, known = lane.subscription.type_url, due.known
-        shelves = self._shelves(type_url)
+        type_url, known, shelves = lane.subscription.type_url, due.known, lane.shelves
         if due.everything:
             batches, missing = [shelf.everything() for shelf in shelves], frozenset[str]()
             if due.names or known:
@@ -260,11 +248,10 @@ class Session:
         return tuple(batch.split()[0] for batch in batches)
 
     def _everything(self, lane: Lane) -> Batches:
-        shelves = self._shelves(lane.subscription.type_url)
         if lane.subscription.interest.wildcard:
-            batches = [shelf.everything() for shelf in shelves]
+            batches = [shelf.everything() for shelf in lane.shelves]
         else:
-            batches, _ = locate(shelves, lane.subscription.interest.names)
+            batches, _ = locate(lane.shelves, lane.subscription.interest.names)
         return tuple(batch for batch in batches if batch.held)
 
     def _warm(self, clusters: Batches) -> None:
@@ -274,62 +261,20 @@ class Session:
             self._warming = clusters
             return
         names = lane.subscription.interest.among(names_of(clusters))
-        for batch in locate(self._shelves(ENDPOINT), names)[0]:
+        for batch in locate(lane.shelves, names)[0]:
             lane.due = merge(lane.due, batch)
 
     def rescope(self) -> None:
         """Ask for the proxy's scopes anew; what that changes becomes due."""
         if self.proxy is None or not self._open:
             return
-        before, after = self.scopes, tuple(self._shared.provider.scopes(self.proxy))
-        kept = {scope.key for scope in before} & {scope.key for scope in after}
-        if len(kept) == len(before) == len(after):
+        after = self._shared.shelves.outlook(self._shared.provider.scopes(self.proxy))
+        if after is self._outlook:
             return
-        nothing = self._shared.interests.nothing
-        for type_url, lane in self.lanes.items():
-            interest = lane.subscription.interest
-            if interest is nothing:
-                continue
-            held, unsure = self._abandon(lane, interest, [one for one in before if one.key not in kept])
-            known = {name: one.resource.version for name, one in held.items() if name not in unsure}
-            here: set[str] = set()
-            for scope in after:
-                if scope.key not in kept:
-                    self._shared.shelves.follow(scope, type_url, interest, lane)
-                    shelf = self._shared.shelves.of(scope, type_url)
-                    batch = shelf.everything() if interest.wildcard else shelf.find(interest.names)[0]
-                    here |= batch.held.keys()
-                    lane.due = merge(lane.due, without(batch, known))
-            gone = {name: held.get(name) for name in sorted(held.keys() | unsure) if name not in here}
-            if gone:
-                lane.due = merge(lane.due, Batch.removing(gone))
-        self.scopes = after
+        self._outlook = after
+        for lane in self.lanes.values():
+            lane.move(after, self._shared.interests.nothing)
         self.wire.wake()
-
-    def _abandon(
-        self, lane: Lane, interest: Interest, scopes: Sequence[Scope]
-    ) -> tuple[dict[str, Fragment], set[str]]:
-        """Leave scopes. What the proxy holds of them, and the names of which that is not certain."""
-        type_url = lane.subscription.type_url
-        shelves = [self._shared.shelves.of(scope, type_url) for scope in scopes]
-        held = {name: one for shelf in shelves for name, one in shelf.held(interest).items()}
-        unsure = {name for batch in lane.due if batch.shelf in shelves for name in batch.held}
-        lane.due = tuple(batch for batch in lane.due if batch.shelf not in shelves)
-        for scope in scopes:
-            self._shared.shelves.leave(scope, type_url, interest, lane)
-        return held, unsure
-
-    def held(self, lane: Lane) -> dict[str, Resource]:
-        """What the proxy holds of one type: what was sent and is not refused, by name."""
-        interest = lane.subscription.interest
-        holds: dict[str, Fragment | None] = {}
-        for shelf in self._shelves(lane.subscription.type_url):
-            holds |= shelf.held(interest)
-        for batch in lane.due:
-            holds |= batch.held
-        for name, refused in lane.subscription.rejected.items():
-            holds[name] = refused.held
-        return {name: one.resource for name, one in sorted(holds.items()) if one is not None}
 
     def closed(self) -> None:
         """See `Exchange`."""
@@ -344,5 +289,6 @@ class Session:
                 del self._shared.by_node[self.proxy.node_id]
         for lane in self.lanes.values():
             before, lane.subscription.interest = lane.subscription.interest, self._shared.interests.nothing
-            self._follow(lane, before)
+            lane.follow(before, self._shared.interests.nothing)
         self.lanes = {}
+        self._outlook = self._shared.nowhere

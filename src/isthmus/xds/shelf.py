@@ -140,8 +140,8 @@ class Shelf(Generic[F]):
         group[follower] = None
         self.followers += 1
 
-    def leave(self, interest: Interest, follower: F) -> bool:
-        """Undo `follow`. True when nobody follows any more."""
+    def leave(self, interest: Interest, follower: F) -> None:
+        """Undo `follow`. What nobody follows is not kept in step, so it is forgotten."""
         group = self._followers[interest]
         del group[follower]
         self.followers -= 1
@@ -149,7 +149,10 @@ class Shelf(Generic[F]):
             del self._followers[interest]
             self._holders.release(interest)
             self._wild.pop(interest, None)
-        return not self._followers
+        if not self._followers:
+            self._everything = None
+            self._found.clear()
+            self._held.clear()
 
     def read(self, name: str) -> Fragment | None:
         """The named resource as it is now."""

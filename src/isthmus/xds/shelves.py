@@ -1,14 +1,35 @@
-"""Every shelf that some stream follows, by scope and type, and who is concerned by a change."""
+"""Every shelf that some stream may follow, by scope and type, and who is concerned by a change."""
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import Generic, TypeVar
+from weakref import WeakValueDictionary
 
 from isthmus.model.resources import Scope, ScopeChange
 from isthmus.xds.due import Batches, merge
-from isthmus.xds.interest import Holders, Interest
+from isthmus.xds.interest import Holders
 from isthmus.xds.shelf import Batch, Shelf
 
 F = TypeVar("F")
+
+
+class Outlook(Generic[F]):
+    """What proxies with the same scopes see: one object for all of them, which keeps the shelves alive."""
+
+    __slots__ = ("__weakref__", "_of", "_shelves", "scopes")
+
+    def __init__(self, scopes: Sequence[Scope], shelves: "Shelves[F]") -> None:
+        self.scopes = scopes
+        self._of = shelves
+        self._shelves: dict[str, tuple[Shelf[F], ...]] = {}
+
+    def shelves(self, type_url: str) -> tuple[Shelf[F], ...]:
+        """Those that may have resources of that type."""
+        found = self._shelves.get(type_url)
+        if found is None:
+            found = tuple(self._of.of(scope, type_url) for scope in self.scopes if type_url in scope.types)
+            if found:
+                self._shelves[type_url] = found
+        return found
 
 
 class Shelves(Generic[F]):
@@ -16,40 +37,32 @@ class Shelves(Generic[F]):
 
     def __init__(self) -> None:
         self._holders = Holders()
-        self._scopes: dict[Hashable, dict[str, Shelf[F]]] = {}
+        self._shelves: WeakValueDictionary[tuple[Hashable, str], Shelf[F]] = WeakValueDictionary()
+        self._outlooks: WeakValueDictionary[tuple[Hashable, ...], Outlook[F]] = WeakValueDictionary()
         self._last_merge: tuple[Batches, Batch, Batches] | None = None
 
+    def outlook(self, scopes: Sequence[Scope]) -> Outlook[F]:
+        """What is seen with these scopes."""
+        key = tuple([scope.key for scope in scopes])
+        outlook = self._outlooks.get(key)
+        if outlook is None:
+            outlook = self._outlooks[key] = Outlook(tuple(scopes), self)
+        return outlook
+
     def of(self, scope: Scope, type_url: str) -> Shelf[F]:
-        """The shelf of one type in one scope; scopes with equal keys share it. One that nobody follows is
+        """The shelf of one type in one scope; scopes with equal keys share it. One that nobody keeps is
         forgotten.
         """
-        shelf = self._scopes.get(scope.key, {}).get(type_url)
+        key = (scope.key, type_url)
+        shelf = self._shelves.get(key)
         if shelf is None:
-            return Shelf[F](scope, type_url, self._holders)
+            shelf = self._shelves[key] = Shelf[F](scope, type_url, self._holders)
         return shelf
-
-    def follow(self, scope: Scope, type_url: str, interest: Interest, follower: F) -> None:
-        """Tell `follower` of changes to what it is interested in."""
-        types = self._scopes.setdefault(scope.key, {})
-        if type_url not in types:
-            types[type_url] = Shelf[F](scope, type_url, self._holders)
-        types[type_url].follow(interest, follower)
-
-    def leave(self, scope: Scope, type_url: str, interest: Interest, follower: F) -> None:
-        """Undo `follow`."""
-        types = self._scopes[scope.key]
-        if types[type_url].leave(interest, follower):
-            del types[type_url]
-            if not types:
-                del self._scopes[scope.key]
 
     def changed(self, change: ScopeChange) -> Iterator[tuple[Batch, Iterable[F]]]:
         """Whom a change concerns: batches, each with its followers."""
-        types = self._scopes.get(change.scope.key)
-        if types is None:
-            return
         for type_url, names in change.names.items():
-            shelf = types.get(type_url)
+            shelf = self._shelves.get((change.scope.key, type_url))
             if shelf is not None and names:
                 yield from shelf.changed(names)
 
