@@ -3,101 +3,21 @@
 import asyncio
 import os
 import signal
-import socket
 import sys
-from asyncio.subprocess import PIPE, STDOUT, Process
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from asyncio.subprocess import PIPE, STDOUT
+from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from isthmus.agent.admin import AdminClient
-from isthmus.agent.errors import AdminUnreachableError
 from isthmus.lib.binaries import find_envoy
 from tests.agent.fake_ads import serving_empty_mesh
+from tests.agent.pod import resident_mebibytes, running_pod
 from tests.agent.test_readiness import CONFIGURED
 
-PATIENCE = 20.0
 FAKE = Path(__file__).with_name("fake_envoy.py")
 ACTIVE = "listener.0.0.0.0_15006.downstream_cx_active"
-
-
-@dataclass
-class Pod:
-    """A folder and ports of its own, and the agent that runs there."""
-
-    folder: Path
-    agent: Process
-    admin: int
-    status: int
-    health: int
-    said: bytes = b""
-
-    def answer_stats(self, stats: dict[str, int]) -> None:
-        (self.folder / "stats").write_text("".join(f"{name}: {value}\n" for name, value in stats.items()))
-
-    async def health_of(self, port: int) -> str:
-        """The readiness endpoint's text, or why there is none."""
-        try:
-            return await AdminClient(port).get("/healthz/ready")
-        except AdminUnreachableError as error:
-            return str(error)
-
-    async def health_says(self, port: int, word: str) -> None:
-        async with asyncio.timeout(PATIENCE):
-            while word not in await self.health_of(port):  # noqa: ASYNC110 -- another process decides
-                await asyncio.sleep(0.02)
-
-    async def ended(self) -> int:
-        async with asyncio.timeout(PATIENCE):
-            self.said, _ = await self.agent.communicate()
-        assert self.agent.returncode is not None
-        return self.agent.returncode
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports: list[int] = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
-@asynccontextmanager
-async def running_pod(folder: Path, envoy: Path, discovery: str = "localhost:9") -> AsyncGenerator[Pod]:
-    admin, status, health, prometheus = free_ports(4)
-    config = {
-        "configPath": str(folder),
-        "proxyAdminPort": admin,
-        "statusPort": status,
-        "discoveryAddress": discovery,
-        "concurrency": 1,
-    }
-    environment = {
-        "PATH": os.environ["PATH"],
-        "POD_NAME": "echo-1",
-        "POD_NAMESPACE": "demo",
-        "INSTANCE_IP": "127.0.0.1",
-        "ENVOY_PATH": str(envoy),
-        "ENVOY_STATUS_PORT": str(health),
-        "ENVOY_PROMETHEUS_PORT": str(prometheus),
-        "PROXY_CONFIG": msgspec.json.encode(config).decode(),
-    }
-    agent = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "isthmus.apps.agent"), env=environment, stdout=PIPE, stderr=STDOUT
-    )
-    pod = Pod(folder, agent, admin, status, health)
-    try:
-        yield pod
-    finally:
-        if agent.returncode is None:
-            agent.kill()
-            await agent.communicate()
 
 
 @pytest.fixture
@@ -203,7 +123,7 @@ async def test_what_it_cannot_work_with_is_one_sentence(
     }
     spoil(environment)
     agent = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "isthmus.apps.agent"), env=environment, stdout=PIPE, stderr=STDOUT
+        *(sys.executable, "-m", "isthmus.apps.agent_process"), env=environment, stdout=PIPE, stderr=STDOUT
     )
     said, _ = await agent.communicate()
     assert agent.returncode == 1
@@ -239,8 +159,3 @@ async def test_a_real_envoy_without_a_control_plane_is_not_ready(tmp_path: Path)
         await pod.health_says(pod.status, "no clusters from the control plane yet")
         pod.agent.send_signal(signal.SIGTERM)
         assert await pod.ended() == 0
-
-
-def resident_mebibytes(pid: int) -> float:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.split("VmRSS:")[1].split()[0]) / 1024

@@ -31,7 +31,7 @@ def test_each_missing_part_is_named(name: str, value: int, reason: str) -> None:
 
 async def test_it_is_unready_until_configured_and_then_ready_as_long_as_envoy_is_live() -> None:
     admin = FakeAdmin(down=True)
-    readiness = Readiness(admin)
+    readiness = Readiness(admin, lambda: None)
     assert "admin" in str(await readiness.why_unready())
     admin.down = False
     assert "clusters" in str(await readiness.why_unready())
@@ -44,8 +44,23 @@ async def test_it_is_unready_until_configured_and_then_ready_as_long_as_envoy_is
     assert "admin" in str(await readiness.why_unready())
 
 
+async def test_what_the_agent_waits_for_is_named_before_what_envoy_lacks() -> None:
+    awaited = ["no roots"]
+    admin = FakeAdmin(down=True)
+    readiness = Readiness(admin, lambda: awaited[0] if awaited else None)
+    assert str(await readiness.why_unready()).startswith("no roots; Envoy's admin")
+    admin.down = False
+    assert await readiness.why_unready() == "no roots; no clusters from the control plane yet"
+    awaited.clear()
+    assert await readiness.why_unready() == "no clusters from the control plane yet"
+    admin.stats = CONFIGURED
+    assert await readiness.why_unready() is None
+    awaited.append("no certificate")
+    assert await readiness.why_unready() is None
+
+
 async def test_a_draining_pod_is_unready_whatever_envoy_says() -> None:
-    readiness = Readiness(FakeAdmin(CONFIGURED))
+    readiness = Readiness(FakeAdmin(CONFIGURED), lambda: None)
     assert await readiness.why_unready() is None
     readiness.drain()
     assert await readiness.why_unready() == "draining"

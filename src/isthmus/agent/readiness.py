@@ -1,6 +1,6 @@
 """Whether this pod may be sent traffic."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from isthmus.agent.admin import Admin, parse_stats
 from isthmus.agent.errors import AdminUnreachableError
@@ -14,10 +14,14 @@ _LIVE = 0
 
 
 class Readiness:
-    """Ready once Envoy has its configuration; from then on as long as Envoy is live; never while draining."""
+    """Ready once Envoy has its configuration; from then on as long as Envoy is live; never while draining.
 
-    def __init__(self, admin: Admin) -> None:
+    `pending` says what the agent itself waits for, which may be why Envoy has no configuration.
+    """
+
+    def __init__(self, admin: Admin, pending: Callable[[], str | None]) -> None:
         self._admin = admin
+        self._pending = pending
         self._configured = False
         self._draining = False
 
@@ -35,9 +39,11 @@ class Readiness:
                 return None
             reason = missing_configuration(parse_stats(await self._admin.get(CONFIGURATION_STATS)))
         except AdminUnreachableError as error:
-            return f"Envoy's admin does not say that it is live: {error}"
+            reason = f"Envoy's admin does not say that it is live: {error}"
+            if self._configured:
+                return reason
         self._configured = reason is None
-        return reason
+        return None if reason is None else "; ".join(filter(None, (self._pending(), reason)))
 
 
 def missing_configuration(stats: Mapping[str, int]) -> str | None:

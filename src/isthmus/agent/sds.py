@@ -12,7 +12,6 @@ from pathlib import Path
 
 import structlog
 
-from isthmus.agent.certificate import Certificate
 from isthmus.lib.errors import UserError
 from isthmus.lib.protobuf import read_fields, text
 
@@ -26,9 +25,9 @@ _INLINE_BYTES = 2
 logger = structlog.get_logger()
 
 
-def certificate_secret(certificate: Certificate) -> bytes:
-    """The Secret `default`, serialised: a TlsCertificate."""
-    tls = text(1, text(_INLINE_BYTES, certificate.chain)) + text(2, text(_INLINE_BYTES, certificate.key))
+def certificate_secret(key: bytes, chain: bytes) -> bytes:
+    """The Secret `default`, serialised: a TlsCertificate of a key and a chain, both PEM."""
+    tls = text(1, text(_INLINE_BYTES, chain)) + text(2, text(_INLINE_BYTES, key))
     return text(1, CERTIFICATE) + text(2, tls)
 
 
@@ -47,7 +46,9 @@ class Secrets:
         self._streams: dict[SecretStream, None] = {}
 
     def put(self, name: str, secret: bytes) -> None:
-        """Replace a secret, and send it to whoever follows it."""
+        """Replace a secret, and send it to whoever follows it; the same one again is no news."""
+        if self._known.get(name) == secret:
+            return
         self._known[name] = secret
         for stream in tuple(self._streams):
             stream.wake()

@@ -3,15 +3,19 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from isthmus.config.app_probes import VARIABLE as APP_PROBES
 from isthmus.config.app_probes import AppProbes, read_app_probes
-from isthmus.config.proxy import ProxyConfig, parse_proxy_config
+from isthmus.config.proxy import PLAIN_PORTS, ProxyConfig, parse_proxy_config, split_address
+from isthmus.lib.address import HostPort
 from isthmus.lib.errors import UserError
 
+_SECRETS = Path("/var/run/secrets")
+_CA_PORT = 15012
 _METADATA = "ISTIO_META_"
 _OFF = frozenset({"false", "0", "no", "off"})
 
@@ -19,6 +23,9 @@ _OFF = frozenset({"false", "0", "no", "off"})
 @dataclass(frozen=True, slots=True)
 class AgentSettings:
     """One sidecar: who it is, and how its Envoy is run.
+
+    `ca` is where certificates are asked for, with the token in `token_file`, of a server that a root in
+    `roots_file` vouches for.
 
     `metadata` is node metadata from `ISTIO_META_…` variables, prefix removed. `labels` are the pod's.
     `delta` chooses the incremental form of ADS over state of the world. `app_probes` are those that the agent
@@ -33,6 +40,9 @@ class AgentSettings:
     metadata: Mapping[str, str]
     labels: Mapping[str, str]
     proxy: ProxyConfig
+    ca: HostPort
+    token_file: Path
+    roots_file: Path
     delta: bool
     health_port: int
     prometheus_port: int
@@ -44,6 +54,16 @@ class AgentSettings:
         """Istio's node id: `sidecar~IP~POD.NAMESPACE~NAMESPACE.svc.DOMAIN`."""
         pod = f"{self.pod}.{self.namespace}"
         return f"sidecar~{self.address}~{pod}~{self.namespace}.svc.{self.domain}"
+
+    @property
+    def cluster(self) -> str:
+        """The name of the pod's cluster in the mesh."""
+        return self.metadata.get("CLUSTER_ID", "Kubernetes")
+
+    @property
+    def secret_socket(self) -> Path:
+        """Where Envoy fetches secrets from the agent, as Istio names it."""
+        return Path(self.proxy.config_path) / "SDS"
 
     @property
     def ipv6(self) -> bool:
@@ -73,6 +93,7 @@ def read_settings(environment: Mapping[str, str], labels: str = "") -> AgentSett
         raise UserError(
             f"INSTANCE_IP is {address!r}, which is no address; set it to the pod's IP."
         ) from error
+    proxy = parse_proxy_config(_proxy_config(environment), "PROXY_CONFIG")
     return AgentSettings(
         pod=_required(environment, "POD_NAME"),
         namespace=_required(environment, "POD_NAMESPACE"),
@@ -85,7 +106,10 @@ def read_settings(environment: Mapping[str, str], labels: str = "") -> AgentSett
             if name.startswith(_METADATA) and value
         },
         labels=parse_labels(labels),
-        proxy=parse_proxy_config(_proxy_config(environment), "PROXY_CONFIG"),
+        proxy=proxy,
+        ca=_ca(environment, proxy),
+        token_file=Path(environment.get("ISTIO_TOKEN_FILE") or _SECRETS / "tokens/istio-token"),
+        roots_file=Path(environment.get("CA_ROOT_CA") or _SECRETS / "istio/root-cert.pem"),
         delta=environment.get("ISTIO_DELTA_XDS", "true").lower() not in _OFF,
         health_port=_port(environment, "ENVOY_STATUS_PORT", 15021),
         prometheus_port=_port(environment, "ENVOY_PROMETHEUS_PORT", 15090),
@@ -102,6 +126,15 @@ def parse_labels(text: str) -> dict[str, str]:
         for key, equals, value in pairs
         if equals and len(value) >= 2 and value[0] == value[-1] == '"'
     }
+
+
+def _ca(environment: Mapping[str, str], proxy: ProxyConfig) -> HostPort:
+    """As Istio has it: `CA_ADDR`, else where the control plane is, by its port that speaks TLS."""
+    given = environment.get("CA_ADDR")
+    if given:
+        return split_address(given, "CA_ADDR")
+    host, port = split_address(proxy.discovery_address, "discoveryAddress")
+    return HostPort(host, _CA_PORT if port in PLAIN_PORTS else port)
 
 
 def _required(environment: Mapping[str, str], name: str) -> str:

@@ -13,7 +13,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from isthmus.agent.app_probes import make_probe
-from isthmus.agent.bootstrap import HEALTH_PATH
+from isthmus.agent.static_resources import HEALTH_PATH
 from isthmus.config.app_probes import PREFIX, AppProbes
 from isthmus.lib.errors import UserError
 

@@ -6,9 +6,9 @@ import sys
 from typing import NoReturn
 
 from isthmus.agent.admin import AdminClient
-from isthmus.agent.bootstrap import HEALTH_PATH
 from isthmus.agent.errors import AdminUnreachableError
 from isthmus.agent.settings import read_settings
+from isthmus.agent.static_resources import HEALTH_PATH
 from isthmus.lib.errors import UserError
 
 _INTERVAL = 0.2

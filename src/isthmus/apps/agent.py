@@ -1,13 +1,13 @@
 """The agent's composition root: what runs beside Envoy in istio-proxy, and in which order it starts and ends.
 
-`python -m isthmus.apps.agent` is the process itself; `isthmus agent` becomes it. Imported are only parts that
-every pod of the mesh can afford.
+Imported are only parts that every pod of the mesh can afford. The process is `agent_process`.
 """
 
 import asyncio
 import os
 import sys
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -16,17 +16,33 @@ import structlog
 
 from isthmus.agent.admin import AdminClient
 from isthmus.agent.bootstrap import make_bootstrap
+from isthmus.agent.ca_client import CaClient
 from isthmus.agent.drain import drain
 from isthmus.agent.envoy import envoy_arguments, running_envoy
 from isthmus.agent.errors import EnvoyEndedError
+from isthmus.agent.identity import Identity, running_identity
 from isthmus.agent.readiness import Readiness
 from isthmus.agent.reaper import burying_orphans
+from isthmus.agent.sds import (
+    CERTIFICATE,
+    METHOD,
+    ROOTS,
+    Secrets,
+    SecretStream,
+    certificate_secret,
+    roots_secret,
+    secret_socket,
+)
 from isthmus.agent.settings import AgentSettings, read_settings
 from isthmus.agent.status_server import Status, serving_status
 from isthmus.lib.binaries import find_envoy
 from isthmus.lib.errors import UserError
 from isthmus.lib.lifecycle import stop_signal, task_scope
 from isthmus.lib.log import configure_logging
+from isthmus.xds.grpc_server import serving_grpc
+from isthmus.xds.grpc_status import Status as CallStatus
+from isthmus.xds.h2_call import Call
+from isthmus.xds.limits import Limits
 
 logger = structlog.get_logger()
 
@@ -41,8 +57,9 @@ async def run_agent(settings: AgentSettings, envoy: Path) -> None:
     stop = stop_signal()
     bootstrap = write_bootstrap(settings)
     admin = AdminClient(settings.proxy.proxy_admin_port)
-    readiness = Readiness(admin)
     async with AsyncExitStack() as stack:
+        identity = await stack.enter_async_context(running_secrets(settings))
+        readiness = Readiness(admin, identity.pending)
         status = Status(readiness.why_unready, stop.set, settings.app_probes, settings.address)
         await stack.enter_async_context(
             serving_status(settings.status_hosts, settings.proxy.status_port, status)
@@ -61,6 +78,32 @@ async def run_agent(settings: AgentSettings, envoy: Path) -> None:
             logger.info("draining", seconds=settings.drain_seconds)
             drained = tasks.spawn(drain(admin, settings.drain_seconds), name="drain")
             await asyncio.wait((ended, drained), return_when=asyncio.FIRST_COMPLETED)
+
+
+@asynccontextmanager
+async def running_secrets(settings: AgentSettings) -> AsyncGenerator[Identity]:
+    """The pod's identity, kept valid and handed to Envoy over its socket."""
+    secrets = Secrets()
+    ca = CaClient(settings.ca, settings.cluster, settings.token_file)
+
+    def hand_over(identity: Identity) -> None:
+        if identity.roots is not None:
+            secrets.put(ROOTS, roots_secret(identity.roots))
+        if identity.certificate is not None:
+            secrets.put(CERTIFICATE, certificate_secret(identity.certificate.key, identity.certificate.chain))
+
+    def answer(call: Call) -> SecretStream:
+        def finish(reason: str) -> None:
+            call.finish(CallStatus.INVALID_ARGUMENT if reason else CallStatus.OK, reason)
+
+        return secrets.stream(call.wake, finish)
+
+    with secret_socket(settings.secret_socket) as bound:
+        async with (
+            serving_grpc(bound, {METHOD: answer}, Limits(drain=0)),
+            running_identity(settings.roots_file, ca.request, hand_over) as identity,
+        ):
+            yield identity
 
 
 def write_bootstrap(settings: AgentSettings) -> Path:
@@ -90,7 +133,3 @@ def main() -> NoReturn:
         print(f"isthmus: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     sys.exit(0)
-
-
-if __name__ == "__main__":
-    main()

@@ -13,7 +13,7 @@ app = typer.Typer()
 def agent(context: typer.Context) -> None:
     """Run Envoy in a pod (what istio-proxy runs); told by the environment that `isthmus inject` writes."""
     if context.invoked_subcommand is None:
-        os.execv(sys.executable, [sys.executable, "-P", "-m", "isthmus.apps.agent"])
+        os.execv(sys.executable, [sys.executable, "-P", "-m", "isthmus.apps.agent_process"])
 
 
 @app.command()

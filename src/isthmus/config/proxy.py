@@ -5,6 +5,7 @@ injector writes it into `PROXY_CONFIG`, the agent reads it there: nothing dear t
 """
 
 from collections.abc import Mapping
+from enum import Enum
 from typing import Any
 
 import msgspec
@@ -14,6 +15,16 @@ from isthmus.lib.address import HostPort, split_host_port
 from isthmus.lib.errors import UserError
 
 DEFAULT_DISCOVERY_ADDRESS = "istio-pilot.istio-system.svc:15010"
+PLAIN_PORTS = (15010,)
+SECURE_PORTS = (15011, 15012)
+"""Istio's ports of the control plane, without TLS and with it."""
+
+
+class AuthenticationPolicy(Enum):
+    """How the proxy and the control plane prove to each other who they are."""
+
+    NONE = "NONE"
+    MUTUAL_TLS = "MUTUAL_TLS"
 
 
 class ProxyConfig(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
@@ -24,6 +35,7 @@ class ProxyConfig(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 
     config_path: str = "/etc/istio/proxy"
     discovery_address: str = DEFAULT_DISCOVERY_ADDRESS
+    control_plane_auth_policy: AuthenticationPolicy = AuthenticationPolicy.MUTUAL_TLS
     concurrency: int = 2
     drain_duration: Duration = Duration(seconds=45)
     termination_drain_duration: Duration = Duration(seconds=5)
@@ -31,6 +43,16 @@ class ProxyConfig(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     status_port: int = 15020
     proxy_metadata: dict[str, str] = {}
     hold_application_until_proxy_starts: bool = False
+
+    @property
+    def secure(self) -> bool:
+        """Whether the control plane is dialled over TLS: if its port is one of Istio's, that says it, else
+        `control_plane_auth_policy`.
+        """
+        port = split_address(self.discovery_address, "discoveryAddress").port
+        if port in PLAIN_PORTS:
+            return False
+        return port in SECURE_PORTS or self.control_plane_auth_policy is AuthenticationPolicy.MUTUAL_TLS
 
 
 def parse_proxy_config(raw: Mapping[str, Any], source: str) -> ProxyConfig:
