@@ -21,7 +21,7 @@ class FakeSource:
     """ConfigMaps by name. `bookmarks` is the seconds between two, None for a server that sends none.
 
     What a test sets is in force at once: `stuck` watches deliver nothing, `failure` meets every request,
-    `lasts` is the seconds after which watches end, whatever was asked for.
+    `lasts` is the seconds after which watches end, whatever was asked for, `always` what each begins with.
     """
 
     def __init__(self, *, bookmarks: float | None = 60.0) -> None:
@@ -30,6 +30,7 @@ class FakeSource:
         self.stuck = False
         self.failure: ApiError | Unreachable | None = None
         self.lasts: float | None = None
+        self.always = b""
         self.lists: list[float] = []
         self.opened: list[float] = []
         self.probes: list[float] = []
@@ -95,6 +96,8 @@ class FakeSource:
 
     async def _lines(self, since: int, end: float, stuck: bool) -> AsyncIterator[bytes]:
         clock = asyncio.get_running_loop().time
+        if self.always:
+            yield self.always
         sent = next((i for i, each in enumerate(self._history) if each[0] > since), len(self._history))
         mark = clock() + self.bookmarks if self.bookmarks and not stuck else 1e9
         while clock() < end:

@@ -90,8 +90,66 @@ def test_a_server_without_bookmarks_whose_other_kinds_change_is_not_reopened_for
     source = FakeSource(bookmarks=None)
     story = play(source, day)
     assert 1 <= len(source.probes) <= 10
-    assert len(source.lists) == 1
+    assert len(source.lists) <= 3
     assert Phase.FAILED not in story.phases
+
+
+def test_watches_that_never_deliver_are_replaced_by_lists_every_few_minutes() -> None:
+    async def scene(story: Story) -> None:
+        source = story.source
+        await asyncio.sleep(100)  # a bookmark has come
+        source.stuck = True  # all watches from the next one on
+        await asyncio.sleep(600)
+        for value in ("1", "2", "3"):
+            source.put("a", value)
+            put_at = asyncio.get_running_loop().time()
+            await asyncio.sleep(180)
+            assert story.told[-1] == f"a={value}"
+            assert story.events[-1][0] - put_at < 180
+
+    play(FakeSource(bookmarks=60), scene)
+
+
+def test_a_watch_that_ends_amid_a_line_has_failed() -> None:
+    async def scene(_: Story) -> None:
+        await asyncio.sleep(5)
+
+    source = FakeSource()
+    source.always, source.lasts = b"<html>It works!</html>", 0.5
+    failed = [state for state in play(source, scene).states if state.error]
+    assert "broke off in the middle of a line" in str(failed[0].error)
+
+
+def test_a_watch_that_opens_and_breaks_again_and_again_is_not_called_good_between() -> None:
+    async def scene(story: Story) -> None:
+        await asyncio.sleep(30)
+        assert story.phases[:2] == [Phase.LISTING, Phase.SYNCED]
+        assert set(story.phases[2:]) == {Phase.FAILED}
+        story.source.always = b""
+        await asyncio.sleep(60)
+        assert story.phases[-1] is Phase.SYNCED
+
+    source = FakeSource()
+    source.always = b"<html>gateway</html>\n"
+    play(source, scene)
+
+
+def test_a_cluster_restored_while_its_watch_was_broken_is_listed_again_at_once() -> None:
+    async def scene(story: Story) -> None:
+        source = story.source
+        source.put("a", "1")
+        await asyncio.sleep(5)
+        source.put("b", "1")
+        await asyncio.sleep(1)
+        source.failure = Unreachable("connection refused")
+        source.say(b"nonsense\n")
+        await asyncio.sleep(1)
+        source.restore(source.version - 1)
+        source.failure = None
+        await asyncio.sleep(5)
+        assert story.told == ["a=1", "synced", "b=1", "-b"]
+
+    play(FakeSource(), scene)
 
 
 def test_what_a_stuck_watch_kept_back_comes_within_a_minute_and_a_half() -> None:

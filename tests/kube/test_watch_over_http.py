@@ -78,11 +78,13 @@ async def test_changes_are_delivered_as_they_happen() -> None:
 async def test_a_severed_watch_resumes_without_a_new_list() -> None:
     async with watching(SERVICE) as (api, _, heard):
         heard.events.clear()
-        lists = sum("watch" not in request.query for request in api.requests)
+        api.requests.clear()
         api.sever_watches()
         api.put(SERVICE, named("c"))
         await heard.until("+c")
-        assert sum("watch" not in request.query for request in api.requests) == lists
+        probe, *rest = [request.query for request in api.requests]
+        assert probe["limit"] == "1"
+        assert ["watch" in query for query in rest] == [True]
 
 
 async def test_a_compacted_history_leads_to_a_list_that_tells_only_differences() -> None:

@@ -113,6 +113,8 @@ class _Following(Generic[T]):
     heard: float | None = None
     """Loop time at which the objects were last known to be up to date."""
     told: tuple[Phase, int] | None = None
+    failed: bool = False
+    """Whether the latest attempt failed: a watch is then resumed only where the server has not gone back."""
 
     async def run(self) -> NoReturn:
         while True:
@@ -127,12 +129,15 @@ class _Following(Generic[T]):
         try:
             if not self.reflector.resource_version:
                 await self._list()
+            elif self.failed:
+                self._compare(await self._probe())
+            self.failed = False
             lasted = await self._watch()
         except _Reopen as reopen:
+            relist = reopen.suspicious and self.silence.reopened_on_suspicion()
             if reopen.suspicious:
-                log.info("silent watch reopened", kind=self.kind.kind)
-                self.silence.reopened_on_suspicion()
-            return Step(relist=False, delay=0.0)
+                log.info("silent watch reopened", kind=self.kind.kind, relist=relist)
+            return Step(relist=relist, delay=0.0)
         except Outdated as reason:
             return self._begin_anew(Unreachable(str(reason)))
         except ApiError as error:
@@ -150,7 +155,7 @@ class _Following(Generic[T]):
         return step
 
     def _fail(self, error: ApiError | Unreachable) -> Step:
-        step = self.recovery.after_error(error)
+        step, self.failed = self.recovery.after_error(error), True
         log.warning("watch failed", kind=self.kind.kind, error=str(error), retry_in=round(step.delay, 1))
         self._tell(Phase.FAILED, error, step.delay)
         return step
@@ -177,10 +182,13 @@ class _Following(Generic[T]):
         clock = asyncio.get_running_loop().time
         seconds = self.random.randint(*_WATCH_SECONDS)
         async with self.source.watching(self.reflector.resource_version, seconds) as chunks:
-            self._tell(Phase.SYNCED)
             opened = self.heard = clock()
             try:
                 async with task_scope() as scope:
+                    if self.told is not None and self.told[0] is Phase.FAILED:
+                        scope.spawn(self._vouch(), name="call a watch good again")
+                    else:
+                        self._tell(Phase.SYNCED)
                     scope.serve(self._doubt(opened + seconds + _OVERTIME), name="doubt a silent watch")
                     await self._read(chunks, opened)
             except ExceptionGroup as errors:
@@ -195,6 +203,11 @@ class _Following(Generic[T]):
                     self.recovery.went_well()
         return lasted
 
+    async def _vouch(self) -> None:
+        """Call the watch good again when it lasts: what opens and breaks is no better than before."""
+        await asyncio.sleep(_LASTING)
+        self._tell(Phase.SYNCED)
+
     async def _read(self, chunks: AsyncIterator[bytes], opened: float) -> None:
         clock = asyncio.get_running_loop().time
         lines = LineBuffer(MOST_LINE)
@@ -206,7 +219,9 @@ class _Following(Generic[T]):
                     self.silence.bookmark_came()
                 else:
                     self.silence.change_came(soon=self.heard - opened < _GRACE)
-            self._tell(Phase.SYNCED)
+                self._tell(Phase.SYNCED)
+        if lines.is_amid_a_line:
+            raise Unreachable("its watch broke off in the middle of a line")
 
     async def _doubt(self, deadline: float) -> NoReturn:
         """Probe the server when the watch has been silent for too long. Raises _Reopen, or as probes do."""
@@ -220,16 +235,20 @@ class _Following(Generic[T]):
                 raise _Reopen(suspicious=False)
             if self.heard != heard:
                 continue
-            had = self.reflector.resource_version
-            has = await self._probe()
-            if is_older(has, had):
-                raise Outdated(f"the server went back from {had} to {has}")
+            has, had = await self._probe(), self.reflector.resource_version
+            self._compare(has)
             if has != had and self.heard == heard:
                 await asyncio.sleep(_GRACE)
                 if self.heard == heard:
                     raise _Reopen(suspicious=True)
             self.silence.probe_found_nothing()
             self.heard = clock()
+
+    def _compare(self, has: str) -> None:
+        """Raise Outdated where the server's version is older than ours: its data were put back."""
+        had = self.reflector.resource_version
+        if is_older(has, had):
+            raise Outdated(f"the server went back from {had} to {has}")
 
     async def _probe(self) -> str:
         """The server's version; the one that we have where it has no time for such questions (429)."""

@@ -57,32 +57,42 @@ class Recovery:
 class Silence:
     """How long a watch may be silent before it is probed, in seconds.
 
-    API servers send a bookmark about every minute, so silence for longer is suspect. Where none come, each
-    probe or reopening that found nothing missed doubles the patience; a bookmark, or a change that only a
-    reopened watch delivered, ends it.
+    API servers send a bookmark about every minute, so silence for longer is suspect, always where one ever
+    came. Where none do, each probe or reopening that found nothing missed doubles the patience; a change that
+    only a reopened watch delivered ends it.
     """
 
     first: float = 75.0
     cap: float = 600.0
     patience: float = field(init=False)
     _suspected: bool = False
+    _bookmarked: bool = False
 
     def __post_init__(self) -> None:
         self.patience = self.first
 
     def bookmark_came(self) -> None:
         """This server sends bookmarks."""
+        self._bookmarked = True
         self.patience = self.first
         self._suspected = False
 
     def probe_found_nothing(self) -> None:
         """The silence was honest."""
-        self.patience = min(self.cap, self.patience * 2)
+        self._grow()
 
-    def reopened_on_suspicion(self) -> None:
-        """The watch was closed because a probe showed newer state that it did not deliver."""
-        self.patience = min(self.cap, self.patience * 2)
-        self._suspected = True
+    def reopened_on_suspicion(self) -> bool:
+        """The watch was closed because a probe showed newer state that it did not deliver.
+
+        Whether a list is due: the last one was closed for that too, and this one has brought nothing either.
+        """
+        self._grow()
+        again, self._suspected = self._suspected, True
+        return again
+
+    def _grow(self) -> None:
+        if not self._bookmarked:
+            self.patience = min(self.cap, self.patience * 2)
 
     def change_came(self, *, soon: bool) -> None:
         """A change arrived; `soon` after the watch was opened it had been kept from us."""

@@ -171,6 +171,11 @@ class LineBuffer:
         self._most = most
         self._rest = bytearray()
 
+    @property
+    def is_amid_a_line(self) -> bool:
+        """Whether a line has begun that is not complete."""
+        return bool(self._rest)
+
     def feed(self, chunk: bytes) -> Sequence[bytes]:
         """The lines that this chunk completes. Raises Unreachable where one grows beyond the bound."""
         if self._rest or not chunk.endswith(b"\n"):
