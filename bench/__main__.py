@@ -68,7 +68,8 @@ async def _running_ours(options: argparse.Namespace, folder: Path) -> AsyncGener
             running_child(
                 *("-m", "isthmus.cli.main", "pilot", "--kubeconfig", str(kubeconfig)),
                 *("--namespace", "istio-system", "--xds-address", f"127.0.0.1:{port}"),
-                *("--http-address", "127.0.0.1:0", "--log-level", "warning"),
+                *("--xds-tls-address", "127.0.0.1:0", "--http-address", "127.0.0.1:0"),
+                *("--log-level", "warning"),
                 log=log,
             )
         )

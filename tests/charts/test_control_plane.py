@@ -53,7 +53,8 @@ def test_pods_have_the_labels_that_the_guide_selects_on(name: str, labels: dict[
 
 def test_services_have_istios_ports() -> None:
     objects = render(CONTROL_PLANE, ALL)
-    assert ports_of(one(objects, "Service", "istio-pilot")) == {(8080, "TCP"), (15010, "TCP"), (15014, "TCP")}
+    pilot = ports_of(one(objects, "Service", "istio-pilot"))
+    assert pilot == {(port, "TCP") for port in (8080, 15010, 15011, 15012, 15014)}
     assert ports_of(one(objects, "Service", "istio-policy")) == {(9091, "TCP"), (15004, "TCP"), (9093, "TCP")}
     bridge = one(objects, "Service", "istio-statsd-prom-bridge")
     assert ports_of(bridge) == {(9102, "TCP"), (9125, "UDP"), (9125, "TCP")}
@@ -193,19 +194,29 @@ def test_two_namespaces_of_one_cluster_share_no_object(chart: Any) -> None:
     assert not first & second
 
 
-def test_pilot_may_read_the_mesh_and_its_own_namespaces_secrets_and_nothing_else() -> None:
+def test_pilot_may_read_the_mesh_keep_its_own_secrets_and_give_out_roots_and_nothing_else() -> None:
     objects = render(CONTROL_PLANE, ALL)
     (cluster_role,) = (item for item in objects if item["kind"] == "ClusterRole")
     (role,) = (item for item in objects if item["kind"] == "Role")
-    resources = {resource for rule in cluster_role["rules"] for resource in rule["resources"]}
+    *reading, tokens, access, roots, new_roots = cluster_role["rules"]
     mesh = {"services", "endpoints", "endpointslices", "pods", "nodes", "namespaces"}
-    assert resources == mesh | {definition.plural for definition in DEFINITIONS}
-    secrets, events, states = role["rules"]
-    assert [rule["resources"] for rule in role["rules"]] == [["secrets"], ["events"], ["configmaps"]]
-    assert events["verbs"] == ["create", "patch"]
+    assert {name for rule in reading for name in rule["resources"]} == mesh | {
+        definition.plural for definition in DEFINITIONS
+    }
+    for rule in reading:
+        assert rule["verbs"] == ["get", "list", "watch"]
+    for rule, reviews in ((tokens, "tokenreviews"), (access, "subjectaccessreviews")):
+        assert (rule["resources"], rule["verbs"]) == ([reviews], ["create"])
+    assert roots["resources"] == new_roots["resources"] == ["configmaps"]
+    assert roots["resourceNames"] == ["istio-ca-root-cert"]
+    assert (roots["verbs"], new_roots["verbs"]) == (["get", "list", "watch", "patch"], ["create"])
+    secrets, key, events, states = role["rules"]
+    assert secrets["resources"] == key["resources"] == ["secrets"]
+    assert (secrets["verbs"], key["verbs"]) == (["get", "list", "watch", "create"], ["patch"])
+    assert key["resourceNames"] == ["istio-ca-secret"]
+    assert (events["resources"], events["verbs"]) == (["events"], ["create", "patch"])
+    assert states["resources"] == ["configmaps"]
     assert states["verbs"] == ["get", "list", "create", "patch", "delete"]
-    for rule in (*cluster_role["rules"], secrets):
-        assert set(rule["verbs"]) == {"get", "list", "watch"}
     for binding in (item for item in objects if item["kind"].endswith("RoleBinding")):
         assert [subject["name"] for subject in binding["subjects"]] == ["istio-pilot-service-account"]
 

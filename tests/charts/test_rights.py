@@ -17,7 +17,15 @@ RULES = {
         {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": READ},
     ],
     "authenticate": [
-        {"apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"], "verbs": ["create"]}
+        {"apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"], "verbs": ["create"]},
+        {
+            "apiGroups": [""],
+            "resources": ["configmaps"],
+            "resourceNames": ["istio-ca-root-cert"],
+            "verbs": [*READ, "patch"],
+        },
+        {"apiGroups": [""], "resources": ["namespaces"], "verbs": READ},
+        {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["create"]},
     ],
     "heal": [
         {

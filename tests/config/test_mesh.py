@@ -112,3 +112,18 @@ def test_what_stale_endpoints_are_worth_is_read_and_refused_by_path() -> None:
     assert (found.policy, found.after.seconds, found.recovery.seconds) == (StalePolicy.DEPRIORITISE, 90, 10)
     with pytest.raises(UserError, match=r"isthmus\.staleEndpoints\.policy"):
         read_mesh_config("isthmus: {staleEndpoints: {policy: forget}}")
+
+
+def test_certificates_that_cannot_live_together_are_refused_by_field() -> None:
+    good = read_mesh_config(
+        "isthmus: {certificates: {lifetime: 1h, longestLifetime: 2h, rootIntroduction: 5s}}"
+    )
+    assert good.isthmus.certificates.lifetime == timedelta(hours=1)
+    for bad, field in (
+        ("lifetime: 0s", "certificates.lifetime"),
+        ("lifetime: 10h, longestLifetime: 1h", "certificates.longestLifetime"),
+        ("rootLifetime: 1h", "certificates.rootLifetime"),
+        ("clockSkew: 5", "certificates.clockSkew"),
+    ):
+        with pytest.raises(UserError, match=field):
+            read_mesh_config(f"isthmus: {{certificates: {{{bad}}}}}")

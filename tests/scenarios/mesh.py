@@ -136,16 +136,31 @@ async def eventually(look: Callable[[], Any]) -> Any:
 
 
 @asynccontextmanager
-async def running_pilot(west: RunningServer | Path, folder: Path) -> AsyncGenerator[Pilot]:
-    """The control plane in west (a server, or a kubeconfig), on free ports."""
+async def running_pilot(
+    west: RunningServer | Path, folder: Path, *, through: Sequence[str] = ()
+) -> AsyncGenerator[Pilot]:
+    """The control plane in west (a server, or a kubeconfig), on free ports.
+
+    `through` is a module, with its first arguments, that runs another as it is told.
+    """
     if isinstance(west, Path):
         kubeconfig = west
     else:
         kubeconfig = folder / "west.kubeconfig"
         kubeconfig.write_bytes(west.kubeconfig("west"))
     fixed = ("--kubeconfig", str(kubeconfig), "--cluster-id", "west", "--xds-address", "127.0.0.1:0")
+    fixed += ("--xds-tls-address", "127.0.0.1:0")
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "isthmus.cli.main", "pilot", *fixed, "--http-address", "127.0.0.1:0"),
+        *(
+            sys.executable,
+            "-m",
+            *through,
+            "isthmus.cli.main",
+            "pilot",
+            *fixed,
+            "--http-address",
+            "127.0.0.1:0",
+        ),
         stderr=asyncio.subprocess.PIPE,
     )
     log: list[dict[str, Any]] = []

@@ -91,6 +91,8 @@ class Authenticator:
         """Callers that proved nothing, since the start."""
         self.unavailable = 0
         """Callers whose proof could not be judged."""
+        self.troubles: dict[ClusterId, str] = {}
+        """Why the latest token could not be judged, by the clusters where that is so."""
         self._trust_domain = trust_domain
         self._reviewers = reviewers
         self._home = home
@@ -164,11 +166,14 @@ class Authenticator:
         try:
             account = await review_token(reviewer, token, demanded, timeout=self._limits.timeout)
         except ProofUnavailable as failure:
+            self.troubles[cluster] = f"its proxies cannot prove who they are: {failure.reason}"
             raise ProofUnavailable(failure.reason, claimed=claimed) from None
         except Unauthenticated as refusal:
+            self.troubles.pop(cluster, None)
             return refusal.reason
         finally:
             turn.release()
+        self.troubles.pop(cluster, None)
         return Identity(self._trust_domain.name, account.namespace, account.name, cluster, account.pod)
 
 

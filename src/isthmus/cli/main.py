@@ -21,6 +21,7 @@ COMMANDS = {
     "inject": ("isthmus.cli.inject:inject", "Add the sidecar to the workloads of a YAML file."),
     "cluster": ("isthmus.cli.cluster:app", "Join clusters to the mesh, look at them, let them leave."),
     "uninject": ("isthmus.cli.inject:uninject", "Take the sidecar out of them again."),
+    "ca": ("isthmus.cli.ca:app", "Look at the mesh's CA, rotate its root."),
     "preflight": ("isthmus.cli.preflight:preflight", "Check whether clusters can make one mesh."),
     "install": ("isthmus.cli.install:install", "Install or upgrade the control plane, by helm."),
     "remote": ("isthmus.cli.install:remote", "The control plane's part in remote clusters, by helm."),

@@ -22,8 +22,20 @@ def pilot(
         str, typer.Option(envvar="CLUSTER_ID", help="The own cluster's name in the mesh.")
     ] = "Kubernetes",
     xds_address: Annotated[
-        str, typer.Option(metavar="HOST:PORT", help="Plain-text xDS for the proxies.")
+        str,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Plain-text xDS: on loopback, unless the mesh config's controlPlaneAuthPolicy is NONE; "
+            "empty: none.",
+        ),
     ] = ":15010" if IN_POD else "127.0.0.1:15010",
+    xds_tls_address: Annotated[
+        list[str],
+        typer.Option(
+            metavar="HOST:PORT",
+            help="xDS and certificates over TLS, for proxies that prove who they are; may be given again.",
+        ),
+    ] = [":15012", ":15011"] if IN_POD else ["127.0.0.1:15012"],
     http_address: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="Readiness, metrics and debug pages.")
     ] = ":8080" if IN_POD else "127.0.0.1:8080",
@@ -51,7 +63,8 @@ def pilot(
             context=context,
             namespace=namespace,
             cluster_id=cluster_id,
-            xds_address=parse_host_port(xds_address, "--xds-address"),
+            xds_address=parse_host_port(xds_address, "--xds-address") if xds_address else None,
+            xds_tls_addresses=[parse_host_port(one, "--xds-tls-address") for one in xds_tls_address],
             http_addresses=http,
             mesh_config=mesh_config,
         ),

@@ -75,9 +75,26 @@ class StaleEndpoints(_Part, frozen=True):
     recovery: Duration = Duration(seconds=30)
 
 
+class Certificates(_Part, frozen=True):
+    """How long certificates and roots last.
+
+    `lifetime` is a workload's where its agent asks for none, `longest_lifetime` the most that it may ask for
+    (Istio: DEFAULT_WORKLOAD_CERT_TTL, MAX_WORKLOAD_CERT_TTL). `clock_skew` is how far clocks in the mesh may
+    differ. A new root is trusted for `root_introduction` before it signs: as long as ConfigMaps may take to
+    reach every pod.
+    """
+
+    lifetime: Duration = Duration(hours=24)
+    longest_lifetime: Duration = Duration(days=7)
+    clock_skew: Duration = Duration(minutes=2)
+    root_lifetime: Duration = Duration(days=3650)
+    root_introduction: Duration = Duration(minutes=10)
+
+
 class IsthmusConfig(_Part, frozen=True):
     """What Istio has no field for: under the key `isthmus` of the mesh config."""
 
+    certificates: Certificates = Certificates()
     stale_endpoints: StaleEndpoints = StaleEndpoints()
     policy_check_timeout: Duration = Duration(milliseconds=500)
     """How long a proxy waits for the answer to a policy check."""
@@ -159,10 +176,20 @@ def _decode(wanted: type, value: Any) -> Any:
 
 def _check(config: MeshConfig) -> None:
     """Rules that types cannot say."""
+    kept = config.isthmus.certificates
     for path, refused in (
         ("connectTimeout: must be longer than 0s", not config.connect_timeout),
         ("trustDomain: must not be empty", not config.trust_domain),
         ("rootNamespace: must not be empty", not config.root_namespace),
+        ("isthmus.certificates.lifetime: must be longer than 0s", not kept.lifetime),
+        (
+            "isthmus.certificates.longestLifetime: must not be shorter than lifetime",
+            kept.longest_lifetime < kept.lifetime,
+        ),
+        (
+            "isthmus.certificates.rootLifetime: must be longer than longestLifetime",
+            kept.root_lifetime <= kept.longest_lifetime,
+        ),
         ("isthmus.policyCheckTimeout: must be longer than 0s", not config.isthmus.policy_check_timeout),
         ("defaultConfig.concurrency: must not be negative", config.default_config.concurrency < 0),
     ):

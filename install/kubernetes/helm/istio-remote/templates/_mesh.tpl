@@ -6,15 +6,25 @@ agree on what sidecars are told.
 {{/* MeshConfig as YAML: the operator's, with the fields that depend on the namespace filled in. */}}
 {{- define "isthmus.mesh" -}}
 {{- $proxy := .Values.meshConfig.defaultConfig | default (dict) -}}
+{{- $port := include "isthmus.xdsPort" . -}}
 rootNamespace: {{ .Values.meshConfig.rootNamespace | default .Release.Namespace }}
 defaultConfig:
-  discoveryAddress: {{ $proxy.discoveryAddress | default (printf "istio-pilot.%s.svc:15010" .Release.Namespace) | quote }}
-{{- with omit $proxy "discoveryAddress" }}
+  discoveryAddress: {{ $proxy.discoveryAddress | default (printf "istio-pilot.%s.svc:%s" .Release.Namespace $port) | quote }}
+  controlPlaneAuthPolicy: {{ $proxy.controlPlaneAuthPolicy | default (include "isthmus.authPolicy" .) }}
+{{- with omit $proxy "discoveryAddress" "controlPlaneAuthPolicy" }}
 {{ toYaml . | trim | indent 2 }}
 {{- end }}
 {{- with omit .Values.meshConfig "rootNamespace" "defaultConfig" }}
 {{ toYaml . | trim }}
 {{- end }}
+{{- end -}}
+
+{{/* How proxies and the control plane prove to each other who they are, and the port where they do. */}}
+{{- define "isthmus.authPolicy" -}}
+{{- if .Values.global.controlPlaneSecurityEnabled -}}MUTUAL_TLS{{- else -}}NONE{{- end -}}
+{{- end -}}
+{{- define "isthmus.xdsPort" -}}
+{{- if .Values.global.controlPlaneSecurityEnabled -}}15012{{- else -}}15010{{- end -}}
 {{- end -}}
 
 {{/* What `isthmus inject` reads: the values of these names as JSON, as Istio's injector has them. */}}

@@ -1,0 +1,62 @@
+"""What pilot's pages show, read from its parts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from isthmus.apps.pilot_identity import MeshIdentity
+from isthmus.clusters.registry import Clusters
+from isthmus.clusters.status import ClusterStatus
+from isthmus.dashboard.config_dump import describe_config
+from isthmus.dashboard.syncz import ProxySync, TypeSync
+from isthmus.model.resources import Resource
+from isthmus.xds.hub import ClientStatus, Hub
+
+
+class Readiness:
+    """What the process still waits for, by name; nothing once it serves, its end once it stops."""
+
+    def __init__(self, clusters: Clusters, identity: MeshIdentity) -> None:
+        self._clusters = clusters
+        self._identity = identity
+        self.serving = False
+
+    def pending(self) -> list[str]:
+        """Empty when proxies can be answered."""
+        if self.serving:
+            return []
+        awaited = [
+            f"cluster {one.name} ({', '.join(filter(None, (one.state.value, one.reason)))})"
+            for one in self._clusters.status()
+            if not one.served
+        ]
+        if authority := self._identity.authority.pending():
+            awaited.append(f"the CA ({authority})")
+        return awaited or ["xDS"]
+
+
+def status_of(clusters: Clusters, identity: MeshIdentity) -> Sequence[ClusterStatus]:
+    """Every cluster, with what cannot be done there for lack of rights."""
+    troubles = identity.troubles()
+    return [
+        replace(one, remarks=(*one.remarks, *troubles[one.name])) if one.name in troubles else one
+        for one in clusters.status()
+    ]
+
+
+def sync_of(client: ClientStatus) -> ProxySync:
+    """What one proxy was sent and has accepted."""
+    types = {
+        one.type_url: TypeSync(one.sent, one.acked, one.synced, one.nack.reason if one.nack else "")
+        for one in client.types
+    }
+    return ProxySync(client.proxy, client.peer, types)
+
+
+def config_of(hub: Hub, proxy: str) -> dict[str, Any] | None:
+    """The configuration of a proxy named `POD.NAMESPACE` or by its node id."""
+    for client in hub.clients():
+        if proxy in (client.proxy.node_id, f"{client.proxy.pod}.{client.proxy.namespace}"):
+            held: Mapping[str, Mapping[str, Resource]] = hub.held(client.proxy.node_id)
+            return describe_config({kind: tuple(named.values()) for kind, named in held.items()})
+    return None
