@@ -33,7 +33,9 @@ def difference(old: ClusterStore | None, new: ClusterStore | None) -> Changes:
         or (name.namespace in namespaces and _inbound_differs(name, old, new))
     }
     accounts = frozenset(
-        key for key in endpoints if frozenset(old.accounts(key)) != frozenset(new.accounts(key))
+        key
+        for key in new.services.keys() - services
+        if frozenset(old.accounts(key)) != frozenset(new.accounts(key))
     )
     return Changes(services, endpoints, frozenset(WorkloadKey(new.cluster, *name) for name in pods), accounts)
 
