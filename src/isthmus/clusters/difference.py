@@ -22,9 +22,9 @@ def difference(old: ClusterStore | None, new: ClusterStore | None) -> Changes:
         for key in old.services.keys() | new.services.keys()
         if old.services.get(key) != new.services.get(key)
     )
-    endpoints = frozenset(
-        key for key in new.services.keys() - services if old.endpoints(key) != new.endpoints(key)
-    )
+    alike = new.services.keys() - services
+    accounts = frozenset(key for key in alike if set(old.accounts(key)) != set(new.accounts(key)))
+    endpoints = accounts | {key for key in alike if old.endpoints(key) != new.endpoints(key)}
     namespaces = {key.namespace for key in services}
     pods = {
         name
@@ -32,11 +32,6 @@ def difference(old: ClusterStore | None, new: ClusterStore | None) -> Changes:
         if old.pods.get(name) != new.pods.get(name)
         or (name.namespace in namespaces and _inbound_differs(name, old, new))
     }
-    accounts = frozenset(
-        key
-        for key in new.services.keys() - services
-        if frozenset(old.accounts(key)) != frozenset(new.accounts(key))
-    )
     return Changes(services, endpoints, frozenset(WorkloadKey(new.cluster, *name) for name in pods), accounts)
 
 
