@@ -52,6 +52,15 @@ class FakeServer:
         item = self._objects[kind.plural].pop(Ref(namespace, name))
         self._tell(kind.plural, Removed(item))
 
+    def objects(self, kind: Kind[T], namespace: str | None, label_selector: str) -> list[T]:
+        """What was put there; the selector is one `name=value`, or nothing."""
+        name, _, value = label_selector.partition("=")
+        return [
+            item
+            for ref, item in self._objects.get(kind.plural, {}).items()
+            if namespace in (None, ref.namespace) and (not name or item.metadata.labels.get(name) == value)
+        ]
+
     def interrupt(self) -> None:
         """Break all watches: each client lists again, and finds the server as it is now."""
         for broken in self._watches:
@@ -162,7 +171,13 @@ class _FakeApi:
         return self._server.version
 
     async def request(
-        self, method: str, path: str, *, body: Any = None, content_type: str = "application/json"
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: Any = None,
+        content_type: str = "application/json",
     ) -> bytes:
         await self._server.answer(self._token, path)
         if f"{method} {path}" not in self._server.handlers:
@@ -171,6 +186,9 @@ class _FakeApi:
 
     async def get(self, kind: Kind[T], name: str, namespace: str) -> T:
         await self._server.answer(self._token, kind.plural)
+        answer = self._server.handlers.get(f"GET {kind.path(namespace, name)}")
+        if answer is not None:
+            return msgspec.json.decode(answer(None), type=kind.type)
         if name not in self._server.written:
             raise ApiError(404, "NotFound", name)
         return msgspec.convert(self._server.written[name], kind.type)
@@ -178,7 +196,8 @@ class _FakeApi:
     async def list(self, kind: Kind[T], namespace: str | None, *, label_selector: str = "") -> Sequence[T]:
         await self._server.answer(self._token, kind.plural)
         found = [body for body in self._server.written.values() if body["plural"] == kind.plural]
-        return [msgspec.convert(body, kind.type) for body in found]
+        watched = self._server.objects(kind, namespace, label_selector)
+        return [*(msgspec.convert(body, kind.type) for body in found), *watched]
 
     async def delete(self, kind: Kind[Any], name: str, namespace: str) -> None:
         await self._server.answer(self._token, kind.plural)

@@ -36,13 +36,16 @@ class Mesh:
 
 
 @asynccontextmanager
-async def running_mesh(world: World, stale: StaleEndpoints | None = None) -> AsyncGenerator[Mesh]:
+async def running_mesh(
+    world: World, stale: StaleEndpoints | None = None, *, heal: bool = True
+) -> AsyncGenerator[Mesh]:
     async with running_clusters(
         world.local,
         cluster_id=ClusterId("home"),
         namespace=CONTROL,
         networks={},
         stale=stale or StaleEndpoints(),
+        heal=heal,
         connect=world.connect,
     ) as clusters:
         mesh = Mesh(world, clusters)

@@ -64,6 +64,7 @@ async def _serve(options: PilotOptions, access: Access, mesh: MeshConfig) -> Non
                 namespace=namespace,
                 networks=mesh.networks,
                 stale=mesh.isthmus.stale_endpoints,
+                heal=mesh.isthmus.heal_endpoints,
             )
         )
         identity = await stack.enter_async_context(

@@ -31,7 +31,13 @@ class Api(Protocol):
         ...
 
     async def request(
-        self, method: str, path: str, *, body: Any = None, content_type: str = "application/json"
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: Any = None,
+        content_type: str = "application/json",
     ) -> bytes:
         """Anything else: `path` is below the server's URL and percent-encoded, a body is sent as JSON."""
         ...
@@ -98,9 +104,15 @@ class _ClientApi:
             raise Unreachable(f"its answer to /version is none: {error}") from None
 
     async def request(
-        self, method: str, path: str, *, body: Any = None, content_type: str = "application/json"
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: Any = None,
+        content_type: str = "application/json",
     ) -> bytes:
-        return await self._client.request(method, path, body=body, content_type=content_type)
+        return await self._client.request(method, path, params=params, body=body, content_type=content_type)
 
     async def get(self, kind: Kind[T], name: str, namespace: str) -> T:
         return await self._client.get(kind, name, namespace)

@@ -16,6 +16,7 @@ from isthmus.clusters.advice import advise
 from isthmus.clusters.api import Api, Connect, connected
 from isthmus.clusters.cluster import Cluster
 from isthmus.clusters.complaints import complaints
+from isthmus.clusters.healer import Healing
 from isthmus.clusters.health import Health, State, observe
 from isthmus.clusters.intake import Intake
 from isthmus.clusters.last_known import LastKnown
@@ -62,6 +63,7 @@ class Clusters:
         namespace: str,
         networks: Mapping[ClusterId, Network],
         stale: StaleEndpoints,
+        heal: bool,
         connect: Connect,
     ) -> None:
         self.view = JoinedView(networks)
@@ -84,6 +86,7 @@ class Clusters:
         self._rating = Rating(self._members, stale, self.view.rate)
         self.clients: Mapping[ClusterId, Api] = Clients(self._members, self._same)
         """The API servers of all clusters that are watched, the own among them; it follows rotations."""
+        self._healing = Healing(cluster_id, namespace, self._members, self.clients, enabled=heal)
         self._recorder = Recorder(namespace, lambda: complaints(self.status()))
         self._add(cluster_id, Rank("", Ref("", ""), cluster_id), None, local)
 
@@ -94,6 +97,7 @@ class Clusters:
         async with self._connect(local) as api, task_scope() as scope:
             scope.serve(self._rating.serve(), name="standings of clusters")
             scope.serve(self._recorder.serve(api), name="events")
+            scope.serve(self._serve_healing(), name="healing of addresses")
             scope.serve(self._last_known.serve(api), name="last-known states")
             await api.watch(
                 SECRET,
@@ -102,6 +106,10 @@ class Clusters:
                 namespace=self._namespace,
                 label_selector=MULTI_CLUSTER_LABEL,
             )
+
+    async def _serve_healing(self) -> NoReturn:
+        with self.view.subscribe(self._healing.changed):
+            await self._healing.serve()
 
     def _secrets_reported(self, watch: WatchState) -> None:
         self._secrets_watch = observe(self._secrets_watch, watch)
@@ -150,6 +158,7 @@ class Clusters:
             member.claim, member.rank, member.refusal = claim, claim.rank, ""
             member.cluster.offer(claim.access)
         self._rating.stir()
+        self._healing.wake()
 
     def _add(self, name: ClusterId, rank: Rank, claim: Claim | None, access: Access) -> None:
         cluster = Cluster(
@@ -171,6 +180,7 @@ class Clusters:
     def _completed(self, name: ClusterId, session: Session) -> None:
         member = self._members[name]
         member.complete, member.restored = session, None
+        self._last_known.wake()
         self._arrange()
         self._moved()
         if name == self._own:
@@ -180,6 +190,7 @@ class Clusters:
         """A cluster's state is another."""
         self._recorder.wake()
         self._rating.stir()
+        self._healing.wake()
 
     # Which of them are in the view
 
@@ -230,7 +241,12 @@ class Clusters:
             member.claim,
             member.health,
             restored=None if member.restored is None else member.restored.store,
-            remarks=(member.refusal, flaw, remark_on_doubles(self.view.doubles(name))),
+            remarks=(
+                member.refusal,
+                flaw,
+                remark_on_doubles(self.view.doubles(name)),
+                *self._healing.remarks(name, member),
+            ),
             same_as=self._same.get(name),
             standing=standing,
         )
@@ -287,13 +303,15 @@ async def running_clusters(
     namespace: str,
     networks: Mapping[ClusterId, Network],
     stale: StaleEndpoints = _KEEP,
+    heal: bool = True,
     connect: Connect = connected,
 ) -> AsyncGenerator[Clusters]:
     """Watch the control plane's own cluster (by `local`, named `cluster_id`) and all that its Secrets name.
 
     `namespace` is the control plane's: there the cluster Secrets are, and in every cluster the namespace
     with the network label. `networks` are the mesh config's, where a cluster has no such label. `stale` is
-    what a stale cluster's endpoints are worth, where its Secret does not say.
+    what a stale cluster's endpoints are worth, and `heal` whether the control plane's addresses there are
+    kept, where its Secret does not say.
     """
     async with task_scope() as scope:
         clusters = Clusters(
@@ -303,6 +321,7 @@ async def running_clusters(
             namespace=namespace,
             networks=networks,
             stale=stale,
+            heal=heal,
             connect=connect,
         )
         scope.serve(clusters.serve(local), name="cluster secrets")

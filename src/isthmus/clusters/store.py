@@ -100,6 +100,10 @@ class ClusterStore:
         """Where a node stands, as far as it is known."""
         return self._nodes.get(node, _NOWHERE)
 
+    def slices_of(self, key: ServiceKey) -> list[SlicePart]:
+        """The slices of a service name, whether or not there is such a Service; by their own names."""
+        return [self._slices[name] for name in sorted(self._slices_of_service[key])]
+
     def endpoints(self, key: ServiceKey) -> Derived:
         """The cluster's endpoints of a service by service port, remembered until one of them changes."""
         known = self._endpoints.get(key)

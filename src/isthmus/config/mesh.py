@@ -96,6 +96,8 @@ class IsthmusConfig(_Part, frozen=True):
 
     certificates: Certificates = Certificates()
     stale_endpoints: StaleEndpoints = StaleEndpoints()
+    heal_endpoints: bool = True
+    """Whether the addresses of the control plane in remote clusters are kept at its own ready pods."""
     policy_check_timeout: Duration = Duration(milliseconds=500)
     """How long a proxy waits for the answer to a policy check."""
 
