@@ -61,7 +61,7 @@ class View:
 
 
 async def judged(view: View, claimed: Proxy, identity: Identity) -> Proxy:
-    with admitting(view, home=WEST) as admission:
+    with admitting(view, (WEST, EAST)) as admission:
         return await admission.admit(claimed, identity)
 
 
@@ -103,7 +103,7 @@ async def test_a_contradiction_is_refused_and_logged_once_with_both_identities(
 def test_a_pod_that_is_known_a_moment_later_is_waited_for() -> None:
     async def scene() -> None:
         view = View()
-        with admitting(view, home=WEST) as admission:
+        with admitting(view, (WEST, EAST)) as admission:
             many = [asyncio.ensure_future(admission.admit(claiming(), BY_TOKEN)) for _ in range(3)]
             await asyncio.sleep(2)
             view.add(pod(name="echo-2"))
@@ -128,5 +128,21 @@ def test_a_pod_that_never_comes_is_not_waited_for_for_ever() -> None:
 async def test_a_cluster_that_nothing_proves_counts_where_such_a_pod_runs_there() -> None:
     view = View(pod(), pod(EAST))
     assert (await judged(view, claiming(cluster="east"), BY_CERTIFICATE)).cluster == EAST
-    assert (await judged(view, claiming(cluster=""), BY_CERTIFICATE)).cluster == WEST
     assert (await judged(view, claiming(cluster=""), replace(BY_TOKEN, cluster=EAST))).cluster == EAST
+
+
+async def test_the_pod_of_a_proxy_that_names_no_cluster_is_looked_for_in_all_of_them() -> None:
+    unnamed = claiming(cluster="")
+    assert (await judged(View(pod(EAST)), unnamed, BY_CERTIFICATE)).cluster == EAST
+    others = View(pod(account="other"), pod(EAST))
+    assert (await judged(others, unnamed, BY_CERTIFICATE)).cluster == EAST
+    both = View(replace(pod(), addresses=("10.1.0.8",)), pod(EAST))
+    assert (await judged(both, unnamed, BY_CERTIFICATE)).cluster == EAST
+
+
+def test_a_proxy_that_may_be_either_of_two_pods_is_neither() -> None:
+    async def scene() -> None:
+        with pytest.raises(PodUnknown, match="no cluster shows a pod echo-1"):
+            await judged(View(pod(), pod(EAST)), claiming(cluster="", address="10.9.9.9"), BY_CERTIFICATE)
+
+    run_in_virtual_time(scene())

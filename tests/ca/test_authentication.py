@@ -65,12 +65,34 @@ async def test_a_token_proves_account_cluster_and_pod() -> None:
         assert (await judge.authenticate(brought(unbound))).pod == ""
 
 
-async def test_a_caller_that_names_no_cluster_is_looked_for_at_home() -> None:
+async def test_a_caller_that_names_no_cluster_is_of_the_one_that_accepts_its_token() -> None:
     async with two_clusters() as clusters:
-        judge = authenticator(clusters.clients)
-        identity = await judge.authenticate(brought(await clusters.token(), ClusterId("")))
-        assert identity.cluster == WEST
-        assert "does not accept" in await refusal(judge, brought(await clusters.token(EAST), ClusterId("")))
+        judge, nowhere = authenticator(clusters.clients), ClusterId("")
+        for cluster in (WEST, EAST):
+            token = await clusters.token(cluster)
+            assert (await judge.authenticate(brought(token, nowhere))).cluster == cluster
+        forged = jwt.encode({"aud": "istio-ca", "exp": time.time() + 60}, "x" * 32, algorithm="HS256")
+        assert "no cluster of this mesh" in await refusal(judge, brought(forged, nowhere))
+
+
+async def test_a_token_that_names_a_cluster_is_shown_to_no_other() -> None:
+    async with two_clusters() as clusters:
+        judge = authenticator({**clusters.clients, ClusterId("curious"): Silent()})
+        await judge.authenticate(brought(await clusters.token(EAST), EAST))
+        await judge.authenticate(brought(await clusters.token(), ClusterId("")))
+        await refusal(judge, brought(await clusters.token(EAST), WEST))
+
+
+async def test_a_cluster_that_cannot_be_asked_keeps_no_other_from_vouching() -> None:
+    async with two_clusters() as clusters:
+        dead = Scripted(Unreachable("no route"), Unreachable("no route"))
+        judge = authenticator({**clusters.clients, ClusterId("dead"): dead})
+        nowhere = ClusterId("")
+        assert (await judge.authenticate(brought(await clusters.token(EAST), nowhere))).cluster == EAST
+        forged = jwt.encode({"aud": "istio-ca", "exp": time.time() + 60}, "x" * 32, algorithm="HS256")
+        with pytest.raises(ProofUnavailable):
+            await judge.authenticate(brought(forged, nowhere))
+        assert "no route" in judge.troubles[ClusterId("dead")]
 
 
 async def test_a_token_of_another_cluster_is_refused() -> None:

@@ -1,7 +1,7 @@
 """The control plane's composition root: clusters, identity, translation, xDS and pages are wired, no more.
 
-Order: the pages answer first (not ready, naming what is awaited); then the clusters are read, and the CA; only
-then is xDS served, so that a proxy that reconnects is never given less than it had.
+Order: the pages answer first (not ready, naming what is awaited); then the clusters are read, and the CA;
+only then is xDS served, so that a proxy that reconnects is never given less than it had.
 """
 
 import asyncio

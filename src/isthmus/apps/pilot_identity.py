@@ -63,7 +63,7 @@ async def running_identity(
         running_authority(client, namespace, rules) as authority,
         distributing_everywhere(clusters.clients, authority) as distributions,
     ):
-        with admitting(clusters.view, home=home) as admission:
+        with admitting(clusters.view, clusters.clients) as admission:
             yield MeshIdentity(
                 home,
                 namespace,

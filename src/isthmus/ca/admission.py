@@ -1,20 +1,22 @@
 """As whom a proxy is served: what it proved, its Pod as its cluster shows it, and its own word for neither.
 
 Its cluster is the one that vouched for its token. A certificate proves an identity that is the same in every
-cluster; then the cluster that the proxy names counts, if a Pod of that name runs there as that account. A Pod
-may be known a moment later than its proxy asks: it is waited for.
+cluster; then the cluster that the proxy names counts, if a Pod of that name runs there as that account. Where
+it names none, its Pod is looked for in all of them. A Pod may be known a moment later than its proxy asks: it
+is waited for.
 """
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import structlog
 
 from isthmus.ca.authorization import contradiction
 from isthmus.ca.errors import NotAdmitted, PodUnknown
+from isthmus.ca.wording import shown
 from isthmus.model.identity import Identity
 from isthmus.model.proxy import Proxy
 from isthmus.model.service import ClusterId
@@ -24,6 +26,8 @@ from isthmus.model.workload import Workload, WorkloadKey
 _log = structlog.stdlib.get_logger(__name__)
 PATIENCE = 5.0
 """Seconds that a Pod may be known later than its proxy asks."""
+_Name: TypeAlias = tuple[str, str]
+"""Namespace and name, in whatever cluster."""
 
 
 class Pods(Protocol):
@@ -41,11 +45,11 @@ class Pods(Protocol):
 class Admission:
     """Judges proxies; made by `admitting` only."""
 
-    def __init__(self, pods: Pods, home: ClusterId, patience: float) -> None:
+    def __init__(self, pods: Pods, clusters: Iterable[ClusterId], patience: float) -> None:
         self._pods = pods
-        self._home = home
+        self._clusters = clusters
         self._patience = patience
-        self._awaited: dict[WorkloadKey, set[asyncio.Future[None]]] = {}
+        self._awaited: dict[_Name, set[asyncio.Future[None]]] = {}
 
     async def admit(self, claimed: Proxy, identity: Identity) -> Proxy:
         """The proxy with its Pod's cluster, namespace, name and address, and with its identity.
@@ -55,8 +59,7 @@ class Admission:
         """
         try:
             self._check(claimed, identity)
-            cluster = identity.cluster or claimed.cluster or self._home
-            workload = await self._pod(WorkloadKey(cluster, identity.namespace, claimed.pod))
+            workload = await self._pod(claimed, identity)
             self._check(claimed, identity, workload)
         except NotAdmitted as refusal:
             _log.warning("proxy refused", proxy=claimed.node_id, proved=identity.uri, reason=refusal.reason)
@@ -74,10 +77,10 @@ class Admission:
         )
 
     def changed(self, changes: Changes) -> None:
-        """Wake those whose Pod it is."""
+        """Wake those whose Pod it may be."""
         if self._awaited:
-            for key in changes.workloads & self._awaited.keys():
-                for waiting in self._awaited[key]:
+            for name in {(key.namespace, key.name) for key in changes.workloads} & self._awaited.keys():
+                for waiting in self._awaited[name]:
                     if not waiting.done():
                         waiting.set_result(None)
 
@@ -86,35 +89,46 @@ class Admission:
         if reason:
             raise NotAdmitted(reason)
 
-    async def _pod(self, key: WorkloadKey) -> Workload:
+    async def _pod(self, claimed: Proxy, identity: Identity) -> Workload:
+        name, cluster = (identity.namespace, claimed.pod), identity.cluster or claimed.cluster
         try:
             async with asyncio.timeout(self._patience):
-                while (found := self._pods.workload(key)) is None:
-                    await self._change_of(key)
+                while (found := self._find(name, cluster, claimed, identity)) is None:
+                    await self._change_of(name)
         except TimeoutError:
-            raise PodUnknown(
-                f"cluster {key.cluster} shows no pod {key.name} in namespace {key.namespace}"
-            ) from None
+            where = f"cluster {shown(cluster)} shows" if cluster else "no cluster shows"
+            no = "no pod" if cluster else "a pod"
+            raise PodUnknown(f"{where} {no} {shown(claimed.pod)} in namespace {identity.namespace}") from None
         return found
 
-    async def _change_of(self, key: WorkloadKey) -> None:
+    def _find(self, name: _Name, cluster: ClusterId, claimed: Proxy, identity: Identity) -> Workload | None:
+        """The Pod as far as it is known. Of several in clusters unnamed the address decides."""
+        if cluster:
+            return self._pods.workload(WorkloadKey(cluster, *name))
+        everywhere = (self._pods.workload(WorkloadKey(one, *name)) for one in self._clusters)
+        fitting = [
+            one for one in everywhere if one is not None and one.service_account == identity.service_account
+        ]
+        at_home = [one for one in fitting if claimed.address in one.addresses]
+        return next(iter(at_home or (fitting if len(fitting) == 1 else ())), None)
+
+    async def _change_of(self, name: _Name) -> None:
         waiting = asyncio.get_running_loop().create_future()
-        others = self._awaited.setdefault(key, set())
+        others = self._awaited.setdefault(name, set())
         others.add(waiting)
         try:
             await waiting
         finally:
             others.discard(waiting)
-            if not others and self._awaited.get(key) is others:
-                del self._awaited[key]
+            if not others and self._awaited.get(name) is others:
+                del self._awaited[name]
 
 
 @contextmanager
-def admitting(pods: Pods, *, home: ClusterId, patience: float = PATIENCE) -> Generator[Admission]:
-    """Judges proxies by the Pods of the joined view, until the block ends.
-
-    `home` is the cluster of proxies that neither prove nor name one: the control plane's own.
-    """
-    admission = Admission(pods, home, patience)
+def admitting(
+    pods: Pods, clusters: Iterable[ClusterId], *, patience: float = PATIENCE
+) -> Generator[Admission]:
+    """Judges proxies by the Pods of the joined view, until the block ends. `clusters` is live."""
+    admission = Admission(pods, clusters, patience)
     with pods.subscribe(admission.changed):
         yield admission

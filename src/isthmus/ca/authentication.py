@@ -5,7 +5,6 @@ are remembered for a moment, under the token's digest, so that a stream and a si
 question. The token itself is never kept, logged or repeated.
 """
 
-import asyncio
 import hashlib
 import time
 from collections.abc import Callable, Mapping
@@ -14,10 +13,11 @@ from dataclasses import dataclass, field
 import structlog
 from cryptography import x509
 
+from isthmus.ca.asking import Clusters, Question
 from isthmus.ca.errors import UNREADABLE, ProofUnavailable, Unauthenticated
 from isthmus.ca.memory import Memory
 from isthmus.ca.rates import Rate, host_of
-from isthmus.ca.review import Reviewer, review_token
+from isthmus.ca.review import Reviewer
 from isthmus.ca.tokens import ISTIO_CA, Audiences, check_token, read_token
 from isthmus.ca.wording import shown
 from isthmus.model.identity import Identity, TrustDomain
@@ -74,7 +74,8 @@ class ReviewLimits:
 class Authenticator:
     """Proves callers. `reviewers` are the clusters of the registry as they are at each call, `home` our own.
 
-    A caller that names no cluster is looked for at home (Istio: kubeauth).
+    The token of a caller that names no cluster is reviewed at home (Istio: kubeauth), and then by all others:
+    the sidecars of a cluster that was given no name do not know it.
     """
 
     def __init__(
@@ -91,17 +92,20 @@ class Authenticator:
         """Callers that proved nothing, since the start."""
         self.unavailable = 0
         """Callers whose proof could not be judged."""
-        self.troubles: dict[ClusterId, str] = {}
-        """Why the latest token could not be judged, by the clusters where that is so."""
         self._trust_domain = trust_domain
-        self._reviewers = reviewers
-        self._home = home
         self._audiences = audiences
         self._limits = limits
         self._clock = clock
         self._known: Memory[Identity | str] = Memory(limits.most_remembered)
-        self._asking: dict[ClusterId, asyncio.Semaphore] = {}
+        self._clusters = Clusters(
+            trust_domain, reviewers, home=home, timeout=limits.timeout, at_once=limits.at_once
+        )
         self._patience = Rate(limits.refusals_burst, limits.refusals_per_second)
+
+    @property
+    def troubles(self) -> Mapping[ClusterId, str]:
+        """Why tokens cannot be judged, by the clusters where that is so."""
+        return self._clusters.troubles
 
     async def authenticate(self, credentials: Credentials) -> Identity:
         """Who calls. Raises Unauthenticated or ProofUnavailable; either was logged."""
@@ -122,29 +126,32 @@ class Authenticator:
         _log.warning(
             event,
             peer=credentials.peer,
-            cluster=shown(credentials.cluster or self._home),
+            cluster=shown(credentials.cluster),
             claimed=why.claimed,
             proved="",
             reason=why.reason,
         )
 
     async def _by_token(self, credentials: Credentials) -> Identity:
-        token, cluster = credentials.token, credentials.cluster or self._home
+        token, cluster = credentials.token, credentials.cluster
         if not token:
             raise Unauthenticated("it brought neither a token nor a client certificate")
         claims = read_token(token)
         now = self._clock()
-        demanded = check_token(claims, self._audiences, now)
-        reviewer = self._reviewers.get(cluster)
-        if reviewer is None:
-            raise Unauthenticated("its cluster is not in this mesh", claimed=claims.subject)
+        question = Question(token, check_token(claims, self._audiences, now))
         digest = hashlib.sha256(f"{cluster}\0{token}".encode()).digest()
         known = self._known.get(digest, now)
         if known is None:
             host = host_of(credentials.peer)
             if not self._patience.has(host, now):
                 raise ProofUnavailable("its address sent too many refused tokens", claimed=claims.subject)
-            known = await self._review(reviewer, cluster, token, demanded, claims.subject)
+            try:
+                ask = (
+                    self._clusters.ask(cluster, question) if cluster else self._clusters.ask_around(question)
+                )
+                known = await ask
+            except ProofUnavailable as failure:
+                raise ProofUnavailable(failure.reason, claimed=claims.subject) from None
             kept = self._limits.remember_refusal if isinstance(known, str) else self._limits.remember
             if isinstance(known, str):
                 self._patience.take(host, now)
@@ -152,29 +159,6 @@ class Authenticator:
         if isinstance(known, str):
             raise Unauthenticated(known, claimed=claims.subject)
         return known
-
-    async def _review(
-        self, reviewer: Reviewer, cluster: ClusterId, token: str, demanded: tuple[str, ...], claimed: str
-    ) -> Identity | str:
-        """The identity, or why there is none. Raises ProofUnavailable."""
-        turn = self._asking.setdefault(cluster, asyncio.Semaphore(self._limits.at_once))
-        try:
-            async with asyncio.timeout(self._limits.timeout):
-                await turn.acquire()
-        except TimeoutError:
-            raise ProofUnavailable("its cluster has too many tokens to review", claimed=claimed) from None
-        try:
-            account = await review_token(reviewer, token, demanded, timeout=self._limits.timeout)
-        except ProofUnavailable as failure:
-            self.troubles[cluster] = f"its proxies cannot prove who they are: {failure.reason}"
-            raise ProofUnavailable(failure.reason, claimed=claimed) from None
-        except Unauthenticated as refusal:
-            self.troubles.pop(cluster, None)
-            return refusal.reason
-        finally:
-            turn.release()
-        self.troubles.pop(cluster, None)
-        return Identity(self._trust_domain.name, account.namespace, account.name, cluster, account.pod)
 
 
 def identity_of_certificate(der: bytes, trust_domain: TrustDomain) -> Identity:

@@ -16,9 +16,9 @@ from isthmus.kube.objects import Secret
 
 NEXT_CERT = "next-cert.pem"
 NEXT_KEY = "next-key.pem"
-SINCE = "isthmus.io/ca-phase-since"
-NEXT_STEP = "isthmus.io/ca-next-step"
-WANTED = "isthmus.io/ca-rotation-wanted"
+SINCE = "isthmus.dev/ca-phase-since"
+NEXT_STEP = "isthmus.dev/ca-next-step"
+WANTED = "isthmus.dev/ca-rotation-wanted"
 """Any value asks the control plane to begin a rotation; it removes the annotation as it does."""
 
 _BEGIN = b"-----BEGIN CERTIFICATE-----"
