@@ -10,9 +10,10 @@ from typing import Any
 
 import aiohttp
 from aiohttp import web
+from google.protobuf.json_format import MessageToDict
 from grpc import aio
 
-from isthmus.config.policy_context import context_of
+from isthmus.config.mesh import MeshConfig
 from isthmus.lib.address import HostPort
 from isthmus.lib.binaries import find_envoy
 from isthmus.policy.limits import Limits
@@ -20,9 +21,20 @@ from isthmus.policy.quotas import MemoryQuotas
 from isthmus.policy.rulebook import Rulebook
 from isthmus.policy.server import ServerLimits, serving_policy
 from isthmus.policy.tally import Tally
+from isthmus.translate.names import outbound_cluster
+from isthmus.translate.policy_checks import PolicyCheck, http_checks, tcp_checks
 from tests.policy.building import ECHO, checks
 
 LOOPBACK = HostPort("127.0.0.1", 0)
+ECHO_CHECK = PolicyCheck(
+    cluster=ECHO.cluster,
+    namespace=ECHO.namespace,
+    workload=ECHO.workload,
+    account=ECHO.account,
+    labels=tuple(ECHO.labels.items()),
+    services=((8080, ECHO.service),),
+    connections=True,
+)
 _EXTENSIONS = "type.googleapis.com/envoy.extensions."
 _PATIENCE = 20.0
 
@@ -75,9 +87,13 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class AskingEnvoy:
-    """A running Envoy in front of the application; every request asks the policy server first."""
+    """A running Envoy in front of the application; every request asks the policy server first.
+
+    `tcp_port` takes connections as they are, and asks about each.
+    """
 
     url: str
+    tcp_port: int
     session: aiohttp.ClientSession
 
     async def get(self, path: str = "/", **headers: str) -> Answered:
@@ -99,7 +115,7 @@ class AskingEnvoy:
 async def running_envoy(
     folder: Path, *, policy_port: int, app_port: int, failure_mode_allow: bool
 ) -> AsyncGenerator[AskingEnvoy]:
-    """Envoy with ext_authz as `translate/` is to configure it: `context_of` beside the filter."""
+    """Envoy with the filters that `translate/` configures."""
     folder.mkdir()
     config, admin, log = folder / "envoy.json", folder / "admin", folder / "envoy.log"
     config.write_text(json.dumps(_bootstrap(policy_port, app_port, failure_mode_allow)))
@@ -112,24 +128,24 @@ async def running_envoy(
         )
     try:
         async with aiohttp.ClientSession() as session, asyncio.timeout(_PATIENCE) as patience:
-            while (url := await _listener(session, admin)) is None:
+            while len(ports := await _listeners(session, admin)) < 2:
                 assert process.returncode is None, log.read_text()
                 await asyncio.sleep(0.05)
             patience.reschedule(None)
-            yield AskingEnvoy(url, session)
+            yield AskingEnvoy(f"http://127.0.0.1:{ports['http']}", ports["tcp"], session)
     finally:
         if process.returncode is None:
             process.kill()
         await process.wait()
 
 
-async def _listener(session: aiohttp.ClientSession, admin: Path) -> str | None:
-    """Where it listens, None while it does not."""
+async def _listeners(session: aiohttp.ClientSession, admin: Path) -> dict[str, int]:
+    """The ports of those that listen, by name."""
     if not admin.exists() or not admin.read_text():
-        return None
+        return {}
     async with session.get(f"http://{admin.read_text()}/listeners?format=json") as response:
         found = json.loads(await response.text()).get("listener_statuses", [])
-    return f"http://127.0.0.1:{found[0]['local_address']['socket_address']['port_value']}" if found else None
+    return {one["name"]: one["local_address"]["socket_address"]["port_value"] for one in found}
 
 
 def _bootstrap(policy_port: int, app_port: int, failure_mode_allow: bool) -> dict[str, Any]:
@@ -146,22 +162,11 @@ def _bootstrap(policy_port: int, app_port: int, failure_mode_allow: bool) -> dic
             "explicit_http_config": {"http2_protocol_options": {}},
         }
     }
-    per_route = {
-        "@type": f"{_EXTENSIONS}filters.http.ext_authz.v3.ExtAuthzPerRoute",
-        "check_settings": {"context_extensions": context_of(ECHO)},
-    }
-    authz = {
-        "@type": f"{_EXTENSIONS}filters.http.ext_authz.v3.ExtAuthz",
-        "transport_api_version": "V3",
-        "grpc_service": {"envoy_grpc": {"cluster_name": "policy"}, "timeout": "0.5s"},
-        "failure_mode_allow": failure_mode_allow,
-        "include_tls_session": True,
-    }
+    mesh = MeshConfig(policy_check_fail_open=failure_mode_allow)
     host = {
         "name": "all",
         "domains": ["*"],
         "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "app"}}],
-        "typed_per_filter_config": {"envoy.filters.http.ext_authz": per_route},
     }
     router = {"@type": f"{_EXTENSIONS}filters.http.router.v3.Router"}
     manager = {
@@ -169,18 +174,32 @@ def _bootstrap(policy_port: int, app_port: int, failure_mode_allow: bool) -> dic
         "stat_prefix": "in",
         "route_config": {"name": "in", "virtual_hosts": [host]},
         "http_filters": [
-            {"name": "envoy.filters.http.ext_authz", "typed_config": authz},
+            *map(MessageToDict, http_checks(ECHO_CHECK, 8080, mesh)),
             {"name": "envoy.filters.http.router", "typed_config": router},
         ],
     }
-    chain = {"filters": [{"name": "http", "typed_config": manager}]}
+    proxy = {
+        "@type": f"{_EXTENSIONS}filters.network.tcp_proxy.v3.TcpProxy",
+        "stat_prefix": "in",
+        "cluster": "app",
+    }
+    http = [{"name": "http", "typed_config": manager}]
+    tcp = [
+        *map(MessageToDict, tcp_checks(ECHO_CHECK, 8080, mesh)),
+        {"name": "tcp", "typed_config": proxy},
+    ]
     return {
         "admin": {"address": address(0)},
         "static_resources": {
-            "listeners": [{"name": "in", "address": address(0), "filter_chains": [chain]}],
+            "listeners": [
+                {"name": name, "address": address(0), "filter_chains": [{"filters": filters}]}
+                for name, filters in (("http", http), ("tcp", tcp))
+            ],
             "clusters": [
                 cluster("app", app_port),
-                cluster("policy", policy_port, typed_extension_protocol_options=http2),
+                cluster(
+                    outbound_cluster(*mesh.policy_server), policy_port, typed_extension_protocol_options=http2
+                ),
             ],
         },
     }

@@ -94,7 +94,7 @@ async def test_nonsense_is_refused_with_a_status(
 async def test_calls_beyond_the_limit_are_refused_at_once_and_deadlines_end_calls() -> None:
     started, ended = asyncio.Event(), asyncio.Event()
 
-    async def hang(_: bytes) -> bytes:
+    async def hang(_: bytes, __: object) -> bytes:
         started.set()
         try:
             await asyncio.Event().wait()

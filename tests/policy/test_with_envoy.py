@@ -43,6 +43,36 @@ async def test_denial_names_itself_and_headers_change_on_their_way(tmp_path: Pat
         assert [(await envoy.get("/few")).status for _ in range(2)] == [200, 429]
 
 
+async def test_a_connection_is_held_to_the_rules_that_read_no_request_and_no_header_moves_its_source(
+    tmp_path: Path,
+) -> None:
+    about_all = 'destination.service == "echo.demo.svc.cluster.local" && source.ip != "127.0.0.1"'
+    book = rulebook(policy(denies(about_all), denies('request.headers["x-no"] == "yes"', absent="match")))
+    async with (
+        serving(book) as port,
+        serving_echo() as app,
+        running_envoy(tmp_path / "e", policy_port=port, app_port=app, failure_mode_allow=False) as envoy,
+    ):
+        assert (await envoy.get()).headers["x-isthmus-policy"] == "demo/guard/rule-1"
+        assert (await envoy.get(x_no="no", x_forwarded_for="6.6.6.6")).status == 200
+        assert b"200 OK" in await spoken(envoy.tcp_port)
+        book.apply(policy(denies('source.ip == "127.0.0.1" && destination.labels["app"] == "echo"')))
+        assert await spoken(envoy.tcp_port) == b""
+
+
+async def spoken(port: int) -> bytes:
+    """What a connection without an HTTP filter brings back."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(b"GET / HTTP/1.1\r\nHost: echo\r\nConnection: close\r\n\r\n")
+        async with asyncio.timeout(10):
+            return await reader.read()
+    except ConnectionError:
+        return b""
+    finally:
+        writer.close()
+
+
 async def test_a_killed_server_fails_open_or_closed_as_configured_until_it_is_back(tmp_path: Path) -> None:
     book = rulebook(policy(DENY))
     async with AsyncExitStack() as stack:

@@ -1,11 +1,12 @@
 """Envoy's `envoy.service.auth.v3.Authorization/Check`: bytes in, bytes out."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TypeAlias
 
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest
 from google.protobuf.message import DecodeError
 
+from isthmus.config.policy_context import CONTEXT_METADATA
 from isthmus.model.identity import TrustDomain
 from isthmus.policy.answers import check_response
 from isthmus.policy.attributes import CheckAttributes
@@ -17,7 +18,9 @@ from isthmus.policy.rulebook import Rulebook
 from isthmus.policy.tally import Tally
 
 METHOD = "/envoy.service.auth.v3.Authorization/Check"
-Method: TypeAlias = Callable[[bytes], Awaitable[bytes]]
+Fields: TypeAlias = Iterable[tuple[str, str | bytes]]
+"""The metadata of a call."""
+Method: TypeAlias = Callable[[bytes, Fields], Awaitable[bytes]]
 
 
 class Checks:
@@ -43,11 +46,15 @@ class Checks:
         """What it serves, by gRPC's name."""
         return {METHOD: self.check}
 
-    async def check(self, message: bytes) -> bytes:
-        """Answer a serialised CheckRequest. Raises Malformed."""
+    async def check(self, message: bytes, fields: Fields = ()) -> bytes:
+        """Answer a serialised CheckRequest: of a request, or of a connection. Raises Malformed."""
         try:
             context = CheckRequest.FromString(message).attributes
-            destination, plan = self._rulebook.plan(context.context_extensions)
+            said = _context(fields)
+            destination, plan = self._rulebook.plan(
+                context.context_extensions if said is None else said,
+                connection=not context.request.HasField("http"),
+            )
         except (DecodeError, ValueError) as error:
             self._tally.checks["malformed"] += 1
             raise Malformed(f"this is no check that can be answered: {error}") from None
@@ -60,3 +67,11 @@ class Checks:
         )
         self._tally.checks["allowed" if decision.denial is None else "denied"] += 1
         return check_response(decision, context.request.http.headers)
+
+
+def _context(fields: Fields) -> str | None:
+    """What the filter says of its destination in the call's metadata, where it says it there."""
+    for name, value in fields:
+        if name == CONTEXT_METADATA:
+            return value if isinstance(value, str) else None
+    return None

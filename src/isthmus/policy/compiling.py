@@ -14,6 +14,7 @@ from isthmus.config.policy import (
     QuotaAction,
     Rule,
 )
+from isthmus.config.policy_scope import about_requests
 from isthmus.policy.expressions import Expression, ExpressionRefused, compile_expression
 from isthmus.policy.lists import EntryRefused, read_entries
 from isthmus.policy.quotas import Bucket
@@ -79,6 +80,7 @@ class _Compiling:
             when=self._expression("when", rule.when, Shape.BOOL) if rule.when else None,
             absent=rule.absent,
             dry_run=rule.dry_run,
+            about_requests=about_requests(rule),
             action=self._action(rule, label),
         )
 

@@ -1,7 +1,7 @@
 """`isthmus policy check`: a request out of a YAML file, and what the rules would do with it, rule by rule.
 
 The file is a mapping of attributes, nested (`source: {namespace: demo}`) or not (`source.namespace: demo`).
-What it says of the source is taken as proved.
+What it says of the source is taken as proved. One that says nothing of a request is about a connection.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +25,8 @@ class GivenAttributes:
     """The attributes of a request that somebody wrote down."""
 
     values: Mapping[str, Value]
+    connection: bool = False
+    """Whether they are those of a connection that carries no requests: nothing is said of one."""
 
     def get(self, name: str) -> Value | None:
         """See `Attributes`."""
@@ -59,7 +61,9 @@ def read_request(found: Mapping[str, Any], source: str) -> GivenAttributes:
     values = dict(_attributes(found, "", source))
     if any(name in values for name in ("source.principal", "source.namespace")):
         values.setdefault("connection.mtls", True)
-    return GivenAttributes({**_IMPLIED, **values})
+    return GivenAttributes(
+        {**_IMPLIED, **values}, connection=not any(str(key).startswith("request") for key in found)
+    )
 
 
 def _attributes(found: Mapping[str, Any], path: str, source: str) -> Iterator[tuple[str, Value]]:
@@ -98,7 +102,7 @@ def _value(shape: Shape, value: object, what: str) -> Value:
 
 async def explain(rulebook: Rulebook, attributes: GivenAttributes) -> Explanation:
     """What would be decided; quotas begin unused, and lists that are fetched are empty."""
-    plan = rulebook.plan_for(attributes.destination)
+    plan = rulebook.plan_for(attributes.destination, connection=attributes.connection)
     steps: list[Step] = []
     decision = await decide(
         plan,

@@ -10,7 +10,7 @@ from envoy.extensions.common.ratelimit.v3.ratelimit_pb2 import RateLimitDescript
 from envoy.service.ratelimit.v3.rls_pb2 import RateLimitRequest, RateLimitResponse
 from google.protobuf.message import DecodeError
 
-from isthmus.policy.checks import Method
+from isthmus.policy.checks import Fields, Method
 from isthmus.policy.errors import Malformed
 from isthmus.policy.quotas import Quotas, Taken
 from isthmus.policy.rulebook import Rulebook
@@ -40,7 +40,7 @@ class Limits:
         """What it serves, by gRPC's name."""
         return {METHOD: self.should_rate_limit}
 
-    async def should_rate_limit(self, message: bytes) -> bytes:
+    async def should_rate_limit(self, message: bytes, _: Fields = ()) -> bytes:
         """Answer a serialised RateLimitRequest. Raises Malformed."""
         try:
             request = RateLimitRequest.FromString(message)

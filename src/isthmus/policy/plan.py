@@ -12,11 +12,15 @@ Answer: TypeAlias = bool | Unevaluated
 
 
 class Plan:
-    """Made once for all destinations to which the same policies apply."""
+    """Made once for all destinations to which the same policies apply; `connection`: for those without
+    requests.
+    """
 
-    def __init__(self, policies: Sequence[CompiledPolicy]) -> None:
+    def __init__(self, policies: Sequence[CompiledPolicy], *, connection: bool = False) -> None:
         self.policies = tuple(policies)
-        self.rules: tuple[CompiledRule, ...] = tuple(rule for one in policies for rule in one.rules)
+        self.rules: tuple[CompiledRule, ...] = tuple(
+            rule for one in policies for rule in one.rules if not (connection and rule.about_requests)
+        )
         self._conditions = [rule.when for rule in self.rules if rule.when is not None]
         self._asked = Conditions(self._conditions)
         self._all_ready = (True,) * len(self._conditions)

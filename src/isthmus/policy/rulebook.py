@@ -4,12 +4,12 @@ A version that cannot be compiled changes nothing: the last good one of its obje
 namespace come first; then, and among them, by namespace and name.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from isthmus.config.policy import Policy, PolicyRef, PolicyRefused, PolicySpec, policy_ref, read_policy
-from isthmus.config.policy_context import Destination, destination_in
+from isthmus.config.policy_context import Destination, destination_in, destination_of
 from isthmus.policy.compiling import compile_policy
 from isthmus.policy.plan import Plan
 from isthmus.policy.rules import CheckList, CompiledLimit, CompiledPolicy, ListSource
@@ -33,8 +33,8 @@ class Rulebook:
         self.rejected: dict[PolicyRef, PolicyRefused] = {}
         self._root_namespace = root_namespace
         self._in_force: dict[PolicyRef, tuple[PolicySpec, CompiledPolicy]] = {}
-        self._plans: dict[tuple[CompiledPolicy, ...], Plan] = {}
-        self._destinations: dict[frozenset[tuple[str, str]], tuple[Destination, Plan]] = {}
+        self._plans: dict[tuple[tuple[CompiledPolicy, ...], bool], Plan] = {}
+        self._destinations: dict[tuple[Hashable, bool], tuple[Destination, Plan]] = {}
         self._limits: dict[str, list[CompiledLimit]] = {}
 
     def apply(self, found: Mapping[str, Any]) -> Verdict:
@@ -63,26 +63,28 @@ class Rulebook:
         ordered = sorted(self._in_force, key=lambda ref: (ref.namespace != self._root_namespace, ref))
         return [self._in_force[ref][1] for ref in ordered]
 
-    def plan(self, context: Mapping[str, str]) -> tuple[Destination, Plan]:
-        """The destination that a filter's static context names, and what applies to it.
+    def plan(self, context: str | Mapping[str, str], *, connection: bool = False) -> tuple[Destination, Plan]:
+        """The destination that a filter's static context names (`context_text`, or `context_of`), and what
+        applies to it; `connection`: to a connection that carries no requests.
 
         Raises ValueError where the context cannot be read.
         """
-        key = frozenset(context.items())
+        key = (context if isinstance(context, str) else frozenset(context.items()), connection)
         found = self._destinations.get(key)
         if found is None:
-            destination = destination_in(context)
+            destination = destination_of(context) if isinstance(context, str) else destination_in(context)
             if len(self._destinations) >= _MOST_DESTINATIONS:
                 self._destinations.clear()
-            found = self._destinations[key] = destination, self.plan_for(destination)
+            found = self._destinations[key] = destination, self.plan_for(destination, connection=connection)
         return found
 
-    def plan_for(self, destination: Destination) -> Plan:
+    def plan_for(self, destination: Destination, *, connection: bool = False) -> Plan:
         """What applies to a destination: the same object for all to which the same policies do."""
         chosen = tuple(policy for policy in self.policies() if policy.rules and policy.selects(destination))
-        plan = self._plans.get(chosen)
+        key = chosen, connection
+        plan = self._plans.get(key)
         if plan is None:
-            plan = self._plans[chosen] = Plan(chosen)
+            plan = self._plans[key] = Plan(chosen, connection=connection)
         return plan
 
     def limits(self, domain: str) -> list[CompiledLimit]:
@@ -107,7 +109,7 @@ class Rulebook:
         """Forget what depended on the old policies; plans that are still right are kept."""
         self._destinations.clear()
         current = {compiled for _, compiled in self._in_force.values()}
-        self._plans = {chosen: plan for chosen, plan in self._plans.items() if current.issuperset(chosen)}
+        self._plans = {key: plan for key, plan in self._plans.items() if current.issuperset(key[0])}
         self._limits = {}
         for policy in self.policies():
             for limit in policy.limits:

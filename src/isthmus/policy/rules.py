@@ -6,6 +6,7 @@ from typing import NamedTuple, TypeAlias
 
 from isthmus.config.policy import Absent, ListAction, ListKind, ListMode, PolicyRef, Selector
 from isthmus.config.policy_context import Destination
+from isthmus.config.policy_scope import selects
 from isthmus.policy.expressions import Expression
 from isthmus.policy.lists import Entries
 from isthmus.policy.quotas import Bucket
@@ -77,12 +78,16 @@ Action: TypeAlias = Deny | CheckList | TakeQuota | ChangeHeaders
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CompiledRule:
-    """One rule; `label` is NAMESPACE/NAME/RULE, as everybody sees it. `when` None: always."""
+    """One rule; `label` is NAMESPACE/NAME/RULE, as everybody sees it. `when` None: always.
+
+    `about_requests`: it says nothing of a connection without requests.
+    """
 
     label: str
     when: Expression | None
     absent: Absent | None
     dry_run: bool
+    about_requests: bool
     action: Action
 
     def expressions(self) -> tuple[Expression, ...]:
@@ -132,13 +137,7 @@ class CompiledPolicy:
 
     def selects(self, destination: Destination) -> bool:
         """Whether its rules may apply to that destination."""
-        if self.mesh_wide:
-            chosen = not self.selector.namespaces or destination.namespace in self.selector.namespaces
-        else:
-            chosen = destination.namespace == self.ref.namespace
-        return chosen and all(
-            destination.labels.get(label) == value for label, value in self.selector.match_labels.items()
-        )
+        return selects(self.selector, self.ref.namespace, destination, mesh_wide=self.mesh_wide)
 
 
 def list_source(action: ListAction) -> ListSource:

@@ -44,7 +44,7 @@ class _Handlers(grpc.GenericRpcHandler):
 def _handler(method: Method) -> "grpc.RpcMethodHandler[Any, Any]":
     async def serve(message: bytes, context: _Context) -> bytes:
         try:
-            return await method(message)
+            return await method(message, context.invocation_metadata() or ())
         except Malformed as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error)[:500])
 
