@@ -19,8 +19,8 @@ from isthmus.lib.errors import UserError
 from isthmus.model.service import ClusterId, Network, ServiceKey
 
 _log = structlog.get_logger(__name__)
-POLICY_MTLS_PORT = 15004
-"""Of istio-policy, where proxies prove who they are; 9091 is its plain one."""
+POLICY_PORT, POLICY_MTLS_PORT = 9091, 15004
+"""Of istio-policy: in plain text, and where proxies prove who they are."""
 
 
 class OutboundMode(Enum):
@@ -127,9 +127,12 @@ class MeshConfig(_Part, frozen=True):
 
     @property
     def policy_server(self) -> tuple[ServiceKey, int]:
-        """The service that answers policy checks, and its port."""
+        """The service that answers policy checks, and its port: by default that of mutual TLS, where this is
+        also how proxies reach the control plane.
+        """
         if not self.mixer_check_server:
-            return ServiceKey(self.root_namespace, "istio-policy"), POLICY_MTLS_PORT
+            port = POLICY_MTLS_PORT if self.default_config.secure else POLICY_PORT
+            return ServiceKey(self.root_namespace, "istio-policy"), port
         host, port = split_host_port(self.mixer_check_server) or ("", 0)
         name, namespace = host.split(".")[:2]
         return ServiceKey(namespace, name), port
