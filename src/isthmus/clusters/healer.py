@@ -205,7 +205,8 @@ class Healing:
         except (ApiError, Unreachable) as error:
             self._failed(course, error)
         except Exception as error:  # noqa: BLE001 - one cluster's fault must not become the others'
-            _log.exception("healing failed", cluster=name)
+            if not before:
+                _log.exception("healing failed", cluster=name)
             self._failed(course, Unreachable(f"its objects make no sense ({type(error).__name__})"))
         if course.trouble not in ("", before):
             _log.warning("endpoints not healed", cluster=name, reason=course.trouble)
@@ -228,7 +229,7 @@ class Healing:
 
     def _failed(self, course: _Course, error: ApiError | Unreachable) -> None:
         pause = course.backoff.next_delay()
-        if isinstance(error, ApiError) and error.status in (401, 403):
+        if isinstance(error, ApiError) and error.status == 403:
             pause = uniform(*_WITHOUT_RIGHTS)
             course.trouble = (
                 f"the control plane's addresses there are not kept: {error}; grant its reader tier heal "
