@@ -2,16 +2,23 @@ from collections.abc import Sequence
 
 import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from prometheus_client import CollectorRegistry, Counter
 
 from isthmus.dashboard.config_dump import describe_config
-from isthmus.dashboard.server import Pages, serving_pages
+from isthmus.dashboard.guard import Denied, guarded
+from isthmus.dashboard.server import Pages, pages_by_path, serving_pages
 from isthmus.lib.address import HostPort
 from isthmus.lib.errors import UserError
 from isthmus.model.resources import CLUSTER, Resource
 
 LOOPBACK = HostPort("127.0.0.1", 0)
+
+
+async def nobody(token: str, path: str, host: str) -> Denied | None:
+    return Denied(401, "nobody may")
 
 
 def pages(pending: Sequence[str] = (), registry: CollectorRegistry | None = None) -> Pages:
@@ -23,6 +30,7 @@ def pages(pending: Sequence[str] = (), registry: CollectorRegistry | None = None
         syncz=list,
         endpointz=list,
         registryz=list,
+        may_read=nobody,
         config_dump=lambda proxy: describe_config({CLUSTER: [cluster]}) if proxy == "a.demo" else None,
     )
 
@@ -75,3 +83,45 @@ async def test_an_address_in_use_is_named() -> None:
         with pytest.raises(UserError, match=rf"127\.0\.0\.1:{port} cannot be used"):
             async with serving_pages([HostPort("127.0.0.1", port)], pages()):
                 pass
+
+
+async def test_debug_pages_are_for_this_machine_or_for_a_token_and_the_others_for_everybody() -> None:
+    asked: list[tuple[str, str]] = []
+
+    async def may_read(token: str, path: str, host: str) -> Denied | None:
+        asked.append((token, path))
+        return None if token == "good" else Denied(403 if token else 401, "not you")
+
+    async def shown(_: web.Request) -> web.Response:
+        return web.Response(text="shown")
+
+    page = guarded(shown, may_read)
+
+    async def read(host: str, **headers: str) -> tuple[int, str]:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        request = make_mocked_request("GET", "/debug/syncz", headers=named)
+        answer = await page(request.clone(remote=host))
+        assert isinstance(answer, web.Response)
+        return answer.status, answer.text or ""
+
+    for host in ("127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1"):
+        assert await read(host) == (200, "shown")
+    assert not asked
+    assert (await read("10.0.0.9", Authorization="Bearer good"))[0] == 200
+    assert (await read("10.0.0.9", X_Isthmus_Authorization="bearer good", Authorization="Basic x"))[0] == 200
+    for host in ("10.0.0.9", "fd00::9", "", "::ffff:10.0.0.9"):
+        status, text = await read(host)
+        assert (status, "port-forward" in text, "not you" in text) == (401, True, True)
+        assert (await read(host, Authorization="Bearer bad"))[0] == 403
+        assert (await read(host, X_Forwarded_For="127.0.0.1"))[0] == 401
+    assert {path for _, path in asked} == {"/debug/syncz"}
+
+
+async def test_every_debug_page_is_guarded_and_no_other() -> None:
+    opened, seen = set[str](), set[str]()
+    for path, page in pages_by_path(pages()).items():
+        request = make_mocked_request("GET", path).clone(remote="10.0.0.9")
+        answer = await page(request)
+        (seen if answer.status == 401 else opened).add(path)
+    assert opened == {"/ready", "/healthz", "/metrics"}
+    assert {"/debug", "/debug/list", "/debug/config_dump", "/debug/clusterz"} <= seen

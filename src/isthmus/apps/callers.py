@@ -1,4 +1,4 @@
-"""Between the CA's words and gRPC's: who calls, as whom a proxy is served, and a certificate for a caller."""
+"""Between the CA's words and its servers': who calls, as whom a proxy is served, what a caller may have."""
 
 from isthmus.ca.admission import Admission
 from isthmus.ca.authentication import Authenticator, credentials_of
@@ -9,7 +9,9 @@ from isthmus.ca.errors import (
     ProofUnavailable,
     Unauthenticated,
 )
+from isthmus.ca.readers import Readers
 from isthmus.ca.service import CertificateService
+from isthmus.dashboard.guard import Denied, MayRead
 from isthmus.model.identity import Identity
 from isthmus.model.proxy import Proxy
 from isthmus.xds.ads import Admit
@@ -61,6 +63,23 @@ def certifying(service: CertificateService) -> Answer:
             raise CallFailed(_status(failure), failure.reason) from None
 
     return answer
+
+
+def reading(readers: Readers) -> MayRead:
+    """A debug page is for those whom the control plane's own cluster lets read it."""
+
+    async def may_read(token: str, path: str, host: str) -> Denied | None:
+        try:
+            await readers.check(token, path, host)
+        except Unauthenticated as refusal:
+            return Denied(401, refusal.reason)
+        except NotAdmitted as refusal:
+            return Denied(403, refusal.reason)
+        except ProofUnavailable as failure:
+            return Denied(503, failure.reason)
+        return None
+
+    return may_read
 
 
 def _status(failure: CertificateFailed) -> Status:

@@ -11,6 +11,7 @@ import structlog
 import uvloop
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
+from isthmus.apps.callers import reading
 from isthmus.apps.pilot_identity import MeshIdentity, running_identity
 from isthmus.apps.pilot_listeners import serving_plain, serving_proved
 from isthmus.apps.pilot_options import (
@@ -90,6 +91,7 @@ async def _serve(options: PilotOptions, access: Access, mesh: MeshConfig) -> Non
                     endpointz=lambda: describe_endpoints(clusters.view),
                     registryz=lambda: describe_services(clusters.view),
                     config_dump=lambda proxy: config_of(hub, proxy),
+                    may_read=reading(identity.readers),
                 ),
             )
         )

@@ -12,6 +12,7 @@ from isthmus.ca.authentication import Authenticator
 from isthmus.ca.authority import CertificateAuthority, Rules, running_authority
 from isthmus.ca.everywhere import Distributions, distributing_everywhere
 from isthmus.ca.metrics import CaMetrics
+from isthmus.ca.readers import Readers
 from isthmus.ca.service import CertificateService
 from isthmus.ca.signer import Lifetimes
 from isthmus.clusters.registry import Clusters
@@ -34,6 +35,7 @@ class MeshIdentity:
     admission: Admission
     service: CertificateService
     distributions: Distributions
+    readers: Readers
 
     @property
     def metrics(self) -> CaMetrics:
@@ -73,6 +75,7 @@ async def running_identity(
                 admission,
                 CertificateService(authority, domain, rules.lifetimes),
                 distributions,
+                Readers(clusters.clients, home=home, namespace=namespace),
             )
 
 

@@ -1,4 +1,8 @@
-"""The HTTP side of a control plane: readiness, metrics and the debug pages. Read-only; it decides nothing."""
+"""The HTTP side of a control plane: readiness, metrics and the debug pages. Read-only; it decides nothing.
+
+Readiness and metrics are for whoever asks, as probes and scrapers prove nothing; what is under `/debug` names
+workloads, addresses and configuration, and is guarded (`guard`).
+"""
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -9,6 +13,7 @@ import msgspec
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
+from isthmus.dashboard.guard import MayRead, guarded
 from isthmus.lib.address import HostPort
 from isthmus.lib.pages import Page, alive, metrics, readiness, serving_pages_at
 
@@ -19,7 +24,7 @@ class Pages:
 
     `pending` names what the process still waits for, and is empty when it is ready.
     `config_dump` takes `POD.NAMESPACE` or a node id, and answers None for a proxy that is not connected.
-    The others answer what is to be shown as JSON.
+    The others answer what is to be shown as JSON. `may_read` judges who wants a debug page from elsewhere.
     """
 
     pending: Callable[[], Sequence[str]]
@@ -29,16 +34,19 @@ class Pages:
     endpointz: Callable[[], Any]
     registryz: Callable[[], Any]
     config_dump: Callable[[str], Any | None]
+    may_read: MayRead
 
 
 @asynccontextmanager
 async def serving_pages(addresses: Sequence[HostPort], pages: Pages) -> AsyncGenerator[Sequence[int]]:
     """Serve `pages` on every address; yields the bound ports, in order."""
-    async with serving_pages_at(addresses, _pages(pages), name="HTTP") as ports:
+    async with serving_pages_at(addresses, pages_by_path(pages), name="HTTP") as ports:
         yield ports
 
 
-def _pages(pages: Pages) -> dict[str, Page]:
+def pages_by_path(pages: Pages) -> dict[str, Page]:
+    """What answers each path."""
+
     async def config_dump(request: web.Request) -> web.Response:
         proxy = request.query.get("proxyID", "")
         if not proxy:
@@ -56,7 +64,7 @@ def _pages(pages: Pages) -> dict[str, Page]:
 
         return handler
 
-    debug = {
+    debug: dict[str, Page] = {
         "/debug/clusterz": page(pages.clusterz),
         "/debug/syncz": page(pages.syncz),
         "/debug/endpointz": page(pages.endpointz),
@@ -71,9 +79,10 @@ def _pages(pages: Pages) -> dict[str, Page]:
         "/ready": readiness(pages.pending),
         "/healthz": alive,
         "/metrics": metrics(pages.metrics),
-        **debug,
-        "/debug": index,
-        "/debug/list": index,
+        **{
+            path: guarded(page, pages.may_read)
+            for path, page in {**debug, "/debug": index, "/debug/list": index}.items()
+        },
     }
 
 
