@@ -81,7 +81,7 @@ async def following(port: list[int], index: WorkloadIndex) -> AsyncGenerator[Pil
             yield Dialled(channel)
 
     node = "policy~10.9.0.1~istio-policy-1.istio-system~istio-system.svc.cluster.local"
-    feed = PilotFeed(dial, index, node=node, cluster="west")
+    feed = PilotFeed(dial, index, node=node)
     async with task_scope() as tasks:
         tasks.serve(feed.follow(), name="feed")
         yield feed

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from isthmus.apps.policy import own_cluster
+from isthmus.apps.policy_options import own_cluster
 from isthmus.kube.client import running_client
 from isthmus.kube.errors import ApiError, Unreachable
 from isthmus.lib.errors import UserError

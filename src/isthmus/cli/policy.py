@@ -19,7 +19,8 @@ _Kubeconfig = Annotated[
 ]
 _Context = Annotated[str | None, typer.Option(help="The kubeconfig's context.")]
 _RootNamespace = Annotated[
-    str, typer.Option(help="The namespace whose policies hold for all namespaces.", envvar="POD_NAMESPACE")
+    str | None,
+    typer.Option(help="The namespace whose policies hold for all namespaces. Left out: as mesh config says."),
 ]
 
 
@@ -29,11 +30,23 @@ def policy(
     rules: _Rules = None,
     kubeconfig: _Kubeconfig = None,
     context: _Context = None,
-    root_namespace: _RootNamespace = "istio-system",
-    trust_domain: Annotated[str, typer.Option(help="The mesh's trust domain.")] = "cluster.local",
-    trust_domain_alias: Annotated[
-        list[str] | None, typer.Option(help="Another trust domain that means the mesh.")
+    root_namespace: _RootNamespace = None,
+    mesh_config: Annotated[
+        Path | None, typer.Option(help="Istio's MeshConfig as YAML. In a pod: /etc/istio/config/mesh.")
     ] = None,
+    discovery_address: Annotated[
+        str,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="The control plane, which tells of the mesh's pods. In a pod: as the mesh config says.",
+        ),
+    ] = "",
+    token_file: Annotated[Path, typer.Option(help="A token that proves to the control plane who asks.")] = (
+        Path("/var/run/secrets/tokens/istio-token")
+    ),
+    roots_file: Annotated[Path, typer.Option(help="The mesh's roots.")] = (
+        Path("/var/run/secrets/istio/root-cert.pem")
+    ),
     redis_url: Annotated[
         str,
         typer.Option(
@@ -43,6 +56,10 @@ def policy(
     grpc_address: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="Envoy's ext_authz and rate limit, plain text.")
     ] = ":9091" if _IN_POD else "127.0.0.1:9091",
+    tls_address: Annotated[
+        str,
+        typer.Option(metavar="HOST:PORT", help="The same by mutual TLS, where the mesh has a CA."),
+    ] = ":15004" if _IN_POD else "127.0.0.1:15004",
     monitoring_address: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="Readiness and metrics.")
     ] = ":9093" if _IN_POD else "127.0.0.1:9093",
@@ -54,7 +71,8 @@ def policy(
     """
     if context_.invoked_subcommand is not None:
         return
-    from isthmus.apps.policy import PolicyOptions, run_policy
+    from isthmus.apps.policy import run_policy
+    from isthmus.apps.policy_options import PolicyOptions
     from isthmus.lib.address import parse_host_port
 
     run_policy(
@@ -63,10 +81,15 @@ def policy(
             kubeconfig=kubeconfig,
             context=context,
             root_namespace=root_namespace,
-            trust_domain=trust_domain,
-            trust_domain_aliases=tuple(trust_domain_alias or ()),
             redis_url=redis_url,
+            mesh_config=mesh_config,
+            discovery_address=(
+                parse_host_port(discovery_address, "--discovery-address") if discovery_address else None
+            ),
+            token_file=token_file,
+            roots_file=roots_file,
             grpc_address=parse_host_port(grpc_address, "--grpc-address"),
+            tls_address=parse_host_port(tls_address, "--tls-address"),
             monitoring_address=parse_host_port(monitoring_address, "--monitoring-address"),
         ),
         log_level=log_level,
@@ -79,7 +102,7 @@ def check(
     rules: _Rules = None,
     kubeconfig: _Kubeconfig = None,
     context: _Context = None,
-    root_namespace: _RootNamespace = "istio-system",
+    root_namespace: _RootNamespace = None,
     output: Annotated[str, typer.Option("--output", "-o", help="text or json.")] = "text",
 ) -> None:
     """Tell which rules would match a request, and why. Ends with 0 where it would be allowed, 1 where not."""
@@ -89,7 +112,11 @@ def check(
     if output not in ("text", "json"):
         raise UserError(f"--output is {output!r}; give text or json.", exit_code=2)
     result = check_request(
-        request, rules=rules or [], kubeconfig=kubeconfig, context=context, root_namespace=root_namespace
+        request,
+        rules=rules or [],
+        kubeconfig=kubeconfig,
+        context=context,
+        root_namespace=root_namespace or "istio-system",
     )
     _print(result, output)
     if not result["allowed"]:

@@ -7,6 +7,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from isthmus.policy.feeds import Feeds
+from isthmus.policy.pilot_feed import PilotFeed
 from isthmus.policy.quotas import MemoryQuotas
 from isthmus.policy.redis_quotas import RedisQuotas
 from isthmus.policy.rulebook import Rulebook
@@ -24,6 +25,8 @@ class PolicyMetrics(Collector):
         self._feeds = feeds
         self._local = local
         self._shared = shared
+        self.pods: PilotFeed | None = None
+        """The feed of the mesh's pods, where one is followed."""
 
     def collect(self) -> Iterable[Metric]:
         """All families."""
@@ -51,6 +54,8 @@ class PolicyMetrics(Collector):
             rejected.add_metric([str(ref)], 1)
         yield rejected
         yield from self._lists()
+        if self.pods is not None:
+            yield from _feed(self.pods)
         yield CounterMetricFamily(
             "isthmus_policy_quota_keys_shared",
             "Hits that shared a count, because their quota had too many keys.",
@@ -76,3 +81,14 @@ class PolicyMetrics(Collector):
                 age.add_metric([feed.source.url], max(0.0, time.time() - feed.read_at))
         yield age
         yield failing
+
+
+def _feed(pods: PilotFeed) -> Iterable[Metric]:
+    yield GaugeMetricFamily(
+        "isthmus_policy_pods", "Pods of the mesh that are known.", value=len(pods.index.versions)
+    )
+    yield GaugeMetricFamily(
+        "isthmus_policy_pods_followed",
+        "1 while the control plane tells of pods; at 0 what it told last stays.",
+        value=int(bool(pods.heard_at) and not pods.error),
+    )

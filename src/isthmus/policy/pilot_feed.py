@@ -45,7 +45,7 @@ Dial = Callable[[], AbstractAsyncContextManager[Dialled]]
 class PilotFeed:
     """Keeps an index as the control plane has it. `node` is the Node's id: `KIND~IP~POD.NAMESPACE~DOMAIN`."""
 
-    def __init__(self, dial: Dial, index: WorkloadIndex, *, node: str, cluster: str) -> None:
+    def __init__(self, dial: Dial, index: WorkloadIndex, *, node: str) -> None:
         self.tried = asyncio.Event()
         """Set once the feed was read in whole, or the first attempt failed."""
         self.error = ""
@@ -55,7 +55,6 @@ class PilotFeed:
         self.index = index
         self._dial = dial
         self._node = Node(id=node)
-        self._node.metadata["CLUSTER_ID"] = cluster
         self._backoff = Backoff(initial=0.2, cap=15.0)
 
     async def follow(self) -> NoReturn:

@@ -4,7 +4,7 @@ Calls beyond the limit are refused at once (RESOURCE_EXHAUSTED), and one whose d
 gRPC: what Envoy then does is its `failure_mode_allow`.
 """
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -31,9 +31,17 @@ class ServerLimits:
     grace: float = 5.0
 
 
+@dataclass(frozen=True, slots=True)
+class Secure:
+    """How clients prove who they are; `admits` judges the names in a certificate under the mesh's roots."""
+
+    credentials: grpc.ServerCredentials
+    admits: Callable[[tuple[bytes, ...]], bool]
+
+
 class _Handlers(grpc.GenericRpcHandler):
-    def __init__(self, methods: Mapping[str, Method]) -> None:
-        self._handlers = {name: _handler(method) for name, method in methods.items()}
+    def __init__(self, methods: Mapping[str, Method], secure: "Secure | None") -> None:
+        self._handlers = {name: _handler(method, secure) for name, method in methods.items()}
 
     def service(
         self, handler_call_details: grpc.HandlerCallDetails
@@ -41,8 +49,10 @@ class _Handlers(grpc.GenericRpcHandler):
         return self._handlers.get(handler_call_details.method)
 
 
-def _handler(method: Method) -> "grpc.RpcMethodHandler[Any, Any]":
+def _handler(method: Method, secure: "Secure | None") -> "grpc.RpcMethodHandler[Any, Any]":
     async def serve(message: bytes, context: _Context) -> bytes:
+        if secure is not None and not secure.admits(tuple(context.peer_identities() or ())):
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, "only proxies of the mesh are answered")
         try:
             return await method(message, context.invocation_metadata() or ())
         except Malformed as error:
@@ -54,9 +64,14 @@ def _handler(method: Method) -> "grpc.RpcMethodHandler[Any, Any]":
 
 @asynccontextmanager
 async def serving_policy(
-    address: HostPort, methods: Mapping[str, Method], limits: ServerLimits = ServerLimits()
+    address: HostPort,
+    methods: Mapping[str, Method],
+    limits: ServerLimits = ServerLimits(),
+    *,
+    secure: Secure | None = None,
+    option: str = "--grpc-address",
 ) -> AsyncGenerator[int]:
-    """Serve unary methods in plain text; yields the bound port. Ends by letting open calls end.
+    """Serve unary methods, in plain text unless `secure`; yields the port. Ends by letting open calls end.
 
     Raises UserError when the address cannot be bound.
     """
@@ -72,12 +87,15 @@ async def serving_policy(
             ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
         ),
     )
-    server.add_generic_rpc_handlers((_Handlers(methods),))
+    server.add_generic_rpc_handlers((_Handlers(methods, secure),))
     try:
-        port = server.add_insecure_port(str(address))
+        if secure is None:
+            port = server.add_insecure_port(str(address))
+        else:
+            port = server.add_secure_port(str(address), secure.credentials)
     except RuntimeError as error:
         raise UserError(
-            f"Cannot listen for policy checks on {address}: {error}. Choose another --grpc-address."
+            f"Cannot listen for policy checks on {address}: {error}. Choose another {option}."
         ) from None
     await server.start()
     try:
