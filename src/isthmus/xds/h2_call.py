@@ -59,8 +59,6 @@ class Link(Protocol):
     frame_size: int
     frames: Frames
     now: Callable[[], float]
-    woken: "Callable[[Call], None]"
-    """Have `pump` called soon."""
     ended: "Callable[[Call], None]"
     """Count one call less."""
 
@@ -72,6 +70,14 @@ class Link(Protocol):
     @property
     def newcomer(self) -> bool:
         """Whether others may go first."""
+        ...
+
+    def woken(self, call: "Call") -> None:
+        """Have `pump` called soon."""
+        ...
+
+    def pumped(self) -> None:
+        """What `woken` asked for is done."""
         ...
 
     def write(self, parts: Parts) -> None:
@@ -253,6 +259,10 @@ class Call:
     def pump(self) -> None:
         """Send what there is, as far as it may be sent now."""
         self._queued = False
+        self._write()
+        self._link.pumped()
+
+    def _write(self) -> None:
         service, link = self._service, self._link
         while not (self.over or link.paused):
             if self._pending is not None:

@@ -99,7 +99,6 @@ class HttpSession:
     def __init__(self, host: Host, socket: Socket) -> None:
         self.now = host.now
         self.frames = host.frames
-        self.woken = host.woken
         self.ended = host.ended
         self.calls: dict[int, Call] = {}
         self.window = FIRST_WINDOW
@@ -119,7 +118,13 @@ class HttpSession:
         self._intake = Intake(self._budget, host.limits.metadata_bytes)
         self._inflow = Inflow(INFLOW)
         self.engine = Engine(host.limits)
-        self._socket.send([greeting(host.limits)])
+        self._receiving = False
+        """Whether bytes from the peer are being handled: what is sent meanwhile goes in one write, with the
+        message that comes of it if there is one.
+        """
+        self._awaits = False
+        """Whether some call's `pump` will be called for what was received."""
+        self._out: list[bytes | memoryview] = [greeting(host.limits)]
 
     @property
     def spoken(self) -> bool:
@@ -140,24 +145,56 @@ class HttpSession:
         """Bytes from the peer. Raises ConnectionFailed when it is over; what is to be sent before is sent."""
         if self._failed:
             return
+        self._receiving = True
         try:
             for piece in self._intake.cut(data, self.now()):
                 self._handle(*piece)
-            self._flush()
         except ProtocolError as error:
-            self._failed = True
-            self._flush()  # h2 has its GOAWAY ready.
+            self._failed = True  # h2 has its GOAWAY ready.
             raise ConnectionFailed(ErrorCodes(error.error_code), str(error)) from None
         except ConnectionFailed as failure:
             self._failed = True
-            self._socket.send([goaway(self._highest, failure.code)])
+            self._out.append(goaway(self._highest, failure.code))
             raise
+        finally:
+            self._receiving = False
+            if self._failed or not self._awaits:
+                self._flush()
+
+    def _send(self, data: bytes) -> None:
+        """What is no message."""
+        self._out.append(data)
+        if not self._receiving:
+            self._flush()
+
+    def _flush(self) -> None:
+        data = self.engine.output()
+        if data:
+            self._out.append(data)
+        if self._out:
+            out, self._out = self._out, []
+            self._socket.send(out)
 
     # What its calls use, and the listener.
+
+    def woken(self, call: Call) -> None:
+        """See `Link`."""
+        self._awaits = self._awaits or self._receiving
+        self._host.woken(call)
+
+    def pumped(self) -> None:
+        """See `Link`."""
+        if self._awaits:
+            self._awaits = False
+            self._flush()
 
     def write(self, parts: Parts) -> None:
         """See `Link`."""
         self._budget.sent += len(parts[0]) if len(parts) == 1 else sum(map(len, parts))
+        if self._awaits:
+            self._awaits = False
+            self._out.append(self.engine.output())
+            parts, self._out = [*self._out, *parts], []
         self._socket.send(parts)
 
     def kept(self, size: int) -> None:
@@ -176,16 +213,16 @@ class HttpSession:
 
     def _credit(self, size: int) -> None:
         if size:
-            self._socket.send([window_update(0, size)])
+            self._send(window_update(0, size))
 
     def credit(self, call: Call, size: int) -> None:
         """See `Link`."""
-        self._socket.send([window_update(call.stream_id, size)])
+        self._send(window_update(call.stream_id, size))
 
     def accept(self, call: Call) -> None:
         """See `Link`. h2 is not told: to it the trailers are all of the answer's header fields."""
         block = _BLOCK_GZIP if call.gzip else _BLOCK
-        self._socket.send([frame(HEADERS, END_HEADERS, call.stream_id, block)])
+        self._send(frame(HEADERS, END_HEADERS, call.stream_id, block))
 
     def trail(self, call: Call, status: Status, reason: str) -> None:
         """See `Link`."""
@@ -210,9 +247,8 @@ class HttpSession:
         """Take no more calls (GOAWAY)."""
         if not self._leaving and not self._failed:
             self._leaving = True
-            self._socket.send([goaway(self._highest, ErrorCodes.NO_ERROR)])
-            if not self.calls:
-                self._socket.unused()
+            self._send(goaway(self._highest, ErrorCodes.NO_ERROR))
+            self._unused()
 
     def close(self, end: End) -> None:
         """The connection is over, and so are its calls."""
@@ -230,8 +266,7 @@ class HttpSession:
             self._widen(flags, stream_id, payload)
         elif kind == GOAWAY and stream_id == 0 and len(payload) >= 8:
             self._leaving = True
-            if not self.calls:
-                self._socket.unused()
+            self._unused()
         elif kind == OTHER:
             self._judge(payload)
         elif self.engine.made or not self._plain(kind, flags, stream_id, payload):
@@ -249,7 +284,7 @@ class HttpSession:
                 self._settled = True
                 self._stream_window, self.frame_size = settings[0], min(settings[1], _LARGEST_FRAME)
                 self.engine.skip(frame(kind, flags, stream_id, payload))
-                self._socket.send([_SETTINGS_ACK])
+                self._send(_SETTINGS_ACK)
                 return True
         elif kind == HEADERS and flags == END_HEADERS and stream_id & 1 and not self._highest:
             fields = read_first_fields(payload, self._host.limits.metadata_bytes)
@@ -353,12 +388,12 @@ class HttpSession:
         self.calls.pop(call.stream_id, None)
         if code is not None:
             self.engine.h2.reset_stream(call.stream_id, code)
-        self._flush()
+        if not self._receiving:
+            self._flush()
         call.close(end)
-        if self._leaving and not self.calls:
-            self._socket.unused()
+        self._unused()
 
-    def _flush(self) -> None:
-        data = self.engine.output()
-        if data:
-            self._socket.send([data])
+    def _unused(self) -> None:
+        if self._leaving and not self.calls:
+            self._flush()
+            self._socket.unused()
