@@ -31,6 +31,7 @@ _CHUNK = 700 << 10
 """Bytes in one ConfigMap, which base64 makes a third longer: Kubernetes allows 1 MiB."""
 _MOST_CHUNKS = 16
 _SOON = 2.0
+"""Seconds until another attempt to read, and at least until the state of a cluster newly read is written."""
 _EVERY = (45.0, 75.0)
 """Seconds between two rounds of writing, drawn anew, so that replicas spread."""
 
@@ -80,6 +81,7 @@ class LastKnown:
         self._written: dict[str, _Written] = {}
         self._owners: dict[str, ClusterId] = {}
         self._kept: dict[ClusterId, float | None] = {}
+        self._read = asyncio.Event()
 
     def recall(self, cluster: ClusterId) -> Remembered | None:
         """The state of that cluster as it was found at the start, or None."""
@@ -99,8 +101,21 @@ class LastKnown:
             await asyncio.sleep(uniform(*_EVERY))
         self.loaded.set()
         while True:
-            await asyncio.sleep(uniform(*_EVERY))
+            await self._pause()
             await self._attempt(self._keep_all(api))
+
+    def wake(self) -> None:
+        """A cluster was read as a whole: should it fail now, and we too, it is to be known."""
+        self._read.set()
+
+    async def _pause(self) -> None:
+        try:
+            async with asyncio.timeout(uniform(*_EVERY)):
+                await self._read.wait()
+        except TimeoutError:
+            return
+        await asyncio.sleep(uniform(_SOON, 2 * _SOON))
+        self._read.clear()
 
     async def _attempt(self, work: Coroutine[Any, Any, None]) -> bool:
         """Whether the work was done; what kept it from that is logged once."""
