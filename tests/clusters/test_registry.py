@@ -660,3 +660,15 @@ async def test_an_address_that_two_clusters_claim_is_served_once_and_reported():
         world.put_secret("s", north=world.kubeconfig("north"))
         assert mesh.addresses() == [HOME, EAST, NORTH]
         assert mesh.status("north").remarks == ()
+
+
+@in_virtual_time
+async def test_an_address_that_a_remote_only_refers_to_is_served_from_the_cluster_of_its_pod():
+    world = world_of("east")
+    put_slice(world["east"], ("", HOME), ("east-pod", EAST))
+    world.put_secret("s", east=world.kubeconfig("east"))
+    async with running_mesh(world) as mesh:
+        await mesh.clusters.settled()
+        served = [(e.cluster, e.address) for e in mesh.clusters.view.endpoints(ECHO)[80]]
+        assert served == [("east", EAST), ("home", HOME)]
+        assert mesh.status("east").remarks == mesh.status("home").remarks == ()

@@ -76,15 +76,15 @@ localities = st.builds(Locality, st.sampled_from(("r1", "r2", "")), st.just("z")
 
 
 def once(endpoints: list[Endpoint]) -> list[Endpoint]:
-    """Each address and port once a network: that of the first cluster."""
+    """Each address and port once a network: of the first cluster that names a Pod, else of the first."""
     seen: set[tuple[str, str, int]] = set()
     kept: list[Endpoint] = []
-    for each in endpoints:
+    for each in sorted(endpoints, key=lambda each: each.workload is None and not each.awaited):
         place = each.network, each.address, each.port
         if place not in seen:
             seen.add(place)
             kept.append(each)
-    return kept
+    return [each for each in endpoints if any(each is one for one in kept)]
 
 
 @dataclass

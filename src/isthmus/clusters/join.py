@@ -185,7 +185,9 @@ class Double:
 def without_doubles(endpoints: Sequence[Endpoint]) -> tuple[tuple[Endpoint, ...], tuple[Double, ...]]:
     """Endpoints of several clusters with each address and port once a network, and what was left out.
 
-    The lower priority wins, then the first cluster by name: every replica decides alike.
+    Who names a Pod wins over who only knows its address, as remotes know those of the control plane: that is
+    a reference, and no claim to report. Then the lower priority wins, then the first cluster by name: every
+    replica decides alike.
     """
     chosen: dict[tuple[Network, str, int], Endpoint] = {}
     doubles: list[tuple[Endpoint, Endpoint]] = []
@@ -193,11 +195,23 @@ def without_doubles(endpoints: Sequence[Endpoint]) -> tuple[tuple[Endpoint, ...]
         place = endpoint.network, endpoint.address, endpoint.port
         known = chosen.setdefault(place, endpoint)
         if known is not endpoint:
-            first = (known.priority, known.cluster) <= (endpoint.priority, endpoint.cluster)
+            first = _precedence(known) <= _precedence(endpoint)
             chosen[place], loser = (known, endpoint) if first else (endpoint, known)
             doubles.append((chosen[place], loser))
     if not doubles:
         return tuple(endpoints), ()
     losers = {id(loser) for _, loser in doubles}
     kept = tuple(endpoint for endpoint in endpoints if id(endpoint) not in losers)
-    return kept, tuple(Double(winner.address, winner.cluster, loser.cluster) for winner, loser in doubles)
+    return kept, tuple(
+        Double(winner.address, winner.cluster, loser.cluster)
+        for winner, loser in doubles
+        if _names_pod(loser)
+    )
+
+
+def _precedence(endpoint: Endpoint) -> tuple[bool, int, ClusterId]:
+    return not _names_pod(endpoint), endpoint.priority, endpoint.cluster
+
+
+def _names_pod(endpoint: Endpoint) -> bool:
+    return endpoint.workload is not None or endpoint.awaited
