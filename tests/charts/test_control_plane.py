@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 import yaml
 
+from isthmus.apps.policy_options import ROOTS, TOKEN
 from isthmus.cli.main import COMMANDS
 from isthmus.cli.pilot import pilot
 from isthmus.cli.statsd_bridge import statsd_bridge
 from isthmus.config.crds import DEFINITIONS
 from isthmus.config.mesh import read_mesh_config
+from isthmus.config.workload_feed import ACCOUNT
 from isthmus.inject.containers import proxy_container
 from tests.charts.rendering import CLUSTER_WIDE, CONTROL_PLANE, REMOTE, Object, names, one, refusal, render
 
@@ -95,14 +97,14 @@ def test_pods_meet_the_restricted_security_standard(name: str) -> None:
     assert pod["serviceAccountName"] in names(objects, "ServiceAccount")
 
 
-def test_only_pilot_gets_a_token_for_the_api_server() -> None:
+def test_only_those_that_read_the_api_server_get_a_token_for_it() -> None:
     objects = render(CONTROL_PLANE, ALL)
     mounted = {
         name
         for name in DEPLOYMENTS
         if pod_of(objects, name)["spec"].get("automountServiceAccountToken", True)
     }
-    assert mounted == {"istio-pilot"}
+    assert mounted == {"istio-pilot", "istio-policy"}
 
 
 def test_pilot_runs_the_command_as_its_command_line_has_it() -> None:
@@ -195,7 +197,7 @@ def test_two_namespaces_of_one_cluster_share_no_object(chart: Any) -> None:
 
 
 def test_pilot_may_read_the_mesh_keep_its_own_secrets_and_give_out_roots_and_nothing_else() -> None:
-    objects = render(CONTROL_PLANE, ALL)
+    objects = render(CONTROL_PLANE)
     (cluster_role,) = (item for item in objects if item["kind"] == "ClusterRole")
     (role,) = (item for item in objects if item["kind"] == "Role")
     *reading, tokens, access, roots, new_roots = cluster_role["rules"]
@@ -219,6 +221,44 @@ def test_pilot_may_read_the_mesh_keep_its_own_secrets_and_give_out_roots_and_not
     assert states["verbs"] == ["get", "list", "create", "patch", "delete"]
     for binding in (item for item in objects if item["kind"].endswith("RoleBinding")):
         assert [subject["name"] for subject in binding["subjects"]] == ["istio-pilot-service-account"]
+
+
+def test_policy_may_read_policies_and_say_what_became_of_them_and_nothing_else() -> None:
+    objects = render(CONTROL_PLANE, ALL, namespace="mesh")
+    reading, telling = one(objects, "ClusterRole", "istio-policy-mesh")["rules"]
+    assert (reading["resources"], reading["verbs"]) == (["policies"], ["get", "list", "watch"])
+    assert (telling["resources"], telling["verbs"]) == (["policies/status"], ["patch"])
+    (subject,) = one(objects, "ClusterRoleBinding", "istio-policy-mesh")["subjects"]
+    assert subject["name"] == ACCOUNT
+
+
+def test_policy_is_who_the_control_plane_gives_its_pods_to_and_shares_its_quotas_by_redis() -> None:
+    settings = (ALL, "policy.redisUrl=redis://redis:6379", "global.multiCluster.clusterName=west")
+    objects = render(CONTROL_PLANE, *settings)
+    pod = pod_of(objects, "istio-policy")["spec"]
+    assert pod["serviceAccountName"] == ACCOUNT
+    container = container_of(objects, "istio-policy")
+    told = {one["name"]: one.get("value") for one in container["env"]}
+    assert (told["CLUSTER_ID"], told["REDIS_URL"]) == ("west", "redis://redis:6379")
+    mounted = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    (source,) = volumes[mounted[str(TOKEN.parent)]]["projected"]["sources"]
+    assert source["serviceAccountToken"]["audience"] == "istio-ca"
+    assert source["serviceAccountToken"]["path"] == TOKEN.name
+    assert volumes[mounted[str(ROOTS.parent)]]["configMap"]["name"] == "istio-ca-root-cert"
+    secret = render(CONTROL_PLANE, ALL, "policy.redisSecret=redis")
+    (url,) = (each for each in container_of(secret, "istio-policy")["env"] if each["name"] == "REDIS_URL")
+    assert url["valueFrom"]["secretKeyRef"] == {"name": "redis", "key": "url"}
+
+
+def test_proxies_ask_for_policy_only_where_there_is_a_policy_server() -> None:
+    for settings, disabled in (
+        ((), True),
+        ((ALL,), False),
+        ((ALL, "meshConfig.disablePolicyChecks=true"), True),
+    ):
+        text = one(render(CONTROL_PLANE, *settings), "ConfigMap", "istio")["data"]["mesh"]
+        assert read_mesh_config(text).disable_policy_checks is disabled
 
 
 @pytest.mark.parametrize("chart", [CONTROL_PLANE, REMOTE], ids=lambda chart: chart.name)

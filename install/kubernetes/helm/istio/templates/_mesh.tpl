@@ -14,6 +14,11 @@ defaultConfig:
 {{- with omit $proxy "discoveryAddress" "controlPlaneAuthPolicy" }}
 {{ toYaml . | trim | indent 2 }}
 {{- end }}
+{{- with .Values.policy }}
+{{- if not (hasKey $.Values.meshConfig "disablePolicyChecks") }}
+disablePolicyChecks: {{ not .enabled }}
+{{- end }}
+{{- end }}
 {{- with omit .Values.meshConfig "rootNamespace" "defaultConfig" }}
 {{ toYaml . | trim }}
 {{- end }}
