@@ -1,5 +1,6 @@
 """What a workload accepts: Istio's documented cases, one by one."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,9 +15,12 @@ from isthmus.config.peer_authentication import (
 )
 from isthmus.config.store import ConfigStore
 from isthmus.kube.decoding import Ref
+from isthmus.model.service import ClusterId, Network
+from isthmus.model.workload import Locality, Workload, WorkloadKey
 
 ROOT = "istio-system"
 UNSET, DISABLE, PERMISSIVE, STRICT = Mode
+TLS_MODE, HOME, FLAT = "security.istio.io/tlsMode", ClusterId("home"), Network("")
 WEB = {"app": "web", "version": "v1"}
 
 
@@ -103,7 +107,11 @@ def test_workloads_of_each_namespace_are_answered_by_their_own_and_the_root_name
     assert every.accepted("demo", WEB) == AcceptedTls(STRICT, ((8080, DISABLE),))
     assert every.accepted("other", WEB) == every.accepted("demo", {}) == AcceptedTls(STRICT)
     assert every.accepted(ROOT, {}) == AcceptedTls(STRICT)
-    assert (every.may_disable("demo"), every.may_disable("other")) == (True, False)
+    web = Workload(
+        WorkloadKey(HOME, "demo", "web"), (), {**WEB, TLS_MODE: "istio"}, {}, "web", FLAT, Locality()
+    )
+    assert (every.takes_tls(web, 8080), every.takes_tls(web, 8081)) == (False, True)
+    assert not every.takes_tls(replace(web, labels=WEB), 8081)
     assert PeerAuthentications(ROOT).accepted("demo", WEB) == AcceptedTls()
 
 

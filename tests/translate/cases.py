@@ -6,6 +6,7 @@ the difference.
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
 
 from isthmus.config.mesh import MeshConfig, OutboundMode, OutboundTrafficPolicy
+from isthmus.config.peer_authentication import PEER_AUTHENTICATION, PeerAuthentications
+from isthmus.config.store import ConfigStore
+from isthmus.kube.decoding import Ref
 from isthmus.model.resources import CLUSTER, ENDPOINT, LISTENER, PUSH_ORDER, ROUTE, Resource
 from isthmus.model.service import Kind, Protocol, ServiceKey
 from isthmus.model.workload import Health, InboundPort
@@ -83,7 +87,7 @@ def external_name(view: FakeView) -> None:
 
 def inbound(view: FakeView) -> None:
     """A pod with a port of each sort; two services disagree on one of them."""
-    server = pod("client", "10.0.0.9")
+    server = pod("client", "10.0.0.9", tls=True, app="server")
     view.pods[server.key] = server
     web, kv = ServiceKey("demo", "web"), ServiceKey("demo", "kv")
     view.selecting[server.key] = [
@@ -103,27 +107,78 @@ def ipv6(view: FakeView) -> None:
     view.put(service("db", (5432, Protocol.TCP), west="fd00::2"), endpoint("fd00:1::2", port=5432))
 
 
+def mutual_tls(view: FakeView) -> None:
+    """A service of two accounts, with an endpoint that takes no mutual TLS and one whose pod is to come;
+    headless ones of which all or not all endpoints do.
+    """
+    blue = pod("blue", "10.0.0.1", account="blue", tls=True)
+    green = pod("green", "10.0.1.1", account="green", tls=True, cluster=EAST)
+    plain = pod("plain", "10.0.0.2", account="green")
+    awaited = replace(endpoint("10.0.0.3"), awaited=True)
+    members = (
+        endpoint("10.0.0.1", behind=blue),
+        endpoint("10.0.0.2", behind=plain),
+        endpoint("10.0.1.1", behind=green, cluster=EAST),
+    )
+    ports = (80, Protocol.HTTP), (9000, Protocol.GRPC), (9999, Protocol.TCP)
+    view.put(service("echo", *ports, west="10.1.0.1"), *members, awaited)
+    view.put(service("all", (7000, Protocol.TCP), kind=Kind.HEADLESS), endpoint("10.0.0.1", behind=blue))
+    view.put(service("some", (7000, Protocol.TCP), kind=Kind.HEADLESS), *members[:2])
+
+
+def no_certificate(view: FakeView) -> None:
+    """A proxy that cannot speak TLS, as client and as server."""
+    mutual_tls(view)
+    inbound(view)
+    server = pod("client", "10.0.0.9", app="server")
+    view.pods[server.key] = server
+
+
+def peers(namespace: str, mode: str, **ports: str) -> PeerAuthentications:
+    """What one namespace accepts, and single ports (`p8080="STRICT"`) of the workload `app: server`."""
+    store = ConfigStore(PEER_AUTHENTICATION)
+    levels = {port.removeprefix("p"): {"mode": mode} for port, mode in ports.items()}
+    selected = {"selector": {"matchLabels": {"app": "server"}}, "portLevelMtls": levels}
+    for name, spec in (("default", {"mtls": {"mode": mode}}), ("server", selected if ports else {})):
+        metadata = {"name": name, "namespace": namespace, "creationTimestamp": "2026-01-01T00:00:00Z"}
+        assert store.apply(Ref(namespace, name), {"metadata": metadata, "spec": spec}) is None
+    return PeerAuthentications("istio-system", store)
+
+
 STRICT = MeshConfig(
     outbound_traffic_policy=OutboundTrafficPolicy(mode=OutboundMode.REGISTRY_ONLY),
     access_log_file="/dev/stdout",
 )
-CASES: dict[str, tuple[Callable[[FakeView], None], MeshConfig]] = {
-    "nothing": (nothing, MeshConfig()),
-    "two_clusters": (two_clusters, MeshConfig()),
-    "shared_port": (shared_port, MeshConfig()),
-    "headless": (headless, MeshConfig()),
-    "external_name": (external_name, STRICT),
-    "inbound": (inbound, MeshConfig()),
-    "ipv6": (ipv6, MeshConfig()),
+NOBODY = PeerAuthentications("istio-system")
+CASES: dict[str, tuple[Callable[[FakeView], None], MeshConfig, PeerAuthentications]] = {
+    "nothing": (nothing, MeshConfig(), NOBODY),
+    "two_clusters": (two_clusters, MeshConfig(), NOBODY),
+    "shared_port": (shared_port, MeshConfig(), NOBODY),
+    "headless": (headless, MeshConfig(), NOBODY),
+    "external_name": (external_name, STRICT, NOBODY),
+    "inbound": (inbound, MeshConfig(), NOBODY),
+    "ipv6": (ipv6, MeshConfig(), NOBODY),
+    "mutual_tls": (mutual_tls, MeshConfig(trust_domain="mesh", trust_domain_aliases=("old",)), NOBODY),
+    "no_auto_mtls": (mutual_tls, MeshConfig(enable_auto_mtls=False), NOBODY),
+    "refusing_servers": (mutual_tls, MeshConfig(), peers("demo", "DISABLE")),
+    "no_certificate": (
+        no_certificate,
+        MeshConfig(),
+        peers("demo", "STRICT", p8443="DISABLE", p8080="PERMISSIVE"),
+    ),
+    "inbound_strict": (inbound, MeshConfig(), peers("demo", "STRICT", p8443="DISABLE", p6000="PERMISSIVE")),
+    "inbound_disable": (inbound, MeshConfig(), peers("demo", "DISABLE", p8443="STRICT", p6000="STRICT")),
 }
 
 
 def resources_of(case: str) -> list[Resource]:
     """Everything that the proxy `client` in namespace `demo` of cluster `west` gets, in push order."""
-    fill, mesh = CASES[case]
+    fill, mesh, peers = CASES[case]
     view = FakeView()
+    known = pod("client", "10.0.0.9", tls=True)
+    view.pods[known.key] = known
     fill(view)
-    scopes = Catalogue(view, mesh).scopes(proxy("client"))
+    scopes = Catalogue(view, mesh, peers=peers).scopes(proxy("client"))
     return [resource for type_url in PUSH_ORDER for scope in scopes for resource in scope.all(type_url)]
 
 

@@ -98,16 +98,27 @@ def endpoint(
     zone: str = "",
     network: Network = FLAT,
     weight: int = 1,
+    behind: Workload | None = None,
 ) -> Endpoint:
     """One endpoint of whatever it is put behind."""
     locality = Locality("r1", zone) if zone else Locality()
-    return Endpoint(address, port, health, cluster, network, locality, weight=weight)
+    return Endpoint(address, port, health, cluster, network, locality, behind, weight=weight)
 
 
-def pod(name: str, address: str, *, cluster: ClusterId = WEST, namespace: str = "demo") -> Workload:
-    """A pod with nothing special about it."""
+def pod(
+    name: str,
+    address: str,
+    *,
+    cluster: ClusterId = WEST,
+    namespace: str = "demo",
+    account: str = "default",
+    tls: bool = False,
+    **labels: str,
+) -> Workload:
+    """A pod with nothing special about it. `tls`: with a sidecar that takes mutual TLS."""
     key = WorkloadKey(cluster, namespace, name)
-    return Workload(key, (address,), {}, {}, "default", FLAT, Locality())
+    own = labels | ({"security.istio.io/tlsMode": "istio"} if tls else {})
+    return Workload(key, (address,), own, {}, account, FLAT, Locality())
 
 
 def proxy(

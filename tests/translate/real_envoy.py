@@ -21,10 +21,12 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 
 from isthmus.lib.binaries import find_envoy
 from isthmus.lib.lifecycle import task_scope
-from isthmus.model.resources import LISTENER, Resource
+from isthmus.model.resources import CLUSTER, LISTENER, Resource
+from tests.translate.fake_sds import credential, serving_secrets
 
 _SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 _PATIENCE = 20.0
+CLIENT = "spiffe://cluster.local/ns/demo/sa/default"
 
 
 @dataclass(slots=True)
@@ -86,6 +88,11 @@ class RealEnvoy:
         async with self.session.get(f"{self.admin}{path}") as response:
             return json.loads(await response.text())
 
+    async def text(self, path: str) -> str:
+        """A page of the admin interface."""
+        async with self.session.get(f"{self.admin}{path}") as response:
+            return await response.text()
+
     async def address_of(self, listener: str) -> str:
         """Where a listener really listens, as `HOST:PORT`."""
         for status in (await self.ask("/listeners?format=json"))["listener_statuses"]:
@@ -99,7 +106,9 @@ class RealEnvoy:
         await _until(self._is_settled)
 
     async def _is_settled(self) -> bool:
-        if self.ads.unconfirmed or not self.ads.asked:
+        if self.ads.unconfirmed or not {CLUSTER, LISTENER} <= self.ads.asked.keys():
+            return False
+        if (await self.text("/ready")).strip() != "LIVE":
             return False
         configs = (await self.ask("/config_dump"))["configs"]
         sections = [section for config in configs for section in config.items()]
@@ -111,17 +120,27 @@ class RealEnvoy:
 
 
 @asynccontextmanager
-async def running_envoy(folder: Path, resources: Sequence[Resource]) -> AsyncGenerator[RealEnvoy]:
-    """An Envoy that was sent the resources; `folder` takes its files. Ready when it has settled."""
+async def running_envoy(
+    folder: Path, resources: Sequence[Resource], *, identity: str = CLIENT
+) -> AsyncGenerator[RealEnvoy]:
+    """An Envoy that was sent the resources and has that identity; `folder` takes its files.
+
+    Ready when it has settled.
+    """
     ads = Ads()
     ads.put(with_free_ports(resources))
-    async with _serving(ads) as port, aiohttp.ClientSession() as session:
+    async with (
+        _serving(ads) as port,
+        serving_secrets(credential(identity)) as secrets,
+        aiohttp.ClientSession() as session,
+    ):
         config, admin, log = folder / "bootstrap.json", folder / "admin", folder / "envoy.log"
-        config.write_text(json.dumps(_bootstrap(port)))
+        config.write_text(json.dumps(_bootstrap(port, secrets)))
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
                 *(str(find_envoy()), "-c", str(config), "--admin-address-path", str(admin)),
                 *("--disable-hot-restart", "--concurrency", "1", "-l", "warning"),
+                *("--drain-strategy", "immediate"),
                 stdout=output,
                 stderr=output,
             )
@@ -153,6 +172,15 @@ def bound(resource: Resource) -> Resource:
     return _with_free_port(
         Resource(resource.type_url, resource.name, resource.version, listener.SerializeToString())
     )
+
+
+def at(resource: Resource, address: str, port: int) -> Resource:
+    """A listener at another address, which it keeps."""
+    listener = listener_pb2.Listener.FromString(resource.body)
+    listener.address.socket_address.address = address
+    listener.address.socket_address.port_value = port
+    listener.bind_to_port.value = True
+    return Resource(resource.type_url, resource.name, resource.version, listener.SerializeToString())
 
 
 def _with_free_port(resource: Resource) -> Resource:
@@ -198,8 +226,8 @@ async def _serving(ads: Ads) -> AsyncGenerator[int]:
         await server.stop(None)
 
 
-def _bootstrap(port: int) -> dict[str, Any]:
-    """Just what a sidecar's bootstrap has of ADS: all resources come by it. Envoy has no cause to warn."""
+def _bootstrap(port: int, secrets: Path) -> dict[str, Any]:
+    """What a sidecar's bootstrap has of ADS and SDS, and what keeps Envoy from warning."""
     limit = {
         "@type": "type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3."
         "DownstreamConnectionsConfig",
@@ -213,15 +241,21 @@ def _bootstrap(port: int) -> dict[str, Any]:
         "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
         "explicit_http_config": {"http2_protocol_options": {}},
     }
-    xds: dict[str, Any] = {
-        "name": "xds-grpc",
-        "type": "STATIC",
-        "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": http2},
-        "load_assignment": {
-            "cluster_name": "xds-grpc",
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
-        },
-    }
+
+    def cluster(name: str, address: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "name": name,
+            "type": "STATIC",
+            "typed_extension_protocol_options": {
+                "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": http2
+            },
+            "load_assignment": {
+                "cluster_name": name,
+                "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
+            },
+        }
+
+    known = [cluster("xds-grpc", address), cluster("sds-grpc", {"pipe": {"path": str(secrets)}})]
     return {
         "node": {"id": "sidecar~10.0.0.9~client.demo~demo.svc.cluster.local", "cluster": "client.demo"},
         "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}}},
@@ -235,5 +269,5 @@ def _bootstrap(port: int) -> dict[str, Any]:
             "lds_config": ads,
         },
         "overload_manager": {"resource_monitors": [monitor]},
-        "static_resources": {"clusters": [xds]},
+        "static_resources": {"clusters": known},
     }

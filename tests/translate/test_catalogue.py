@@ -2,11 +2,15 @@ import gc
 from collections.abc import Sequence
 
 import pytest
+from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.listener.v3 import listener_pb2
 from envoy.config.route.v3 import route_pb2
 
 from isthmus.config.mesh import MeshConfig
+from isthmus.config.peer_authentication import PEER_AUTHENTICATION, PeerAuthentications
+from isthmus.config.store import ConfigStore
+from isthmus.kube.decoding import Ref
 from isthmus.model.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, Scope, ScopeChange
 from isthmus.model.service import Kind, Protocol, ServiceKey
 from isthmus.model.view import Changes
@@ -15,6 +19,7 @@ from isthmus.translate.catalogue import Catalogue
 from tests.translate.fake_view import EAST, WEST, FakeView, endpoint, pod, proxy, service
 
 ECHO = ServiceKey("demo", "echo")
+CALLER = pod("client", "10.0.0.9", tls=True)
 ECHO_CLUSTER = "outbound|80||echo.demo.svc.cluster.local"
 
 
@@ -85,7 +90,7 @@ def test_a_proxy_without_a_cluster_is_in_the_control_planes_own(view: FakeView) 
 
 def test_all_is_sorted_and_the_same_object_until_something_changes(view: FakeView) -> None:
     catalogue = Catalogue(view, MeshConfig())
-    scope = catalogue.scopes(proxy("client"))[0]
+    scope = catalogue.scopes(proxy("client"))[1]
     before = scope.all(ENDPOINT)
     assert [r.name for r in before] == sorted(r.name for r in before)
     assert scope.all(ENDPOINT) is before
@@ -126,7 +131,7 @@ def test_one_endpoint_change_derives_and_serialises_one_assignment(
 
 def test_a_change_that_changes_nothing_keeps_the_resource(view: FakeView) -> None:
     catalogue = Catalogue(view, MeshConfig())
-    scope = catalogue.scopes(proxy("client"))[0]
+    scope = catalogue.scopes(proxy("client"))[1]
     before = scope.get(ENDPOINT, ECHO_CLUSTER)
     catalogue.apply(Changes(endpoints=frozenset({ECHO})))
     assert scope.get(ENDPOINT, ECHO_CLUSTER) is before
@@ -196,7 +201,7 @@ def test_a_changed_address_in_one_cluster_leaves_the_others_routes(view: FakeVie
     everything(east)
     view.put(service("echo", (80, Protocol.HTTP), west="10.1.0.9", east="10.2.0.1"), endpoint("10.0.0.1"))
     changes = catalogue.apply(Changes(services=frozenset({ECHO})))
-    assert [change.scope for change in changes if ROUTE in change.names] == [west[2]]
+    assert [change.scope for change in changes if ROUTE in change.names] == [west[3]]
 
 
 def test_headless_endpoints_come_and_go_as_listeners(view: FakeView) -> None:
@@ -237,7 +242,7 @@ def test_scopes_are_forgotten_with_their_last_proxy(view: FakeView) -> None:
 
 def test_an_index_lives_as_long_as_a_scope_that_needs_it(view: FakeView) -> None:
     catalogue = Catalogue(view, MeshConfig())
-    routes = catalogue.scopes(proxy("client"))[2]
+    routes = catalogue.scopes(proxy("client"))[3]
     gc.collect()
     key = view.put(service("new", (80, Protocol.HTTP), west="10.1.0.8"))
     assert touched(catalogue.apply(Changes(services=frozenset({key}))), ROUTE) == {"80"}
@@ -248,15 +253,15 @@ def test_a_pod_that_appears_names_its_proxy_once(view: FakeView) -> None:
     catalogue = Catalogue(view, MeshConfig())
     early = proxy("server", "10.0.0.1")
     before = catalogue.scopes(early)
-    assert named(before[3:], CLUSTER) == set()
+    assert named(before[4:], CLUSTER) == set()
     appeared = pod("server", "10.0.0.1")
     view.pods[appeared.key] = appeared
     view.selecting[appeared.key] = [InboundPort(ECHO, 80, 8080, "http", Protocol.HTTP)]
     changes = Changes(workloads=frozenset({appeared.key}))
     assert catalogue.rescoped(changes) == {early.node_id}
     after = catalogue.scopes(early)
-    assert named(after[3:], CLUSTER) == {"inbound|8080||"}
-    assert after[:3] == before[:3]
+    assert named(after[4:], CLUSTER) == {"inbound|8080||"}
+    assert after[:4] == before[:4]
     assert catalogue.rescoped(Changes(workloads=frozenset({pod("other", "10.0.0.5").key}))) == set()
 
 
@@ -278,10 +283,86 @@ def test_a_name_that_does_not_exist_is_none_and_is_not_remembered(view: FakeView
 
 def test_endpoints_of_a_new_service_arrive_with_its_shape(view: FakeView) -> None:
     catalogue = Catalogue(view, MeshConfig())
-    scope = catalogue.scopes(proxy("client"))[0]
+    scope = catalogue.scopes(proxy("client"))[1]
     key = view.put(service("new", (80, Protocol.HTTP), west="10.1.0.8"), endpoint("10.0.0.8"))
     changes = catalogue.apply(Changes(services=frozenset({key})))
     name = "outbound|80||new.demo.svc.cluster.local"
     assert touched(changes, ENDPOINT) == {name}
     assignment = endpoint_pb2.ClusterLoadAssignment.FromString(body([scope], ENDPOINT, name))
     assert len(assignment.endpoints[0].lb_endpoints) == 1
+
+
+def test_a_change_of_endpoints_changes_clusters_only_if_the_accounts_behind_them_did(view: FakeView) -> None:
+    catalogue = Catalogue(view, MeshConfig())
+    scopes = catalogue.scopes(proxy("client"))
+    everything(scopes)
+    blue, green = pod("a", "10.0.0.1", account="blue"), pod("b", "10.0.0.2", account="green")
+    view.backing[ECHO][80] = [endpoint("10.0.0.1", behind=blue)]
+    only = frozenset({ECHO})
+    assert touched(catalogue.apply(Changes(endpoints=only, accounts=only)), CLUSTER) == {ECHO_CLUSTER}
+    view.backing[ECHO][80] = [endpoint("10.0.0.1", behind=blue), endpoint("10.0.0.2", behind=blue)]
+    assert touched(catalogue.apply(Changes(endpoints=only)), CLUSTER) == set()
+    view.backing[ECHO][80] = [endpoint("10.0.0.1", behind=blue), endpoint("10.0.0.2", behind=green)]
+    changes = catalogue.apply(Changes(endpoints=only, accounts=only))
+    assert (touched(changes, CLUSTER), touched(changes, ENDPOINT)) == ({ECHO_CLUSTER}, {ECHO_CLUSTER})
+    plain = Catalogue(view, MeshConfig(enable_auto_mtls=False))
+    held = plain.scopes(proxy("client"))
+    assert touched(plain.apply(Changes(endpoints=only, accounts=only)), CLUSTER) == set(), held
+
+
+def test_a_headless_service_is_called_by_mutual_tls_only_while_all_of_its_endpoints_take_it(
+    view: FakeView,
+) -> None:
+    secured, plain = pod("a", "10.0.1.1", tls=True), pod("b", "10.0.1.2")
+    kv = service("kv", (6379, Protocol.TCP), kind=Kind.HEADLESS)
+    key = view.put(kv, endpoint("10.0.1.1", behind=secured))
+    catalogue, name = Catalogue(view, MeshConfig()), "outbound|6379||kv.demo.svc.cluster.local"
+    view.pods[CALLER.key] = CALLER
+    scopes = catalogue.scopes(proxy("client"))
+    only, found = frozenset({key}), list[tuple[bool, bool]]()
+    for members in (
+        [secured, secured],
+        [secured, plain],
+        [secured, None],
+        [secured],
+        [],
+    ):
+        view.put(kv, *(endpoint(f"10.0.1.{i}", behind=member) for i, member in enumerate(members)))
+        changed = touched(catalogue.apply(Changes(endpoints=only)), CLUSTER) == {name}
+        cluster = cluster_pb2.Cluster.FromString(body(scopes, CLUSTER, name))
+        found.append((changed, cluster.HasField("transport_socket")))
+    assert found == [(False, True), (True, False), (False, False), (True, True), (True, False)]
+
+
+def test_a_changed_policy_asks_anew_the_proxies_that_it_may_concern_and_only_those(view: FakeView) -> None:
+    store = ConfigStore(PEER_AUTHENTICATION)
+    catalogue = Catalogue(view, MeshConfig(), peers=PeerAuthentications("istio-system", store))
+    inside, outside, unknown = proxy("a"), proxy("b", "10.0.0.8", namespace="q"), proxy("c", "10.0.0.7")
+    for each in (inside, outside):
+        known = pod(each.pod, each.address, namespace=each.namespace)
+        view.pods[known.key] = known
+    before = {each.node_id: catalogue.scopes(each) for each in (inside, outside, unknown)}
+    ref = Ref("demo", "default")
+    store.apply(ref, {"metadata": ref._asdict(), "spec": {"mtls": {"mode": "STRICT"}}})
+    assert catalogue.rescoped_by(ref) == {inside.node_id, unknown.node_id}
+    after = catalogue.scopes(inside)
+    assert (after[:4] == before[inside.node_id][:4], after[4] == before[inside.node_id][4]) == (True, False)
+    mesh = Ref("istio-system", "default")
+    assert catalogue.rescoped_by(mesh) == {inside.node_id, outside.node_id}, "the other has not asked again"
+
+
+def test_a_proxy_without_a_certificate_neither_asks_for_mutual_tls_nor_offers_it(view: FakeView) -> None:
+    secured, plain = pod("a", "10.0.0.1", tls=True), pod("b", "10.0.0.2")
+    for each in (secured, plain):
+        view.pods[each.key] = each
+    scopes = {
+        name: Catalogue(view, MeshConfig()).scopes(proxy(name, address))
+        for name, address in (("a", "10.0.0.1"), ("b", "10.0.0.2"), ("unknown", "10.0.0.3"))
+    }
+    assert {
+        name: [
+            b"sds-grpc" in body(own, CLUSTER, ECHO_CLUSTER),
+            b"sds-grpc" in body(own, LISTENER, "virtualInbound"),
+        ]
+        for name, own in scopes.items()
+    } == {"a": [True, True], "b": [False, False], "unknown": [False, False]}

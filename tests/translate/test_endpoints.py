@@ -5,13 +5,19 @@ from envoy.config.endpoint.v3 import endpoint_pb2
 
 from isthmus.model.workload import Endpoint, Health
 from isthmus.translate.endpoints import load_assignment
-from tests.translate.fake_view import endpoint
+from tests.translate.fake_view import endpoint, pod
 
 DRAINING = health_check_pb2.HealthStatus.Value("DRAINING")
 
 
+def is_capable(endpoint: Endpoint) -> bool:
+    return endpoint.workload is not None and endpoint.workload.tls_capable
+
+
 def assignment(*endpoints: Endpoint) -> endpoint_pb2.ClusterLoadAssignment:
-    return endpoint_pb2.ClusterLoadAssignment.FromString(load_assignment("outbound|80||x", endpoints))
+    return endpoint_pb2.ClusterLoadAssignment.FromString(
+        load_assignment("outbound|80||x", endpoints, is_capable)
+    )
 
 
 def test_the_joined_bytes_are_one_message() -> None:
@@ -61,3 +67,18 @@ def test_priorities_come_in_order_and_without_gaps_among_what_can_be_used() -> N
     assert [(g.priority, g.locality.zone) for g in made.endpoints] == [(0, "b"), (1, "a"), (1, "b")]
     alone = assignment(replace(endpoint("10.0.0.1"), priority=1), endpoint("10.0.0.2", health=Health.UNREADY))
     assert [g.priority for g in alone.endpoints] == [0]
+
+
+def test_endpoints_that_take_mutual_tls_are_marked_and_awaited_ones_are_left_out() -> None:
+    secured = replace(endpoint("10.0.0.1"), workload=pod("a", "10.0.0.1", tls=True))
+    plain = replace(endpoint("10.0.0.2"), workload=pod("b", "10.0.0.2"))
+    by_hand, unknown = endpoint("10.0.0.3"), replace(endpoint("10.0.0.4"), awaited=True)
+    made = assignment(secured, plain, by_hand, unknown)
+    assert [
+        (member.endpoint.address.socket_address.address, dict(member.metadata.filter_metadata))
+        for member in made.endpoints[0].lb_endpoints
+    ] == [
+        ("10.0.0.1", {"envoy.transport_socket_match": {"tlsMode": "istio"}}),
+        ("10.0.0.2", {}),
+        ("10.0.0.3", {}),
+    ]

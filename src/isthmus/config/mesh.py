@@ -105,12 +105,14 @@ class IsthmusConfig(_Part, frozen=True):
 class MeshConfig(_Part, frozen=True):
     """Mesh-wide settings, with Istio's defaults (istio.mesh.v1alpha1.MeshConfig).
 
-    `access_log_file` is "" for none. A `protocol_detection_timeout` of 0 waits for ever, as a sniffed port
-    must where a client may be slow to speak. `policy_check_fail_open` says what becomes of a request whose
-    check is not answered; `mixer_check_server` is Istio's name for where checks are answered, HOST:PORT of a
-    service ("": istio-policy in the root namespace, by mutual TLS).
+    Without `enable_auto_mtls` no client uses mutual TLS; servers still accept it. `access_log_file` is "" for
+    none. A `protocol_detection_timeout` of 0 waits for ever, as a sniffed port must where a client may be
+    slow to speak. `policy_check_fail_open` says what becomes of a request whose check is not answered;
+    `mixer_check_server` is Istio's name for where checks are answered, HOST:PORT of a service ("": istio-
+    policy in the root namespace, by mutual TLS).
     """
 
+    enable_auto_mtls: bool = True
     trust_domain: str = "cluster.local"
     trust_domain_aliases: tuple[str, ...] = ()
     root_namespace: str = "istio-system"

@@ -16,6 +16,7 @@ from isthmus.config.errors import ConfigRefused, field_and_reason
 from isthmus.config.store import ConfigKind, ConfigStore
 from isthmus.kube.decoding import Ref, metadata_of
 from isthmus.kube.kinds import untyped
+from isthmus.model.workload import Workload
 
 GROUP, PLURAL, KIND = "security.istio.io", "peerauthentications", "PeerAuthentication"
 VERSIONS = ("v1", "v1beta1")
@@ -133,6 +134,10 @@ class AcceptedTls:
         """What it accepts on one of its ports."""
         return next((mode for number, mode in self.ports if number == port), self.mode)
 
+    def without_certificate(self) -> "AcceptedTls":
+        """The same for a workload that cannot speak TLS: plain text, or where that is refused, nothing."""
+        return AcceptedTls(_plain(self.mode), tuple((port, _plain(mode)) for port, mode in self.ports))
+
 
 def read_peer_authentication(found: Mapping[str, Any]) -> PeerAuthentication:
     """Decode one object. Raises ConfigRefused, naming the field."""
@@ -165,21 +170,22 @@ class PeerAuthentications:
 
     def accepted(self, namespace: str, labels: Mapping[str, str]) -> AcceptedTls:
         """What a workload with these labels accepts."""
-        own = self._store.within(namespace).values() if namespace != self._root else ()
-        return accepted_tls(self._store.within(self._root).values(), own, labels)
+        mesh = self._store.within(self._root)
+        own = () if namespace == self._root else self._store.within(namespace).values()
+        return accepted_tls(mesh.values(), own, labels) if mesh or own else _ANYTHING
 
-    def may_disable(self, namespace: str) -> bool:
-        """Whether something in force could make a workload of this namespace refuse mutual TLS."""
-        return any(
-            mode is Mode.DISABLE
-            for each in {self._root, namespace}
-            for found in self._store.within(each).values()
-            for mode in (found.mode, *(mode for _, mode in found.ports))
-        )
+    def takes_tls(self, workload: Workload, port: int) -> bool:
+        """Whether a client may use mutual TLS to a port of this workload: it can, and accepts it."""
+        if not workload.tls_capable:
+            return False
+        return self.accepted(workload.key.namespace, workload.labels).on(port) is not Mode.DISABLE
 
     def concerns(self, ref: Ref, namespace: str) -> bool:
         """Whether an object of that name may matter to workloads of this namespace."""
         return ref.namespace in (self._root, namespace)
+
+
+_ANYTHING = AcceptedTls()
 
 
 def accepted_tls(
@@ -207,6 +213,10 @@ def accepted_tls(
 
 def _oldest(found: Iterable[PeerAuthentication]) -> PeerAuthentication | None:
     return min(found, key=lambda each: (each.created, each.ref.name), default=None)
+
+
+def _plain(mode: Mode) -> Mode:
+    return Mode.STRICT if mode is Mode.STRICT else Mode.DISABLE
 
 
 def _mode(mtls: MutualTls | None) -> Mode:

@@ -1,6 +1,6 @@
 """Which proxies asked about which pods, so that a pod's change names the proxies that it concerns."""
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable
 
 
 class Askers:
@@ -15,6 +15,10 @@ class Askers:
         self._by_subject.setdefault(subject, set()).add(node_id)
         if self._most is not None and len(self._by_subject) > self._most:
             del self._by_subject[next(iter(self._by_subject))]
+
+    def subjects(self) -> Collection[Hashable]:
+        """Everything that somebody asked about."""
+        return self._by_subject.keys()
 
     def take(self, subjects: Iterable[Hashable]) -> set[str]:
         """The proxies that asked about any of these. They are forgotten: those that still live ask again."""

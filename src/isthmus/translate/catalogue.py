@@ -5,16 +5,18 @@ all proxies for which its key is equal, and lives for as long as one of them hol
 keeps only weak references to scopes and to the indexes that only they need.
 """
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
 from isthmus.config.mesh import MeshConfig
+from isthmus.config.peer_authentication import AcceptedTls, PeerAuthentications
+from isthmus.kube.decoding import Ref
 from isthmus.model.proxy import Proxy
 from isthmus.model.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, Scope, ScopeChange
-from isthmus.model.service import ClusterId, ServiceKey
+from isthmus.model.service import ClusterId, Kind, ServiceKey
 from isthmus.model.view import Changes, MeshView
-from isthmus.model.workload import Workload, WorkloadKey
+from isthmus.model.workload import Endpoint, Workload, WorkloadKey
 from isthmus.translate.askers import Askers
 from isthmus.translate.claims import Claims
 from isthmus.translate.clusters import ClusterSpec, cluster_specs
@@ -37,8 +39,15 @@ _MOST_UNKNOWN = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class _Mesh:
-    """Outbound clusters and their endpoints: the same for all, while networks have no gateways."""
+class _Clusters:
+    """Outbound clusters, for proxies that hold a certificate or those that do not."""
+
+    secured: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Endpoints:
+    """The endpoints of outbound clusters: the same for all, while networks have no gateways."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,54 +64,75 @@ class _Routes:
 @dataclass(frozen=True, slots=True)
 class _Inbound:
     ports: tuple[OwnPort, ...]
+    accepted: AcceptedTls
+    secured: bool
 
 
 class Catalogue:
     """Configuration for every proxy, kept in step with the view by `apply`.
 
-    `home` is the cluster of proxies that name none: the control plane's own.
+    `home` is the cluster of proxies that name none: the control plane's own. `peers` say which workloads
+    accept mutual TLS; a change of them is told by `peers_changed`.
     """
 
-    def __init__(self, view: MeshView, mesh: MeshConfig, *, home: ClusterId = _HOME) -> None:
+    def __init__(
+        self,
+        view: MeshView,
+        mesh: MeshConfig,
+        *,
+        home: ClusterId = _HOME,
+        peers: PeerAuthentications | None = None,
+    ) -> None:
         self.counters = Counters()
         self._view = view
         self._mesh = mesh
         self._home = home
+        self._peers = peers or PeerAuthentications(mesh.root_namespace)
         self._clusters: Claims[ClusterSpec] = Claims()
-        self._assignments = Assignments(self._clusters, view)
+        self._assignments = Assignments(self._clusters, view, self._takes_tls)
         self._hosts = VirtualHosts(self.counters)
         self._askers = Askers()
         self._strangers = Askers(_MOST_UNKNOWN)
         self._vantages: WeakValueDictionary[ClusterId, Vantage] = WeakValueDictionary()
         self._scopes: WeakValueDictionary[Hashable, DerivedScope] = WeakValueDictionary()
         for key in view.services():
-            service = view.service(key)
-            if service is not None:
-                self._clusters.replace(key, cluster_specs(service))
+            self._clusters.replace(key, self._cluster_specs(key))
 
     def scopes(self, proxy: Proxy) -> tuple[Scope, ...]:
         """The scopes whose union is the proxy's configuration.
 
         While the proxy's pod is not known, its inbound side passes everything through; `rescoped` names the
-        proxy when the pod appears.
+        proxy when the pod appears. Whether the proxy holds a certificate is read off its pod, by the label
+        that its clients go by: without one it neither asks for mutual TLS nor offers it.
         """
         cluster = proxy.cluster or self._home
         workload = self._workload(proxy, cluster)
         ports = () if workload is None else own_ports(self._view.inbound_ports(workload))
         namespace = proxy.namespace if workload is None else workload.key.namespace
+        accepted = self._peers.accepted(namespace, {} if workload is None else workload.labels)
+        secured = workload is not None and workload.tls_capable
+        if not secured:
+            accepted = accepted.without_certificate()
         vantage = self._vantages.get(cluster)
         if vantage is None:
             vantage = self._vantages[cluster] = Vantage(cluster, self._view)
         return (
-            self._scope(_Mesh(), lambda: (OutboundClusters(self._clusters, self._mesh), self._assignments)),
+            self._scope(
+                _Clusters(secured),
+                lambda: (OutboundClusters(self._clusters, self._mesh, secured=secured),),
+            ),
+            self._scope(_Endpoints(), lambda: (self._assignments,)),
             self._scope(_Listeners(cluster), lambda: (OutboundListeners(vantage, self._mesh),)),
             self._scope(
                 _Routes(cluster, namespace),
                 lambda: (OutboundRoutes(vantage, namespace, self._hosts, self._mesh),),
             ),
             self._scope(
-                _Inbound(ports),
-                lambda: (InboundClusters(ports, self._mesh), InboundListener(ports, self._mesh)),
+                _Inbound(ports, accepted, secured),
+                lambda: (
+                    InboundClusters(ports, self._mesh),
+                    InboundListener(ports, accepted, self._mesh, secured=secured),
+                ),
             ),
         )
 
@@ -116,19 +146,43 @@ class Catalogue:
         vantages: dict[ClusterId, VantageChange] = {}
         for key in changes.services:
             assignments.update(self._assignments.of_service(key))
-            service = self._view.service(key)
-            clusters |= self._clusters.replace(key, {} if service is None else cluster_specs(service))
             self._hosts.forget(key)
         for key in changes.services | changes.endpoints:
+            together = not self._assignments.serves(key)
+            if key in changes.services or key in changes.accounts or together:
+                clusters |= self._clusters.replace(key, self._cluster_specs(key))
             assignments.update(self._assignments.of_service(key))
-            if key in changes.services or not self._assignments.serves(key):
+            if key in changes.services or together:
                 self._revise_vantages(key, vantages)
-        found = [self._forget(_Mesh(), {CLUSTER: clusters, ENDPOINT: assignments})]
+        found = self._forget_outbound(clusters, assignments)
         for cluster, changed in vantages.items():
             found.append(self._forget(_Listeners(cluster), {LISTENER: changed.listeners}))
             of_cluster = [key for key in self._scopes if isinstance(key, _Routes) and key.cluster == cluster]
             found.extend(self._forget(key, {ROUTE: changed.routes}) for key in of_cluster)
         return [change for change in found if change is not None]
+
+    def peers_changed(self, ref: Ref) -> list[ScopeChange]:
+        """Forget what depends on that PeerAuthentication; `rescoped_by` names the proxies that do.
+
+        Most assignments will be as before, which is noticed as they are read.
+        """
+        assignments: set[str] = set()
+        clusters: set[str] = set()
+        for key in self._view.services():
+            if self._peers.concerns(ref, key.namespace):
+                assignments.update(self._assignments.of_service(key))
+                if not self._assignments.serves(key):
+                    clusters |= self._clusters.replace(key, self._cluster_specs(key))
+        return [each for each in self._forget_outbound(clusters, assignments) if each is not None]
+
+    def rescoped_by(self, ref: Ref) -> set[str]:
+        """Node ids of the proxies whose `scopes` must be asked anew after that PeerAuthentication changed."""
+        return self._asking(
+            key
+            for askers in (self._askers, self._strangers)
+            for key in askers.subjects()
+            if isinstance(key, WorkloadKey) and self._peers.concerns(ref, key.namespace)
+        )
 
     def rescoped(self, changes: Changes) -> set[str]:
         """Node ids of the proxies whose `scopes` must be asked anew: their pod appeared, changed or went.
@@ -141,13 +195,42 @@ class Catalogue:
             subjects.append(key)
             if workload is not None:
                 subjects.extend((key.cluster, address) for address in workload.addresses)
-        return self._askers.take(subjects) | self._strangers.take(subjects)
+        return self._asking(subjects)
+
+    def _asking(self, subjects: Iterable[Hashable]) -> set[str]:
+        wanted = tuple(subjects)
+        return self._askers.take(wanted) | self._strangers.take(wanted)
+
+    def _cluster_specs(self, key: ServiceKey) -> Mapping[str, ClusterSpec]:
+        """What of a service its outbound clusters depend on."""
+        service = self._view.service(key)
+        if service is None:
+            return {}
+        if not self._mesh.enable_auto_mtls:
+            return cluster_specs(service)
+        all_tls: dict[int, bool] = {}
+        if service.kind is Kind.HEADLESS:
+            all_tls = {
+                number: bool(some) and all(map(self._takes_tls, some))
+                for number, some in self._view.endpoints(key).items()
+            }
+        return cluster_specs(service, self._view.accounts(key), all_tls)
+
+    def _takes_tls(self, endpoint: Endpoint) -> bool:
+        """Whether clients use mutual TLS to it: it can, accepts it there, and the mesh wants it."""
+        workload = endpoint.workload
+        if workload is None or not self._mesh.enable_auto_mtls:
+            return False
+        return self._peers.takes_tls(workload, endpoint.port)
 
     def _workload(self, proxy: Proxy, cluster: ClusterId) -> Workload | None:
-        """The proxy's pod, by its name or else by its address; noted, so that its changes find the proxy."""
+        """The proxy's pod; noted, so that its changes find the proxy.
+
+        It is found by its name, and by its address where nothing was proved, as the name may be made up then.
+        """
         key = WorkloadKey(cluster, proxy.namespace, proxy.pod)
         workload = self._view.workload(key)
-        if workload is None:
+        if workload is None and proxy.identity is None:
             workload = self._view.workload_at(cluster, proxy.address)
         if workload is None:
             for subject in (key, (cluster, proxy.address)):
@@ -173,6 +256,13 @@ class Catalogue:
             changed[cluster] = VantageChange(
                 before.listeners | change.listeners, before.routes | change.routes
             )
+
+    def _forget_outbound(self, clusters: set[str], assignments: set[str]) -> list[ScopeChange | None]:
+        return [
+            self._forget(_Clusters(secured=True), {CLUSTER: clusters}),
+            self._forget(_Clusters(secured=False), {CLUSTER: clusters}),
+            self._forget(_Endpoints(), {ENDPOINT: assignments}),
+        ]
 
     def _forget(self, key: Hashable, names: dict[str, set[str] | frozenset[str]]) -> ScopeChange | None:
         scope = self._scopes.get(key)

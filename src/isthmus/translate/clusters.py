@@ -1,9 +1,10 @@
 """Envoy clusters: one for each port of each service, one for each of the pod's own ports, and the fixed ones.
 
-Clusters say how to connect; who is behind them comes by EDS (`endpoints.py`). Transport sockets, when there
-is more than plain text, belong to `outbound_cluster`.
+Clusters say how to connect; who is behind them comes by EDS (`endpoints.py`), and so does which of them take
+mutual TLS.
 """
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2, outlier_detection_pb2
@@ -18,8 +19,8 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.wrappers_pb2 import UInt32Value
 
 from isthmus.config.mesh import MeshConfig
-from isthmus.model.service import Kind, Protocol, Service
-from isthmus.translate import names
+from isthmus.model.service import Kind, Protocol, Service, ServiceKey
+from isthmus.translate import names, tls
 from isthmus.translate.wire import duration, from_ads, pack, socket_address
 
 _UNLIMITED = UInt32Value(value=2**32 - 1)
@@ -35,24 +36,38 @@ _POLICY = cluster_pb2.Cluster.LbPolicy
 
 @dataclass(frozen=True, slots=True)
 class ClusterSpec:
-    """All that an outbound cluster depends on beside the mesh config."""
+    """All that an outbound cluster depends on beside the mesh config.
+
+    `accounts` are those of the pods behind it, sorted. `all_tls`: every endpoint takes mutual TLS, which
+    matters where the cluster cannot tell them apart.
+    """
 
     name: str
+    service: ServiceKey
     kind: Kind
     port: int
     protocol: Protocol
     external_name: str
+    accounts: tuple[str, ...]
+    all_tls: bool
 
 
-def cluster_specs(service: Service) -> dict[str, ClusterSpec]:
+def cluster_specs(
+    service: Service, accounts: Collection[str] = (), all_tls: Mapping[int, bool] | None = None
+) -> dict[str, ClusterSpec]:
     """The outbound clusters of a service, by name: one a port. UDP ports have none."""
+    secured = all_tls or {}
+    known = tuple(sorted(accounts))
     specs = (
         ClusterSpec(
             names.outbound_cluster(service.key, port.number),
+            service.key,
             service.kind,
             port.number,
             port.protocol,
             service.external_name,
+            known,
+            secured.get(port.number, False),
         )
         for port in service.ports
         if port.protocol is not Protocol.UDP
@@ -61,11 +76,13 @@ def cluster_specs(service: Service) -> dict[str, ClusterSpec]:
     return {spec.name: spec for spec in specs}
 
 
-def outbound_cluster(spec: ClusterSpec, mesh: MeshConfig) -> cluster_pb2.Cluster:
+def outbound_cluster(spec: ClusterSpec, mesh: MeshConfig, *, secured: bool) -> cluster_pb2.Cluster:
     """The cluster of one service port.
 
     EDS for services with a virtual address, DNS for external names, and the connection's own destination for
-    headless services, whose clients have chosen an endpoint themselves (Istio: Resolution Passthrough).
+    headless services, whose clients have chosen an endpoint themselves (Istio: Resolution Passthrough). The
+    first choose between mutual TLS and plain text by endpoint, the last only for all at once. A proxy that
+    is not `secured` has no certificate to show, so it speaks plain text to all.
     """
     cluster = _cluster(spec.name, mesh, _http_options(spec.protocol))
     match spec.kind:
@@ -77,9 +94,16 @@ def outbound_cluster(spec: ClusterSpec, mesh: MeshConfig) -> cluster_pb2.Cluster
             # No panic: an endpoint that drains gets nothing new, however few are left.
             cluster.common_lb_config.healthy_panic_threshold.CopyFrom(percent_pb2.Percent(value=0))
             cluster.outlier_detection.CopyFrom(_unreachable_endpoints())
+            if secured and mesh.enable_auto_mtls:
+                cluster.transport_socket_matches.extend(
+                    tls.by_endpoint(spec.service, spec.port, spec.protocol, spec.accounts, mesh)
+                )
         case Kind.HEADLESS:
             cluster.type = _TYPE.Value("ORIGINAL_DST")
             cluster.lb_policy = _POLICY.Value("CLUSTER_PROVIDED")
+            if secured and spec.all_tls:
+                socket = tls.upstream(spec.service, spec.port, spec.protocol, spec.accounts, mesh)
+                cluster.transport_socket.CopyFrom(socket)
         case Kind.EXTERNAL_NAME:
             cluster.cluster_type.CopyFrom(_dns_cluster_type())
             cluster.lb_policy = _POLICY.Value("LEAST_REQUEST")

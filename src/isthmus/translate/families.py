@@ -1,11 +1,13 @@
 """The families of resources that scopes are made of: each joins an index of names to a pure derivation."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from isthmus.config.mesh import MeshConfig
+from isthmus.config.peer_authentication import AcceptedTls
 from isthmus.model.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from isthmus.model.service import Kind, ServiceKey
 from isthmus.model.view import MeshView
+from isthmus.model.workload import Endpoint
 from isthmus.translate import clusters, inbound, listeners, names, routes
 from isthmus.translate.claims import Claims
 from isthmus.translate.endpoints import load_assignment
@@ -16,13 +18,14 @@ from isthmus.translate.wire import serialise
 
 
 class OutboundClusters:
-    """Clusters of all services, and the fixed ones. The same for every proxy of the mesh."""
+    """Clusters of all services, and the fixed ones. The same for every proxy that is as `secured`."""
 
     type_url = CLUSTER
 
-    def __init__(self, claims: Claims[clusters.ClusterSpec], mesh: MeshConfig) -> None:
+    def __init__(self, claims: Claims[clusters.ClusterSpec], mesh: MeshConfig, *, secured: bool) -> None:
         self._claims = claims
         self._mesh = mesh
+        self._secured = secured
         self._fixed = {
             names.PASSTHROUGH_CLUSTER: clusters.passthrough_cluster,
             names.BLACK_HOLE_CLUSTER: clusters.black_hole_cluster,
@@ -42,7 +45,7 @@ class OutboundClusters:
         if name in self._fixed:
             return serialise(self._fixed[name](self._mesh))
         [spec] = self._claims.on(name).values()
-        return serialise(clusters.outbound_cluster(spec, self._mesh))
+        return serialise(clusters.outbound_cluster(spec, self._mesh, secured=self._secured))
 
 
 class Assignments:
@@ -50,9 +53,15 @@ class Assignments:
 
     type_url = ENDPOINT
 
-    def __init__(self, claims: Claims[clusters.ClusterSpec], view: MeshView) -> None:
+    def __init__(
+        self,
+        claims: Claims[clusters.ClusterSpec],
+        view: MeshView,
+        takes_tls: Callable[[Endpoint], bool],
+    ) -> None:
         self._claims = claims
         self._view = view
+        self._takes_tls = takes_tls
 
     def names(self) -> Collection[str]:
         """The clusters that ask for their endpoints by EDS."""
@@ -73,7 +82,7 @@ class Assignments:
     def body(self, name: str) -> bytes:
         """Who stands behind the named cluster."""
         [(service, spec)] = self._claims.on(name).items()
-        return load_assignment(name, self._view.endpoints(service).get(spec.port, ()))
+        return load_assignment(name, self._view.endpoints(service).get(spec.port, ()), self._takes_tls)
 
 
 class OutboundListeners:
@@ -186,13 +195,17 @@ class InboundClusters:
 
 
 class InboundListener:
-    """`virtualInbound` for one set of own ports."""
+    """`virtualInbound` for one set of own ports, and what they accept."""
 
     type_url = LISTENER
 
-    def __init__(self, ports: tuple[OwnPort, ...], mesh: MeshConfig) -> None:
+    def __init__(
+        self, ports: tuple[OwnPort, ...], accepted: AcceptedTls, mesh: MeshConfig, *, secured: bool
+    ) -> None:
         self._ports = ports
+        self._accepted = accepted
         self._mesh = mesh
+        self._secured = secured
 
     def names(self) -> Collection[str]:
         """The one."""
@@ -204,4 +217,6 @@ class InboundListener:
 
     def body(self, name: str) -> bytes:
         """`virtualInbound`."""
-        return serialise(inbound.virtual_inbound(self._ports, self._mesh))
+        return serialise(
+            inbound.virtual_inbound(self._ports, self._accepted, self._mesh, secured=self._secured)
+        )

@@ -11,20 +11,23 @@ from envoy.config.core.v3 import substitution_format_string_pb2
 from envoy.config.listener.v3 import listener_components_pb2
 from envoy.config.route.v3 import route_pb2
 from envoy.extensions.access_loggers.file.v3 import file_pb2
+from envoy.extensions.filters.common.set_filter_state.v3 import value_pb2
 from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.extensions.filters.listener.http_inspector.v3 import http_inspector_pb2
 from envoy.extensions.filters.listener.original_dst.v3 import original_dst_pb2
+from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
+from envoy.extensions.filters.network.set_filter_state.v3 import set_filter_state_pb2
 from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 from envoy.type.v3 import range_pb2
 from google.protobuf.wrappers_pb2 import BoolValue
 
 from isthmus.config.mesh import MeshConfig
+from isthmus.translate import tls
 from isthmus.translate.wire import NO_TIME, from_ads, pack
 
 PLAIN_HTTP = ("http/1.1", "h2c")
 """What the HTTP inspector calls HTTP in clear text; HTTP/1.0 passes as bytes."""
-RAW_BUFFER = "raw_buffer"
 
 _SERVER_NAME = "istio-envoy"
 _LOG_FORMAT = (
@@ -39,6 +42,10 @@ _LOG_FORMAT = (
 """Istio's default text format, which operators' log pipelines parse (Istio: Envoy access logs)."""
 
 Filter = listener_components_pb2.Filter
+_APPEND_CERTIFICATE = hcm_pb2.HttpConnectionManager.ForwardClientCertDetails.Value("APPEND_FORWARD")
+_CALLER = hcm_pb2.HttpConnectionManager.SetCurrentClientCertDetails(
+    subject=BoolValue(value=True), dns=True, uri=True
+)
 
 
 def http_filters() -> list[hcm_pb2.HttpFilter]:
@@ -55,17 +62,27 @@ def tcp_filters(cluster: str, mesh: MeshConfig, *, stat_prefix: str = "") -> lis
 
 
 def outbound_http_filters(route_name: str, stat_prefix: str, mesh: MeshConfig) -> list[Filter]:
-    """The network filters that read HTTP and route it as the named RouteConfiguration says."""
+    """The network filters that read HTTP and route it as the named RouteConfiguration says.
+
+    The first says over mutual TLS that there is HTTP inside: without that name the other side could not tell
+    on a port that declares no protocol.
+    """
     manager = _connection_manager(stat_prefix, mesh)
     manager.rds.CopyFrom(hcm_pb2.Rds(config_source=from_ads(), route_config_name=route_name))
-    return [_manager_filter(manager)]
+    return [*([_says_http()] if mesh.enable_auto_mtls else []), _manager_filter(manager)]
 
 
 def inbound_http_filters(
     routes: route_pb2.RouteConfiguration, stat_prefix: str, mesh: MeshConfig
 ) -> list[Filter]:
-    """The network filters that read HTTP and send it to the pod's own port."""
+    """The network filters that read HTTP and send it to the pod's own port.
+
+    The application is told who calls in `x-forwarded-client-cert`, as Istio's sidecars do; what a caller
+    without a certificate says of itself there is removed.
+    """
     manager = _connection_manager(stat_prefix, mesh)
+    manager.forward_client_cert_details = _APPEND_CERTIFICATE
+    manager.set_current_client_cert_details.CopyFrom(_CALLER)
     manager.route_config.CopyFrom(routes)
     return [_manager_filter(manager)]
 
@@ -87,6 +104,23 @@ def original_destination() -> listener_components_pb2.ListenerFilter:
     )
 
 
+def tls_inspector(
+    *, only: Sequence[int] = (), but: Sequence[int] = ()
+) -> listener_components_pb2.ListenerFilter:
+    """Finds out whether a connection is TLS, by its first bytes; on some destination ports, or all but some.
+
+    It waits for the client's first bytes, so it must be off wherever only plain text is accepted.
+    """
+    inspector = listener_components_pb2.ListenerFilter(
+        name="envoy.filters.listener.tls_inspector", typed_config=pack(tls_inspector_pb2.TlsInspector())
+    )
+    if only:
+        inspector.filter_disabled.not_match.CopyFrom(_any_port(only))
+    elif but:
+        inspector.filter_disabled.CopyFrom(_any_port(but))
+    return inspector
+
+
 def http_inspector(only_ports: Sequence[int] = ()) -> listener_components_pb2.ListenerFilter:
     """Finds out whether a connection speaks HTTP, by its first bytes; on some destination ports, or on all.
 
@@ -106,6 +140,13 @@ def _any_port(ports: Sequence[int]) -> listener_components_pb2.ListenerFilterCha
         predicate(destination_port_range=range_pb2.Int32Range(start=port, end=port + 1)) for port in ports
     ]
     return each[0] if len(each) == 1 else predicate(or_match=predicate.MatchSet(rules=each))
+
+
+def _says_http() -> Filter:
+    said = value_pb2.FilterStateValue(object_key="envoy.network.application_protocols")
+    said.format_string.text_format_source.inline_string = tls.OVER_HTTP
+    config = set_filter_state_pb2.Config(on_new_connection=[said])
+    return Filter(name="envoy.filters.network.set_filter_state", typed_config=pack(config))
 
 
 def _connection_manager(stat_prefix: str, mesh: MeshConfig) -> hcm_pb2.HttpConnectionManager:

@@ -1,24 +1,30 @@
-"""The inbound side of a sidecar: `virtualInbound` and the clusters of the pod's own ports.
+"""The inbound side of a sidecar: `virtualInbound`, and the ports of the pod that services name.
 
-It depends on nothing but the ports that services name, so pods with equal ports share it.
+It depends on nothing but those ports and on what the pod accepts on them, so pods that are alike share it.
 """
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
 
 from envoy.config.core.v3 import base_pb2
 from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.wrappers_pb2 import UInt32Value
 
 from isthmus.config.mesh import MeshConfig
+from isthmus.config.peer_authentication import AcceptedTls, Mode
 from isthmus.model.service import Protocol
 from isthmus.model.workload import InboundPort
-from isthmus.translate import filters, names
+from isthmus.translate import filters, names, tls
 from isthmus.translate.routes import inbound_routes
 from isthmus.translate.wire import duration, socket_address
 
 INBOUND_PORT = 15006
 """Where iptables sends what the pod receives."""
+_PATIENCE = Duration(seconds=5)
+_INSIDE_HTTP = ("h2", "http/1.1")
+"""Negotiated with clients that offer one of these; with others the first bytes tell the version."""
 _Chain = listener_components_pb2.FilterChain
 _Match = listener_components_pb2.FilterChainMatch
 
@@ -29,6 +35,58 @@ class OwnPort(NamedTuple):
     number: int
     protocol: Protocol
     service_port: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """One way in: which connections (TLS or not, "" for either; application protocols, none for any), whether
+    their mutual TLS ends here, whether what is inside is read as HTTP, and whether they are closed instead.
+    """
+
+    transport: str
+    protocols: Sequence[str] = ()
+    secured: bool = False
+    http: bool = False
+    closed: bool = False
+
+
+_MUTUAL = tls.ISTIO_HTTP + tls.ISTIO_TCP
+_Ways: TypeAlias = Mapping[tuple[str, Mode], tuple[_Way, ...]]
+_SECURED: _Ways = {
+    ("http", Mode.PERMISSIVE): (
+        _Way(tls.TLS, _MUTUAL, secured=True, http=True),
+        _Way(tls.RAW_BUFFER, http=True),
+    ),
+    ("http", Mode.STRICT): (_Way(tls.TLS, secured=True, http=True),),
+    ("http", Mode.DISABLE): (_Way("", http=True),),
+    ("tcp", Mode.PERMISSIVE): (
+        _Way(tls.TLS, _MUTUAL, secured=True),
+        _Way(tls.TLS),
+        _Way(tls.RAW_BUFFER),
+    ),
+    ("tcp", Mode.STRICT): (_Way(tls.TLS, secured=True),),
+    ("tcp", Mode.DISABLE): (_Way(""),),
+    ("sniffed", Mode.PERMISSIVE): (
+        _Way(tls.TLS, tls.ISTIO_HTTP, secured=True, http=True),
+        _Way(tls.TLS, tls.ISTIO_TCP, secured=True),
+        _Way(tls.TLS),
+        _Way(tls.RAW_BUFFER, filters.PLAIN_HTTP, http=True),
+        _Way(tls.RAW_BUFFER),
+    ),
+    ("sniffed", Mode.STRICT): (
+        _Way(tls.TLS, tls.ISTIO_HTTP, secured=True, http=True),
+        _Way(tls.TLS, secured=True),
+    ),
+    ("sniffed", Mode.DISABLE): (_Way("", filters.PLAIN_HTTP, http=True), _Way("")),
+}
+"""By what the port carries and what it accepts. TLS that is not the mesh's is the application's own, and
+passes as it is where plain text may (Istio: getFilterChainMatchOptions).
+"""
+_UNSECURED: _Ways = {
+    (carries, mode): (_Way("", closed=True),) if mode is Mode.STRICT else _SECURED[carries, Mode.DISABLE]
+    for carries, mode in _SECURED
+}
+"""Where there is no certificate."""
 
 
 def own_ports(ports: Iterable[InboundPort]) -> tuple[OwnPort, ...]:
@@ -44,69 +102,112 @@ def own_ports(ports: Iterable[InboundPort]) -> tuple[OwnPort, ...]:
     return tuple(found.values())
 
 
-def virtual_inbound(ports: Iterable[OwnPort], mesh: MeshConfig) -> listener_pb2.Listener:
-    """The listener on 15006: a filter chain or two for each own port, and one for all others.
+def virtual_inbound(
+    ports: Iterable[OwnPort], accepted: AcceptedTls, mesh: MeshConfig, *, secured: bool
+) -> listener_pb2.Listener:
+    """The listener on 15006: filter chains for each own port, and for all others.
 
+    Without a certificate (not `secured`) it takes plain text where that is accepted, and otherwise nothing.
     A connection meant for 15006 itself would come back for ever, so it is closed.
     """
     own = tuple(ports)
+    ways = _SECURED if secured else _UNSECURED
     listener = listener_pb2.Listener(
         name=names.VIRTUAL_INBOUND,
         address=socket_address(names.WILDCARD, INBOUND_PORT),
         traffic_direction=base_pb2.TrafficDirection.Value("INBOUND"),
         continue_on_listener_filters_timeout=True,
-        listener_filters_timeout=duration(mesh.protocol_detection_timeout),
-        listener_filters=[filters.original_destination()],
+        listener_filters_timeout=_patience(own, mesh),
+        listener_filters=[filters.original_destination(), *_inspectors(own, accepted, secured=secured)],
         filter_chains=[
             _Chain(
                 name=names.INBOUND_BLACK_HOLE_CHAIN,
                 filter_chain_match=_Match(destination_port=UInt32Value(value=INBOUND_PORT)),
                 filters=filters.tcp_filters(names.BLACK_HOLE_CLUSTER, mesh),
-            ),
-            _Chain(
-                name=names.VIRTUAL_INBOUND,
-                filters=filters.tcp_filters(names.INBOUND_PASSTHROUGH_CLUSTER, mesh),
-            ),
+            )
         ],
     )
-    sniffed = [port.number for port in own if port.protocol is Protocol.SNIFFED]
-    if sniffed:
-        listener.listener_filters.append(filters.http_inspector(sniffed))
+    listener.filter_chains.extend(_others(ways["tcp", accepted.mode], mesh))
+    numbers = {port.number for port in own}
+    for number, mode in accepted.ports:
+        if number not in numbers:
+            listener.filter_chains.extend(_others(ways["tcp", mode], mesh, number))
     for port in own:
-        listener.filter_chains.extend(_chains(port, mesh))
+        listener.filter_chains.extend(_chains(port, ways[_carries(port), accepted.on(port.number)], mesh))
     return listener
 
 
-def _chains(port: OwnPort, mesh: MeshConfig) -> list[listener_components_pb2.FilterChain]:
-    """One own port's filter chains, all in plain text."""
+def _patience(own: Sequence[OwnPort], mesh: MeshConfig) -> Duration:
+    """How long a client may be silent at first. Without a sniffed port nothing is read by it but whether it
+    speaks TLS, and one that waits for the server to speak does not.
+    """
+    wanted = duration(mesh.protocol_detection_timeout)
+    if mesh.protocol_detection_timeout or any(port.protocol is Protocol.SNIFFED for port in own):
+        return wanted
+    return _PATIENCE
+
+
+def _inspectors(
+    own: Sequence[OwnPort], accepted: AcceptedTls, *, secured: bool
+) -> list[listener_components_pb2.ListenerFilter]:
+    """TLS is looked for where it may be accepted; HTTP on sniffed ports, where it is not TLS."""
+    found: list[listener_components_pb2.ListenerFilter] = []
+    with_tls = [port for port, mode in accepted.ports if mode is not Mode.DISABLE]
+    plain = [port for port, mode in accepted.ports if mode is Mode.DISABLE]
+    if secured and accepted.mode is not Mode.DISABLE:
+        found.append(filters.tls_inspector(but=plain))
+    elif secured and with_tls:
+        found.append(filters.tls_inspector(only=with_tls))
+    sniffed = [port.number for port in own if port.protocol is Protocol.SNIFFED]
+    if sniffed:
+        found.append(filters.http_inspector(sniffed))
+    return found
+
+
+def _carries(port: OwnPort) -> str:
     if port.protocol.is_http:
-        return [_http_chain(port, _match(port), mesh)]
-    if port.protocol is Protocol.SNIFFED:
-        http = _match(port)
-        http.application_protocols.extend(filters.PLAIN_HTTP)
-        return [_http_chain(port, http, mesh), _tcp_chain(port, mesh)]
-    return [_tcp_chain(port, mesh)]
+        return "http"
+    return "sniffed" if port.protocol is Protocol.SNIFFED else "tcp"
 
 
-def _match(port: OwnPort) -> listener_components_pb2.FilterChainMatch:
-    return _Match(destination_port=UInt32Value(value=port.number), transport_protocol=filters.RAW_BUFFER)
+def _others(ways: Iterable[_Way], mesh: MeshConfig, port: int | None = None) -> Iterable[_Chain]:
+    """The chains of ports that no service names: of a single one, or of all of them."""
+    for way in ways:
+        cluster = names.BLACK_HOLE_CLUSTER if way.closed else names.INBOUND_PASSTHROUGH_CLUSTER
+        chain = _Chain(
+            name=names.VIRTUAL_INBOUND if port is None else names.listener(names.WILDCARD, port),
+            filter_chain_match=_match(port, way),
+            filters=filters.tcp_filters(cluster, mesh),
+        )
+        yield _secured(chain, way, mesh)
 
 
-def _http_chain(
-    port: OwnPort, match: listener_components_pb2.FilterChainMatch, mesh: MeshConfig
-) -> listener_components_pb2.FilterChain:
+def _chains(port: OwnPort, ways: Iterable[_Way], mesh: MeshConfig) -> Iterable[_Chain]:
+    """One own port's filter chains."""
     name = names.listener(names.WILDCARD, port.number)
     routes = inbound_routes(port.number, port.service_port, retry=port.protocol is not Protocol.GRPC)
-    return _Chain(
-        name=name,
-        filter_chain_match=match,
-        filters=filters.inbound_http_filters(routes, f"inbound_{name}", mesh),
+    for way in ways:
+        chain = _Chain(name=name, filter_chain_match=_match(port.number, way))
+        if way.http:
+            chain.filters.extend(filters.inbound_http_filters(routes, f"inbound_{name}", mesh))
+        else:
+            cluster = names.BLACK_HOLE_CLUSTER if way.closed else names.inbound_cluster(port.number)
+            chain.filters.extend(filters.tcp_filters(cluster, mesh))
+        yield _secured(chain, way, mesh)
+
+
+def _match(port: int | None, way: _Way) -> listener_components_pb2.FilterChainMatch:
+    return _Match(
+        destination_port=None if port is None else UInt32Value(value=port),
+        transport_protocol=way.transport,
+        application_protocols=way.protocols,
     )
 
 
-def _tcp_chain(port: OwnPort, mesh: MeshConfig) -> listener_components_pb2.FilterChain:
-    return _Chain(
-        name=names.listener(names.WILDCARD, port.number),
-        filter_chain_match=_match(port),
-        filters=filters.tcp_filters(names.inbound_cluster(port.number), mesh),
-    )
+def _secured(
+    chain: listener_components_pb2.FilterChain, way: _Way, mesh: MeshConfig
+) -> listener_components_pb2.FilterChain:
+    """The chain, behind mutual TLS where its way in is."""
+    if way.secured:
+        chain.transport_socket.CopyFrom(tls.downstream(mesh, _INSIDE_HTTP if way.http else ()))
+    return chain

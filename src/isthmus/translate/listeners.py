@@ -17,7 +17,7 @@ from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
 from isthmus.config.mesh import MeshConfig, OutboundMode
 from isthmus.model.service import ClusterId, Kind, Port, Protocol, Service, ServiceKey
-from isthmus.translate import filters, names
+from isthmus.translate import filters, names, tls
 from isthmus.translate.wire import NO_TIME, duration, socket_address
 
 OUTBOUND_PORT = 15001
@@ -135,7 +135,7 @@ def _http_chain(spec: ListenerSpec, name: str, mesh: MeshConfig) -> listener_com
         route = names.service_route(spec.service, spec.port)
     return _Chain(
         filter_chain_match=_Match(
-            transport_protocol=filters.RAW_BUFFER, application_protocols=filters.PLAIN_HTTP
+            transport_protocol=tls.RAW_BUFFER, application_protocols=filters.PLAIN_HTTP
         ),
         filters=filters.outbound_http_filters(route, f"outbound_{name}", mesh),
     )

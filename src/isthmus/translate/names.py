@@ -24,6 +24,11 @@ def outbound_cluster(service: ServiceKey, port: int) -> str:
     return f"outbound|{port}||{service.hostname()}"
 
 
+def service_sni(service: ServiceKey, port: int) -> str:
+    """The SNI for a service's port, e.g. `outbound_.80_._.echo.demo.svc.cluster.local`."""
+    return f"outbound_.{port}_._.{service.hostname()}"
+
+
 def inbound_cluster(port: int) -> str:
     """The cluster of one of the pod's own ports, e.g. `inbound|8080||`."""
     return f"inbound|{port}||"
