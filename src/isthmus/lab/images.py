@@ -59,6 +59,8 @@ class Bind:
     source: str
     target: str
     read_only: bool = True
+    lasting: bool = False
+    """Whether no volume may cover it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,14 +139,14 @@ def _devices() -> list[Bind]:
 
 @cache
 def _python() -> list[Bind]:
-    """Folders that this Python needs, at the paths by which it names them."""
+    """Folders that this Python needs, at the paths by which it names them, such as a checkout in /tmp."""
     source = Path(isthmus.__file__).parent.parent
     hops = [Path(sys.executable)]
     while hops[-1].is_symlink() and len(hops) < 16:
         hops.append(Path(os.path.normpath(hops[-1].parent / os.readlink(hops[-1]))))
     folders = [Path(sys.prefix), Path(sys.base_prefix), source, *(hop.parent for hop in hops)]
     needed = _outermost(Bind(os.path.realpath(folder), str(folder)) for folder in folders)
-    return [Bind(str(open_to_all(Path(each.source), _COPIES)), each.target) for each in needed]
+    return [Bind(str(open_to_all(Path(each.source), _COPIES)), each.target, lasting=True) for each in needed]
 
 
 def prepare_images() -> None:

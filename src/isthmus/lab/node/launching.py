@@ -42,6 +42,16 @@ class PodPlace:
         return LogFile(self.log_folder / container / f"{restarts}.log")
 
 
+def cover(binds: Sequence[Bind], mounts: Sequence[Bind]) -> tuple[Bind, ...]:
+    """A root filesystem's binds, the volumes over them, and over these once more what must last."""
+    covered = (
+        bind
+        for bind in binds
+        if bind.lasting and any(Path(bind.target).is_relative_to(mount.target) for mount in mounts)
+    )
+    return (*binds, *sorted(mounts, key=lambda mount: mount.target), *covered)
+
+
 def launch_spec(place: PodPlace, container: Container, rootfs: RootFilesystem) -> LaunchSpec:
     """Raises ConfigMissingError while something is missing, ValueError or KeyError for what cannot be had."""
     pod, rights = place.pod, derive_rights(place.pod, container)
@@ -58,7 +68,7 @@ def launch_spec(place: PodPlace, container: Container, rootfs: RootFilesystem) -
         rootfs=replace(
             rootfs,
             files=(*rootfs.files, *_network_files(place.plan, pod, place.placement.pod_address)),
-            binds=(*rootfs.binds, *sorted(mounts, key=lambda bind: bind.target)),
+            binds=cover(rootfs.binds, mounts),
         ),
         read_only_root=rights.read_only_root,
         hostname=hostname(pod),
