@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import socket
 import sys
 from asyncio.subprocess import PIPE, STDOUT, Process
@@ -98,14 +99,18 @@ async def running_pod(
         **(more or {}),
     }
     agent = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "isthmus.apps.agent_process"), env=environment, stdout=PIPE, stderr=STDOUT
+        *(sys.executable, "-m", "isthmus.apps.agent_process"),
+        env=environment,
+        stdout=PIPE,
+        stderr=STDOUT,
+        start_new_session=True,
     )
     pod = Pod(folder, agent, admin, status, health)
     try:
         yield pod
     finally:
         if agent.returncode is None:
-            agent.kill()
+            os.killpg(agent.pid, signal.SIGKILL)  # Envoy too, which holds the pipe
             await agent.communicate()
 
 
