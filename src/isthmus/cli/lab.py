@@ -35,11 +35,20 @@ def _say(text: str) -> None:
 @app.command()
 def up(
     clusters: Annotated[str, typer.Option(help="Names, separated by commas.")] = "west,east",
+    prometheus: Annotated[
+        bool, typer.Option("--prometheus", help="Start a Prometheus too, for the bridge and every proxy.")
+    ] = False,
 ) -> None:
     """Bring clusters up; does nothing where they are."""
+    from isthmus.lab.prometheus.starting import find_prometheus, prometheus_url, start_prometheus
     from isthmus.lab.up import bring_up
 
+    if prometheus:
+        find_prometheus()
     bring_up([name.strip() for name in clusters.split(",")], _say)
+    if prometheus:
+        start_prometheus()
+        _say(f"Prometheus is up: {prometheus_url()}")
 
 
 @app.command()
