@@ -50,6 +50,7 @@ system: # the system packages that the lab needs, and tests besides; only root c
 	@[ "$$(id -u)" -eq 0 ] || exit 0
 	missing=""
 	[ -z "$(FOR_TESTS)" ] || command -v redis-server >/dev/null || missing="$$missing redis-server"
+	[ -z "$(FOR_TESTS)" ] || command -v prometheus >/dev/null || missing="$$missing prometheus"
 	command -v ip >/dev/null || missing="$$missing iproute2"
 	command -v iptables >/dev/null || missing="$$missing iptables"
 	command -v curl >/dev/null || missing="$$missing curl"
