@@ -179,11 +179,12 @@ class Client:
         params: Mapping[str, str] | None = None,
         body: Any = None,
         content_type: str = "application/json",
+        headers: Mapping[str, str] | None = None,
     ) -> bytes:
         """Anything else. `path` is below the server's URL and percent-encoded; a body is sent as JSON."""
         encoded = None if body is None else msgspec.json.encode(body)
         return await self._transport.send(
-            method, path, params=params, body=encoded, content_type=content_type
+            method, path, params=params, body=encoded, content_type=content_type, headers=headers
         )
 
     async def serves(self, group: str, version: str, plural: str) -> bool:

@@ -58,15 +58,16 @@ class Transport:
         params: Mapping[str, str] | None = None,
         body: bytes | None = None,
         content_type: str = "application/json",
+        headers: Mapping[str, str] | None = None,
     ) -> bytes:
-        """The whole answer to one request. Raises ApiError and Unreachable."""
+        """The whole answer to one request, with these further headers. Raises ApiError and Unreachable."""
         seconds = self._timeout
         limits = aiohttp.ClientTimeout(total=_WHOLE_ANSWER * seconds, sock_connect=seconds, sock_read=seconds)
-        headers = {"Accept": "application/json", "Accept-Encoding": "gzip"}
+        whole = {"Accept": "application/json", "Accept-Encoding": "gzip", **(headers or {})}
         if body is not None:
-            headers["Content-Type"] = content_type
+            whole["Content-Type"] = content_type
         try:
-            async with self._request(method, path, params, headers, limits, body) as answer:
+            async with self._request(method, path, params, whole, limits, body) as answer:
                 await self._check(answer)
                 return await _read(answer, self._most_bytes)
         except _FAILURES as error:

@@ -11,6 +11,7 @@ from isthmus.kube.client import running_client
 from isthmus.kube.errors import ApiError, Unreachable
 from isthmus.lib.errors import UserError
 from isthmus.operate.asking import Site
+from isthmus.operate.pages import read_page
 from isthmus.operate.registration import Registration
 
 _PAGE = "/debug/clusterz"
@@ -70,9 +71,8 @@ async def ask_pilot(control: Site, namespace: str, pilot: str | None) -> list[Re
                 f"The control plane at {pilot} gives no answer ({error}); check the address, or "
                 "leave --pilot out."
             ) from error
-    path = f"/api/v1/namespaces/{namespace}/services/http:istio-pilot:8080/proxy{_PAGE}"
     try:
-        return _decode(await control.client.request("GET", path))
+        return _decode(await read_page(control, namespace, _PAGE))
     except (ApiError, Unreachable) as error:
         reason = error.message if isinstance(error, ApiError) and error.message else error.reason
         return f"the control plane cannot be asked through the API server ({reason}); name it with --pilot"
