@@ -1,7 +1,8 @@
 """The control plane's composition root: clusters, identity, translation, xDS and pages are wired, no more.
 
-Order: the pages answer first (not ready, naming what is awaited); then the clusters are read, and the CA;
-only then is xDS served, so that a proxy that reconnects is never given less than it had.
+Order: the pages answer first (not ready, naming what is awaited); then the clusters are read, the
+CA and the configuration objects; only then is xDS served, so that a proxy that reconnects is never given
+less than it had.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ import uvloop
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
 from isthmus.apps.callers import reading
+from isthmus.apps.pilot_config import MeshObjects, running_config
 from isthmus.apps.pilot_identity import MeshIdentity, running_identity
 from isthmus.apps.pilot_listeners import serving_plain, serving_proved
 from isthmus.apps.pilot_options import (
@@ -24,11 +26,13 @@ from isthmus.apps.pilot_options import (
 from isthmus.apps.pilot_pages import Readiness, config_of, status_of, sync_of
 from isthmus.clusters.registry import Clusters, running_clusters
 from isthmus.config.mesh import MeshConfig
+from isthmus.config.peer_authentication import PeerAuthentications
 from isthmus.dashboard.clusterz import ClusterMetrics, describe_clusters
 from isthmus.dashboard.endpointz import describe_endpoints, describe_services
 from isthmus.dashboard.server import Pages, serving_pages
 from isthmus.dashboard.syncz import describe_sync
 from isthmus.kube.access import Access
+from isthmus.kube.decoding import Ref
 from isthmus.lib.garbage import collecting_between_bursts
 from isthmus.lib.lifecycle import stop_signal, task_scope
 from isthmus.lib.log import configure_logging
@@ -71,12 +75,19 @@ async def _serve(options: PilotOptions, access: Access, mesh: MeshConfig) -> Non
         identity = await stack.enter_async_context(
             running_identity(access, clusters, mesh, home=home, namespace=namespace)
         )
-        readiness = Readiness(clusters, identity)
-        catalogue = Catalogue(clusters.view, mesh, home=home)
+        objects = await stack.enter_async_context(running_config(access))
+        readiness = Readiness(clusters, identity, objects)
+        peers = PeerAuthentications(mesh.root_namespace, objects.peers)
+        catalogue = Catalogue(clusters.view, mesh, home=home, peers=peers)
         feed = WorkloadFeed(clusters.view, namespace=namespace)
         hub = Hub(Served(catalogue, feed))
         metrics = CollectorRegistry()
-        for collector in (HubMetrics(hub), ClusterMetrics(clusters.status), identity.metrics):
+        for collector in (
+            HubMetrics(hub),
+            ClusterMetrics(clusters.status),
+            identity.metrics,
+            objects.metrics,
+        ):
             metrics.register(collector)
         for standard in (ProcessCollector, PlatformCollector, GCCollector):
             standard(registry=metrics)
@@ -101,10 +112,15 @@ async def _serve(options: PilotOptions, access: Access, mesh: MeshConfig) -> Non
             hub.publish([*catalogue.apply(changes), *feed.apply(changes)])
             hub.rescope(catalogue.rescoped(changes))
 
+        def tell_of_peers(ref: Ref) -> None:
+            hub.publish(catalogue.peers_changed(ref))
+            hub.rescope(catalogue.rescoped_by(ref))
+
         stack.enter_context(clusters.view.subscribe(tell))
+        stack.enter_context(objects.peers.subscribe(tell_of_peers))
         tasks = await stack.enter_async_context(task_scope())
         stopped = tasks.spawn(stop.wait(), name="stop")
-        prepared = tasks.spawn(_prepared(clusters, identity), name="prepared")
+        prepared = tasks.spawn(_prepared(clusters, identity, objects), name="prepared")
         await asyncio.wait((stopped, prepared), return_when=asyncio.FIRST_COMPLETED)
         if not stopped.done():
             await stack.enter_async_context(collecting_between_bursts())
@@ -120,7 +136,8 @@ async def _serve(options: PilotOptions, access: Access, mesh: MeshConfig) -> Non
         logger.info("stopping")
 
 
-async def _prepared(clusters: Clusters, identity: MeshIdentity) -> None:
+async def _prepared(clusters: Clusters, identity: MeshIdentity, objects: MeshObjects) -> None:
     """Wait until proxies can be answered."""
     await clusters.settled()
     await identity.authority.ready()
+    await objects.settled()

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from isthmus.apps.pilot_config import MeshObjects
 from isthmus.apps.pilot_identity import MeshIdentity
 from isthmus.clusters.registry import Clusters
 from isthmus.clusters.status import ClusterStatus
@@ -16,8 +17,9 @@ from isthmus.xds.hub import ClientStatus, Hub
 class Readiness:
     """What the process still waits for, by name; nothing once it serves, its end once it stops."""
 
-    def __init__(self, clusters: Clusters, identity: MeshIdentity) -> None:
+    def __init__(self, clusters: Clusters, identity: MeshIdentity, objects: MeshObjects) -> None:
         self._clusters = clusters
+        self._objects = objects
         self._identity = identity
         self.serving = False
 
@@ -32,6 +34,7 @@ class Readiness:
         ]
         if authority := self._identity.authority.pending():
             awaited.append(f"the CA ({authority})")
+        awaited.extend(self._objects.pending())
         return awaited or ["xDS"]
 
 

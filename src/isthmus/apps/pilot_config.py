@@ -1,0 +1,51 @@
+"""The mesh's configuration objects, in the control plane's own cluster: stores, watches, what is awaited."""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from isthmus.config.metrics import ConfigMetrics
+from isthmus.config.peer_authentication import PEER_AUTHENTICATION, PeerAuthentication
+from isthmus.config.policy import POLICY, PolicySpec
+from isthmus.config.store import ConfigStore
+from isthmus.config.watching import ConfigWatch, watching_config
+from isthmus.kube.access import Access
+from isthmus.kube.client import running_client
+
+
+@dataclass(slots=True)
+class MeshObjects:
+    """One store a kind. Until all are settled no proxy is answered: it might be let off a STRICT."""
+
+    peers: ConfigStore[PeerAuthentication] = field(default_factory=lambda: ConfigStore(PEER_AUTHENTICATION))
+    policies: ConfigStore[PolicySpec] = field(default_factory=lambda: ConfigStore(POLICY))
+    watches: Sequence[ConfigWatch] = ()
+
+    @property
+    def metrics(self) -> ConfigMetrics:
+        """How many there are, and how many are rejected."""
+        return ConfigMetrics(self.peers, self.policies)
+
+    def pending(self) -> list[str]:
+        """Which kinds are awaited, and why they cannot be read."""
+        return [
+            f"{watch.kind.kind} ({watch.trouble})" if watch.trouble else watch.kind.kind
+            for watch in self.watches
+            if not watch.settled.is_set()
+        ]
+
+    async def settled(self) -> None:
+        """Wait until all were read, or are not known to the cluster."""
+        for watch in self.watches:
+            await watch.settled.wait()
+
+
+@asynccontextmanager
+async def running_config(access: Access) -> AsyncGenerator[MeshObjects]:
+    """Follow the cluster's configuration objects until the block ends."""
+    found = MeshObjects()
+    async with (
+        running_client(access) as client,
+        watching_config(client, found.peers, found.policies) as found.watches,
+    ):
+        yield found
