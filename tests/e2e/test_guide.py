@@ -1,0 +1,129 @@
+"""The guide, command by command: what `docs/guide.md` says is typed here, and nothing stays behind."""
+
+import asyncio
+import json
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from isthmus.lab.demo.workloads import DEMO, client, echo
+from isthmus.lab.down import take_down
+from tests.e2e.commands import isthmus, kubectl, lab, pods
+from tests.e2e.guide_page import PAGE, Block, Shell, read_blocks, running_shell
+
+CLUSTERS = ("west", "east", "north")
+NAMESPACE = "istio-system"
+TAKEN_AWAY = "kubectl delete ns istio-system"
+UNLISTED = {"events", "events.events.k8s.io"}
+Object = tuple[str, ...]
+"""Kind, namespace and name."""
+
+
+@pytest.fixture(scope="module")
+def three_clusters(machine: None) -> Generator[None]:
+    take_down()
+    lab("up", "--clusters", ",".join(CLUSTERS))
+    yield
+    take_down()
+
+
+def everything(cluster: str) -> set[Object]:
+    """All that there is in a cluster, whatever its kind, but Events."""
+    listed = kubectl(cluster, "api-resources", "--verbs=list", "-o", "name").split()
+    columns = "K:.kind,S:.metadata.namespace,N:.metadata.name"
+    wanted = ",".join(kind for kind in listed if kind not in UNLISTED)
+    rows = kubectl(cluster, "get", wanted, "-A", "--no-headers", "-o", f"custom-columns={columns}")
+    return {tuple(row.split()) for row in rows.splitlines()}
+
+
+async def ask(command: str) -> dict[str, Any]:
+    """An answer that the client's pod gets."""
+    (pod,) = await asyncio.to_thread(pods, "west", DEMO, "app=client")
+    where = f"west/{DEMO}/{pod['metadata']['name']}"
+    got = await asyncio.to_thread(isthmus, "lab", "exec", where, "-c", "client", "--", *command.split())
+    assert got.returncode == 0, got.stderr
+    return json.loads(got.stdout)
+
+
+async def until_all_answer(command: str) -> None:
+    """Ask again and again, until a pod of each cluster has answered."""
+    cluster_of = {
+        pod["metadata"]["name"]: cluster for cluster in CLUSTERS for pod in pods(cluster, DEMO, "app=echo")
+    }
+    heard: set[str] = set()
+    deadline = time.monotonic() + 30
+    while heard != set(CLUSTERS):
+        assert time.monotonic() < deadline, f"only pods of {heard} answered"
+        heard.add(cluster_of[(await ask(command))["pod"]])
+
+
+async def run(shell: Shell, block: Block) -> str:
+    """Type a block in each of its places, or ask from the client's pod."""
+    if block.places == ("client",):
+        await until_all_answer(block.commands.strip())
+        return ""
+    return "".join([await shell.type(block.commands, cluster) for cluster in block.places])
+
+
+def write_applications(home: Path) -> None:
+    """What the page calls `app.yaml` and `client.yaml`; it makes their namespace itself."""
+    (home / "app.yaml").write_text(yaml.safe_dump_all(echo("", replicas=1)[1:]))
+    (home / "client.yaml").write_text(yaml.safe_dump_all(client()[1:]))
+
+
+@pytest.mark.parametrize("namespace", [NAMESPACE, "mesh"])
+async def test_guide_works_as_it_is_written_and_leaves_nothing(
+    three_clusters: None, tmp_path: Path, namespace: str
+) -> None:
+    write_applications(tmp_path)
+    before = {cluster: everything(cluster) for cluster in CLUSTERS}
+    own = {
+        ("Namespace", "<none>", namespace),
+        ("ServiceAccount", namespace, "default"),
+        ("ConfigMap", namespace, "kube-root-ca.crt"),
+    }
+    async with running_shell(tmp_path) as shell:
+        for block in read_blocks(PAGE.read_text().replace(NAMESPACE, namespace)):
+            if TAKEN_AWAY.replace(NAMESPACE, namespace) in block.commands:
+                for cluster in ("east", "north"):
+                    left = everything(cluster) - before[cluster] - own
+                    assert {one for one in left if one[2] != "istio-ca-root-cert"} == set()
+            printed = await run(shell, block)
+            if "isthmus cluster list" in block.commands:
+                rows = [line.split()[:2] for line in printed.splitlines()[1:]]
+                assert rows == [["Kubernetes", "fresh"], ["east", "fresh"], ["north", "fresh"]]
+    assert {cluster: everything(cluster) for cluster in CLUSTERS} == before
+
+
+def test_page_has_the_guides_own_lines_where_helm_did_not_change() -> None:
+    text = PAGE.read_text()
+    for line in (
+        "kubectl create ns istio-system",
+        "pushd $HOME/multicluster",
+        "kubectl create secret generic ${CLUSTER_NAME} --from-file ${CLUSTER_NAME} -n istio-system",
+        "kubectl label secret ${CLUSTER_NAME} istio/multiCluster=true -n istio-system",
+        "popd",
+        *(
+            f"export {name}_POD_IP=$(kubectl -n istio-system get pod -l istio={label} -o jsonpath="
+            "'{.items[0].status.podIP}')"
+            for name, label in (("PILOT", "pilot"), ("STATSD", "statsd-prom-bridge"))
+        ),
+        "> $HOME/istio-remote.yaml",
+        "kubectl create -f $HOME/istio-remote.yaml",
+        "kubectl create -f install/kubernetes/helm/helm-service-account.yaml",
+        "kubectl delete -f $HOME/istio-remote.yaml",
+        "helm delete --purge istio-remote",
+    ):
+        assert line in text
+    assert {place for block in read_blocks(text) for place in block.places} == {*CLUSTERS, "client"}
+
+
+def test_a_block_that_nobody_runs_is_no_text() -> None:
+    text = "# A\n```sh west\nb\n```\n## C\n  ```text\n# no heading\n  ```\n```sh east north\nd\ne\n```\n"
+    assert read_blocks(text) == [Block("A", ("west",), "b\n"), Block("C", ("east", "north"), "d\ne\n")]
+    with pytest.raises(ValueError, match="neither run nor text"):
+        read_blocks("# A\n```sh\nb\n```\n")
