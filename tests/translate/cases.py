@@ -122,6 +122,8 @@ def mutual_tls(view: FakeView) -> None:
     )
     ports = (80, Protocol.HTTP), (9000, Protocol.GRPC), (9999, Protocol.TCP)
     view.put(service("echo", *ports, west="10.1.0.1"), *members, awaited)
+    checks = service("istio-policy", (15004, Protocol.GRPC), namespace="istio-system", west="10.1.0.9")
+    view.put(checks, endpoint("10.0.0.7", port=15004, behind=pod("policy", "10.0.0.7", account="policy")))
     view.put(service("all", (7000, Protocol.TCP), kind=Kind.HEADLESS), endpoint("10.0.0.1", behind=blue))
     view.put(service("some", (7000, Protocol.TCP), kind=Kind.HEADLESS), *members[:2])
 
@@ -149,6 +151,11 @@ STRICT = MeshConfig(
     outbound_traffic_policy=OutboundTrafficPolicy(mode=OutboundMode.REGISTRY_ONLY),
     access_log_file="/dev/stdout",
 )
+TWO_DOMAINS = MeshConfig(
+    trust_domain="mesh",
+    trust_domain_aliases=("old",),
+    mixer_check_server="istio-policy.istio-system.svc.cluster.local:15004",
+)
 NOBODY = PeerAuthentications("istio-system")
 CASES: dict[str, tuple[Callable[[FakeView], None], MeshConfig, PeerAuthentications]] = {
     "nothing": (nothing, MeshConfig(), NOBODY),
@@ -158,7 +165,7 @@ CASES: dict[str, tuple[Callable[[FakeView], None], MeshConfig, PeerAuthenticatio
     "external_name": (external_name, STRICT, NOBODY),
     "inbound": (inbound, MeshConfig(), NOBODY),
     "ipv6": (ipv6, MeshConfig(), NOBODY),
-    "mutual_tls": (mutual_tls, MeshConfig(trust_domain="mesh", trust_domain_aliases=("old",)), NOBODY),
+    "mutual_tls": (mutual_tls, TWO_DOMAINS, NOBODY),
     "no_auto_mtls": (mutual_tls, MeshConfig(enable_auto_mtls=False), NOBODY),
     "refusing_servers": (mutual_tls, MeshConfig(), peers("demo", "DISABLE")),
     "no_certificate": (

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2, outlier_detection_pb2
-from envoy.config.core.v3 import address_pb2, protocol_pb2
+from envoy.config.core.v3 import address_pb2, base_pb2, protocol_pb2
 from envoy.config.core.v3.protocol_pb2 import HttpProtocolOptions
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 from envoy.extensions.clusters.common.dns.v3 import dns_pb2
@@ -18,7 +18,7 @@ from envoy.type.v3 import percent_pb2
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.wrappers_pb2 import UInt32Value
 
-from isthmus.config.mesh import MeshConfig
+from isthmus.config.mesh import POLICY_MTLS_PORT, MeshConfig
 from isthmus.model.service import Kind, Protocol, Service, ServiceKey
 from isthmus.translate import names, tls
 from isthmus.translate.wire import duration, from_ads, pack, socket_address
@@ -94,7 +94,9 @@ def outbound_cluster(spec: ClusterSpec, mesh: MeshConfig, *, secured: bool) -> c
             # No panic: an endpoint that drains gets nothing new, however few are left.
             cluster.common_lb_config.healthy_panic_threshold.CopyFrom(percent_pb2.Percent(value=0))
             cluster.outlier_detection.CopyFrom(_unreachable_endpoints())
-            if secured and mesh.enable_auto_mtls:
+            if secured and _always_by_tls(spec, mesh):
+                cluster.transport_socket.CopyFrom(_tls(spec, mesh))
+            elif secured and mesh.enable_auto_mtls:
                 cluster.transport_socket_matches.extend(
                     tls.by_endpoint(spec.service, spec.port, spec.protocol, spec.accounts, mesh)
                 )
@@ -102,13 +104,21 @@ def outbound_cluster(spec: ClusterSpec, mesh: MeshConfig, *, secured: bool) -> c
             cluster.type = _TYPE.Value("ORIGINAL_DST")
             cluster.lb_policy = _POLICY.Value("CLUSTER_PROVIDED")
             if secured and spec.all_tls:
-                socket = tls.upstream(spec.service, spec.port, spec.protocol, spec.accounts, mesh)
-                cluster.transport_socket.CopyFrom(socket)
+                cluster.transport_socket.CopyFrom(_tls(spec, mesh))
         case Kind.EXTERNAL_NAME:
             cluster.cluster_type.CopyFrom(_dns_cluster_type())
             cluster.lb_policy = _POLICY.Value("LEAST_REQUEST")
             cluster.load_assignment.CopyFrom(_one_endpoint(spec))
     return cluster
+
+
+def _always_by_tls(spec: ClusterSpec, mesh: MeshConfig) -> bool:
+    """Whether it is the policy server's own port of mutual TLS: there is no sidecar to tell by a label."""
+    return spec.port == POLICY_MTLS_PORT and (spec.service, spec.port) == mesh.policy_server
+
+
+def _tls(spec: ClusterSpec, mesh: MeshConfig) -> base_pb2.TransportSocket:
+    return tls.upstream(spec.service, spec.port, spec.protocol, spec.accounts, mesh)
 
 
 def passthrough_cluster(mesh: MeshConfig) -> cluster_pb2.Cluster:
