@@ -12,6 +12,7 @@ from isthmus.lib.errors import UserError
 
 EXCLUDE_OUT = "traffic.sidecar.istio.io/excludeOutboundPorts"
 INJECT = "sidecar.istio.io/inject"
+VOLUMES = ["istio-envoy", "istio-podinfo", "istio-token", "istiod-ca-cert"]
 
 
 def pod(
@@ -55,9 +56,9 @@ def test_the_sidecar_is_one_init_container_one_container_and_their_volumes() -> 
     spec = after["spec"]
     assert [each["name"] for each in spec["initContainers"]] == ["first", "istio-init"]
     assert [each["name"] for each in spec["containers"]] == ["echo", "istio-proxy"]
-    assert [each["name"] for each in spec["volumes"]] == ["data", "istio-envoy", "istio-podinfo"]
+    assert [each["name"] for each in spec["volumes"]] == ["data", *VOLUMES]
     mounts = {mount["name"] for mount in named(spec["containers"], "istio-proxy")["volumeMounts"]}
-    assert mounts == {"istio-envoy", "istio-podinfo"}
+    assert mounts == set(VOLUMES)
     assert after["metadata"]["labels"]["security.istio.io/tlsMode"] == "istio"
 
 
@@ -83,6 +84,32 @@ def test_the_agent_learns_who_it_is_from_the_pod_and_where_it_is_from_the_settin
     assert found["ISTIO_META_NETWORK"] == "n1"
     assert found["ISTIO_META_APP_CONTAINERS"] == "echo"
     assert msgspec.json.decode(found["PROXY_CONFIG"]) == {"discoveryAddress": "pilot.x:1"}
+
+
+def test_what_the_settings_leave_out_is_left_to_the_control_plane() -> None:
+    found = environment(injected(pod(), InjectionSettings()))
+    assert not {"ISTIO_META_CLUSTER_ID", "ISTIO_META_NETWORK", "CA_ADDR"} & found.keys()
+    assert environment(injected(pod(), InjectionSettings(ca_address="ca.x:1")))["CA_ADDR"] == "ca.x:1"
+
+
+def test_the_sidecar_alone_reads_its_token_and_the_roots() -> None:
+    spec = injected(pod())["spec"]
+    volumes = {each["name"]: each for each in spec["volumes"]}
+    [source] = volumes["istio-token"]["projected"]["sources"]
+    assert source["serviceAccountToken"] == {
+        "audience": "istio-ca",
+        "expirationSeconds": 43200,
+        "path": "istio-token",
+    }
+    assert volumes["istiod-ca-cert"]["configMap"] == {"name": "istio-ca-root-cert", "optional": True}
+    application, proxy = spec["containers"]
+    assert "volumeMounts" not in application
+    mounts = {each["name"]: each for each in proxy["volumeMounts"]}
+    for name, path in (
+        ("istio-token", "/var/run/secrets/tokens"),
+        ("istiod-ca-cert", "/var/run/secrets/istio"),
+    ):
+        assert mounts[name] == {"name": name, "mountPath": path, "readOnly": True}
 
 
 def test_a_pods_proxy_config_is_laid_over_the_meshs() -> None:
@@ -125,7 +152,7 @@ def test_what_an_earlier_injection_added_and_this_one_does_not_goes() -> None:
         containers=[{"name": "istio-proxy", "image": "old"}, {"name": "echo"}],
     )
     after = injected(before)
-    assert [each["name"] for each in after["spec"]["volumes"]] == ["data", "istio-envoy", "istio-podinfo"]
+    assert [each["name"] for each in after["spec"]["volumes"]] == ["data", *VOLUMES]
     assert [each["name"] for each in after["spec"]["containers"]] == ["echo", "istio-proxy"]
 
 

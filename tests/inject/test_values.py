@@ -30,6 +30,7 @@ def test_every_value_of_the_sidecar_counts() -> None:
             imagePullSecrets=["registry"],
             multiCluster={"clusterName": "west"},
             network="n1",
+            caAddress="ca.example:15012",
             proxy={
                 "image": "sidecar",
                 "resources": {"requests": {"cpu": "10m"}},
@@ -53,6 +54,7 @@ def test_every_value_of_the_sidecar_counts() -> None:
         image_pull_policy="Always",
         image_pull_secrets=("registry",),
         redirection={"exclude_outbound_ports": "9000", "include_outbound_ranges": "10.0.0.0/8"},
+        ca_address="ca.example:15012",
     )
 
 
@@ -92,7 +94,7 @@ def test_a_bad_value_is_refused_by_its_path(text: str, sentence: str) -> None:
 
 def test_both_charts_write_what_injection_reads() -> None:
     settings = (
-        "global.multiCluster.clusterName=west,global.network=n1,"
+        "global.multiCluster.clusterName=west,global.network=n1,global.caAddress=ca.example:15012,"
         "global.proxy.excludeOutboundPorts=9000,global.proxy.nativeSidecars=always"
     )
     for chart in (CONTROL_PLANE, REMOTE):
@@ -101,7 +103,7 @@ def test_both_charts_write_what_injection_reads() -> None:
         text = one(objects, "ConfigMap", "istio-sidecar-injector")["data"]["values"]
         found = settings_from(mesh, Source(text, "values"))
         assert found.image.startswith(f"{IMAGE}:")
-        assert (found.cluster_id, found.network) == ("west", "n1")
+        assert (found.cluster_id, found.network, found.ca_address) == ("west", "n1", "ca.example:15012")
         assert found.proxy_config["discoveryAddress"] == "istio-pilot.mesh.svc:15010"
         assert found.redirection["exclude_outbound_ports"] == "9000"
         assert found.resources == InjectionSettings().resources

@@ -62,7 +62,6 @@ def _node(settings: AgentSettings) -> dict[str, Any]:
         "cluster": f"{app}.{settings.namespace}",
         "locality": _locality(settings),
         "metadata": {
-            "CLUSTER_ID": "Kubernetes",
             **settings.metadata,
             "NAME": settings.pod,
             "NAMESPACE": settings.namespace,

@@ -24,7 +24,10 @@ _MOST_TOKEN = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class CaClient:
-    """The CA at `address`, for a pod of `cluster` whose projected token is in `token_file`."""
+    """The CA at `address`, for a pod whose projected token is in `token_file`.
+
+    `cluster` is to review the token; "" leaves it to the control plane to find which one issued it.
+    """
 
     address: HostPort
     cluster: str
@@ -32,7 +35,9 @@ class CaClient:
 
     async def request(self, csr: str, roots: bytes) -> list[str]:
         """PEM certificates for a CSR (PEM), the workload's first. Raises NoCertificateError."""
-        metadata = (("authorization", f"Bearer {self._token()}"), ("clusterid", self.cluster))
+        metadata = [("authorization", f"Bearer {self._token()}")]
+        if self.cluster:
+            metadata.append(("clusterid", self.cluster))
         call = Call(_METHOD, str(self.address), text(_CSR, csr), metadata, "https", "isthmus-agent")
         try:
             async with asyncio.timeout(_SECONDS):

@@ -57,8 +57,8 @@ class AgentSettings:
 
     @property
     def cluster(self) -> str:
-        """The name of the pod's cluster in the mesh."""
-        return self.metadata.get("CLUSTER_ID", "Kubernetes")
+        """The name of the pod's cluster in the mesh; "" leaves it to the control plane to find out."""
+        return self.metadata.get("CLUSTER_ID", "")
 
     @property
     def secret_socket(self) -> Path:

@@ -84,6 +84,8 @@ def proxy_container(
         "volumeMounts": [
             {"name": "istio-envoy", "mountPath": "/etc/istio/proxy"},
             {"name": "istio-podinfo", "mountPath": "/etc/istio/pod"},
+            {"name": "istio-token", "mountPath": "/var/run/secrets/tokens", "readOnly": True},
+            {"name": "istiod-ca-cert", "mountPath": "/var/run/secrets/istio", "readOnly": True},
             *mounts,
         ],
     }
@@ -100,11 +102,17 @@ def holding(proxy: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def sidecar_volumes() -> list[dict[str, Any]]:
-    """Where the bootstrap is written, and the pod's labels for the agent to read."""
+    """Where the bootstrap is written, the pod's labels for the agent to read, its token, the mesh's roots.
+
+    The ConfigMap may be missing when the pod starts: the agent waits for it, and says so.
+    """
+    token = {"audience": "istio-ca", "expirationSeconds": 43200, "path": "istio-token"}
     labels = {"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}
     return [
         {"name": "istio-envoy", "emptyDir": {"medium": "Memory"}},
         {"name": "istio-podinfo", "downwardAPI": {"items": [labels]}},
+        {"name": "istio-token", "projected": {"sources": [{"serviceAccountToken": token}]}},
+        {"name": "istiod-ca-cert", "configMap": {"name": "istio-ca-root-cert", "optional": True}},
     ]
 
 

@@ -128,7 +128,8 @@ def _proxy(
     config: Mapping[str, Any],
     probes: RewrittenProbes,
 ) -> dict[str, Any]:
-    environment = {"ENVOY_LOG_LEVEL": options.log_level} if options.log_level else {}
+    given = {"ENVOY_LOG_LEVEL": options.log_level, "CA_ADDR": settings.ca_address}
+    environment = {name: value for name, value in given.items() if value}
     if probes.told:
         environment[VARIABLE] = write_app_probes(probes.told)
     proxy = proxy_container(

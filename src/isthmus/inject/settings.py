@@ -11,7 +11,6 @@ from isthmus.config.proxy import parse_proxy_config
 from isthmus.lib.errors import UserError
 
 IMAGE = "isthmus/proxyv2"
-CLUSTER_ID = "Kubernetes"
 RESOURCES: Mapping[str, Mapping[str, str]] = {
     "requests": {"cpu": "100m", "memory": "128Mi"},
     "limits": {"cpu": "2", "memory": "1Gi"},
@@ -31,12 +30,13 @@ class NativeSidecars(Enum):
 class InjectionSettings:
     """The same for every workload of a run. `proxy_config` is Istio's ProxyConfig as written, camel case.
 
-    `network` "" leaves the pod's network to the control plane. `redirection` has texts by field of
+    `network` and `cluster_id` "" leave the pod's network and cluster to the control plane, `ca_address` "" is
+    where it is. `redirection` has texts by field of
     `config.redirection.Redirection`; a pod's annotations count before them.
     """
 
     image: str = IMAGE
-    cluster_id: str = CLUSTER_ID
+    cluster_id: str = ""
     network: str = ""
     proxy_config: Mapping[str, Any] = field(default_factory=dict[str, Any])
     native_sidecars: NativeSidecars = NativeSidecars.AUTO
@@ -46,6 +46,7 @@ class InjectionSettings:
     image_pull_secrets: tuple[str, ...] = ()
     rewrite_probes: bool = True
     redirection: Mapping[str, str] = field(default_factory=dict[str, str])
+    ca_address: str = ""
 
 
 def default_proxy_config(mesh_config: str, source: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import yaml
 
+from isthmus.config.proxy import split_address
 from isthmus.config.redirection import ANNOTATIONS, redirection_from
 from isthmus.inject.settings import IMAGE, RESOURCES, InjectionSettings, NativeSidecars
 from isthmus.lib.errors import UserError
@@ -41,6 +42,7 @@ class _Global(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     image_pull_secrets: tuple[str, ...] = ()
     multi_cluster: _MultiCluster = _MultiCluster()
     network: str = ""
+    ca_address: str = ""
     proxy: _Proxy = _Proxy()
 
 
@@ -69,10 +71,12 @@ def read_values(text: str, source: str) -> InjectionSettings:
         where = f"{source}: {path.rstrip('`')}" if reason else source
         raise UserError(f"{where} is not as the chart has it: {reason or error}; correct it.") from error
     given = values.global_
-    defaults = InjectionSettings()
+    if given.ca_address:
+        split_address(given.ca_address, f"{source}: global.caAddress")
     return InjectionSettings(
         image=_image(given),
-        cluster_id=str(given.multi_cluster.cluster_name) or defaults.cluster_id,
+        cluster_id=str(given.multi_cluster.cluster_name),
+        ca_address=given.ca_address,
         network=given.network,
         proxy_config=(
             {"holdApplicationUntilProxyStarts": True}

@@ -34,6 +34,6 @@ disablePolicyChecks: {{ not .enabled }}
 
 {{/* What `isthmus inject` reads: the values of these names as JSON, as Istio's injector has them. */}}
 {{- define "isthmus.injection" -}}
-{{- $names := pick .Values.global "hub" "tag" "imagePullPolicy" "imagePullSecrets" "multiCluster" "network" "proxy" -}}
+{{- $names := pick .Values.global "hub" "tag" "imagePullPolicy" "imagePullSecrets" "multiCluster" "network" "caAddress" "proxy" -}}
 {{ dict "global" $names | toPrettyJson }}
 {{- end -}}
