@@ -11,6 +11,9 @@ from weakref import WeakValueDictionary
 
 from isthmus.config.mesh import MeshConfig
 from isthmus.config.peer_authentication import AcceptedTls, PeerAuthentications
+from isthmus.config.policy import POLICY
+from isthmus.config.policy_scope import Policies
+from isthmus.config.store import ConfigStore
 from isthmus.kube.decoding import Ref
 from isthmus.model.proxy import Proxy
 from isthmus.model.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, Scope, ScopeChange
@@ -30,6 +33,7 @@ from isthmus.translate.families import (
     VirtualHosts,
 )
 from isthmus.translate.inbound import OwnPort, own_ports
+from isthmus.translate.policy_checks import PolicyCheck, policy_check
 from isthmus.translate.scope import Counters, DerivedScope, Family
 from isthmus.translate.vantage import Vantage, VantageChange, dialled_endpoints
 
@@ -66,13 +70,15 @@ class _Inbound:
     ports: tuple[OwnPort, ...]
     accepted: AcceptedTls
     secured: bool
+    check: PolicyCheck | None
 
 
 class Catalogue:
     """Configuration for every proxy, kept in step with the view by `apply`.
 
     `home` is the cluster of proxies that name none: the control plane's own. `peers` say which workloads
-    accept mutual TLS; a change of them is told by `peers_changed`.
+    accept mutual TLS; a change of them is told by `peers_changed`. `policies` say which workloads ask the
+    policy server; a change of them is told by `rescoped_by_policy` alone.
     """
 
     def __init__(
@@ -82,12 +88,14 @@ class Catalogue:
         *,
         home: ClusterId = _HOME,
         peers: PeerAuthentications | None = None,
+        policies: Policies | None = None,
     ) -> None:
         self.counters = Counters()
         self._view = view
         self._mesh = mesh
         self._home = home
         self._peers = peers or PeerAuthentications(mesh.root_namespace)
+        self._policies: Policies = policies or ConfigStore(POLICY)
         self._clusters: Claims[ClusterSpec] = Claims()
         self._assignments = Assignments(self._clusters, view, self._takes_tls)
         self._hosts = VirtualHosts(self.counters)
@@ -113,6 +121,9 @@ class Catalogue:
         secured = workload is not None and workload.tls_capable
         if not secured:
             accepted = accepted.without_certificate()
+        check = None
+        if workload is not None:
+            check = policy_check(workload, self._view, self._policies, self._mesh)
         vantage = self._vantages.get(cluster)
         if vantage is None:
             vantage = self._vantages[cluster] = Vantage(cluster, self._view)
@@ -128,10 +139,10 @@ class Catalogue:
                 lambda: (OutboundRoutes(vantage, namespace, self._hosts, self._mesh),),
             ),
             self._scope(
-                _Inbound(ports, accepted, secured),
+                _Inbound(ports, accepted, secured, check),
                 lambda: (
                     InboundClusters(ports, self._mesh),
-                    InboundListener(ports, accepted, self._mesh, secured=secured),
+                    InboundListener(ports, accepted, self._mesh, secured=secured, check=check),
                 ),
             ),
         )
@@ -177,12 +188,14 @@ class Catalogue:
 
     def rescoped_by(self, ref: Ref) -> set[str]:
         """Node ids of the proxies whose `scopes` must be asked anew after that PeerAuthentication changed."""
-        return self._asking(
-            key
-            for askers in (self._askers, self._strangers)
-            for key in askers.subjects()
-            if isinstance(key, WorkloadKey) and self._peers.concerns(ref, key.namespace)
-        )
+        return self._asking_within(lambda namespace: self._peers.concerns(ref, namespace))
+
+    def rescoped_by_policy(self, ref: Ref) -> set[str]:
+        """Node ids of the proxies whose `scopes` must be asked anew after that Policy changed. Only those
+        that ask the policy server now, or did, get others.
+        """
+        everywhere = ref.namespace == self._mesh.root_namespace
+        return self._asking_within(lambda namespace: everywhere or namespace == ref.namespace)
 
     def rescoped(self, changes: Changes) -> set[str]:
         """Node ids of the proxies whose `scopes` must be asked anew: their pod appeared, changed or went.
@@ -196,6 +209,15 @@ class Catalogue:
             if workload is not None:
                 subjects.extend((key.cluster, address) for address in workload.addresses)
         return self._asking(subjects)
+
+    def _asking_within(self, concerned: Callable[[str], bool]) -> set[str]:
+        """The proxies of the namespaces that are concerned."""
+        return self._asking(
+            key
+            for askers in (self._askers, self._strangers)
+            for key in askers.subjects()
+            if isinstance(key, WorkloadKey) and concerned(key.namespace)
+        )
 
     def _asking(self, subjects: Iterable[Hashable]) -> set[str]:
         wanted = tuple(subjects)

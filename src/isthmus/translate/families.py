@@ -12,6 +12,7 @@ from isthmus.translate import clusters, inbound, listeners, names, routes
 from isthmus.translate.claims import Claims
 from isthmus.translate.endpoints import load_assignment
 from isthmus.translate.inbound import OwnPort
+from isthmus.translate.policy_checks import PolicyCheck
 from isthmus.translate.scope import Counters
 from isthmus.translate.vantage import Vantage
 from isthmus.translate.wire import serialise
@@ -195,17 +196,24 @@ class InboundClusters:
 
 
 class InboundListener:
-    """`virtualInbound` for one set of own ports, and what they accept."""
+    """`virtualInbound` for one set of own ports, what they accept, and what they ask the policy server."""
 
     type_url = LISTENER
 
     def __init__(
-        self, ports: tuple[OwnPort, ...], accepted: AcceptedTls, mesh: MeshConfig, *, secured: bool
+        self,
+        ports: tuple[OwnPort, ...],
+        accepted: AcceptedTls,
+        mesh: MeshConfig,
+        *,
+        secured: bool,
+        check: PolicyCheck | None,
     ) -> None:
         self._ports = ports
         self._accepted = accepted
         self._mesh = mesh
         self._secured = secured
+        self._check = check
 
     def names(self) -> Collection[str]:
         """The one."""
@@ -218,5 +226,7 @@ class InboundListener:
     def body(self, name: str) -> bytes:
         """`virtualInbound`."""
         return serialise(
-            inbound.virtual_inbound(self._ports, self._accepted, self._mesh, secured=self._secured)
+            inbound.virtual_inbound(
+                self._ports, self._accepted, self._mesh, secured=self._secured, check=self._check
+            )
         )

@@ -1,7 +1,7 @@
 """Filters: what a connection or request passes through, assembled here and nowhere else.
 
 Authentication, authorisation and policy take their places in `http_filters` and `tcp_filters`, before the
-terminal filter.
+terminal filter: they are `first`.
 """
 
 from collections.abc import Sequence
@@ -48,17 +48,20 @@ _CALLER = hcm_pb2.HttpConnectionManager.SetCurrentClientCertDetails(
 )
 
 
-def http_filters() -> list[hcm_pb2.HttpFilter]:
+def http_filters(first: Sequence[hcm_pb2.HttpFilter] = ()) -> list[hcm_pb2.HttpFilter]:
     """The HTTP filters of every connection manager, the router last."""
-    return [hcm_pb2.HttpFilter(name="envoy.filters.http.router", typed_config=pack(router_pb2.Router()))]
+    router = hcm_pb2.HttpFilter(name="envoy.filters.http.router", typed_config=pack(router_pb2.Router()))
+    return [*first, router]
 
 
-def tcp_filters(cluster: str, mesh: MeshConfig, *, stat_prefix: str = "") -> list[Filter]:
+def tcp_filters(
+    cluster: str, mesh: MeshConfig, *, stat_prefix: str = "", first: Sequence[Filter] = ()
+) -> list[Filter]:
     """The network filters that hand a connection to a cluster as it is."""
     proxy = tcp_proxy_pb2.TcpProxy(
         stat_prefix=stat_prefix or cluster, cluster=cluster, access_log=access_logs(mesh)
     )
-    return [Filter(name="envoy.filters.network.tcp_proxy", typed_config=pack(proxy))]
+    return [*first, Filter(name="envoy.filters.network.tcp_proxy", typed_config=pack(proxy))]
 
 
 def outbound_http_filters(route_name: str, stat_prefix: str, mesh: MeshConfig) -> list[Filter]:
@@ -73,14 +76,18 @@ def outbound_http_filters(route_name: str, stat_prefix: str, mesh: MeshConfig) -
 
 
 def inbound_http_filters(
-    routes: route_pb2.RouteConfiguration, stat_prefix: str, mesh: MeshConfig
+    routes: route_pb2.RouteConfiguration,
+    stat_prefix: str,
+    mesh: MeshConfig,
+    *,
+    first: Sequence[hcm_pb2.HttpFilter] = (),
 ) -> list[Filter]:
     """The network filters that read HTTP and send it to the pod's own port.
 
     The application is told who calls in `x-forwarded-client-cert`, as Istio's sidecars do; what a caller
     without a certificate says of itself there is removed.
     """
-    manager = _connection_manager(stat_prefix, mesh)
+    manager = _connection_manager(stat_prefix, mesh, first)
     manager.forward_client_cert_details = _APPEND_CERTIFICATE
     manager.set_current_client_cert_details.CopyFrom(_CALLER)
     manager.route_config.CopyFrom(routes)
@@ -149,11 +156,13 @@ def _says_http() -> Filter:
     return Filter(name="envoy.filters.network.set_filter_state", typed_config=pack(config))
 
 
-def _connection_manager(stat_prefix: str, mesh: MeshConfig) -> hcm_pb2.HttpConnectionManager:
+def _connection_manager(
+    stat_prefix: str, mesh: MeshConfig, first: Sequence[hcm_pb2.HttpFilter] = ()
+) -> hcm_pb2.HttpConnectionManager:
     return hcm_pb2.HttpConnectionManager(
         stat_prefix=stat_prefix,
         server_name=_SERVER_NAME,
-        http_filters=http_filters(),
+        http_filters=http_filters(first),
         use_remote_address=BoolValue(value=False),
         normalize_path=BoolValue(value=True),
         proxy_100_continue=True,

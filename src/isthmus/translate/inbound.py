@@ -1,6 +1,7 @@
 """The inbound side of a sidecar: `virtualInbound`, and the ports of the pod that services name.
 
-It depends on nothing but those ports and on what the pod accepts on them, so pods that are alike share it.
+It depends on nothing but those ports, on what the pod accepts on them, and on how it asks for policy, so pods
+that are alike share it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,6 +18,7 @@ from isthmus.config.peer_authentication import AcceptedTls, Mode
 from isthmus.model.service import Protocol
 from isthmus.model.workload import InboundPort
 from isthmus.translate import filters, names, tls
+from isthmus.translate.policy_checks import PolicyCheck, http_checks, tcp_checks
 from isthmus.translate.routes import inbound_routes
 from isthmus.translate.wire import duration, socket_address
 
@@ -103,9 +105,15 @@ def own_ports(ports: Iterable[InboundPort]) -> tuple[OwnPort, ...]:
 
 
 def virtual_inbound(
-    ports: Iterable[OwnPort], accepted: AcceptedTls, mesh: MeshConfig, *, secured: bool
+    ports: Iterable[OwnPort],
+    accepted: AcceptedTls,
+    mesh: MeshConfig,
+    *,
+    secured: bool,
+    check: PolicyCheck | None = None,
 ) -> listener_pb2.Listener:
-    """The listener on 15006: filter chains for each own port, and for all others.
+    """The listener on 15006: filter chains for each own port, and for all others. With a `check` it asks about
+    what it lets in.
 
     Without a certificate (not `secured`) it takes plain text where that is accepted, and otherwise nothing.
     A connection meant for 15006 itself would come back for ever, so it is closed.
@@ -127,13 +135,14 @@ def virtual_inbound(
             )
         ],
     )
-    listener.filter_chains.extend(_others(ways["tcp", accepted.mode], mesh))
+    listener.filter_chains.extend(_others(ways["tcp", accepted.mode], mesh, check))
     numbers = {port.number for port in own}
     for number, mode in accepted.ports:
         if number not in numbers:
-            listener.filter_chains.extend(_others(ways["tcp", mode], mesh, number))
+            listener.filter_chains.extend(_others(ways["tcp", mode], mesh, check, number))
     for port in own:
-        listener.filter_chains.extend(_chains(port, ways[_carries(port), accepted.on(port.number)], mesh))
+        own_ways = ways[_carries(port), accepted.on(port.number)]
+        listener.filter_chains.extend(_chains(port, own_ways, mesh, check))
     return listener
 
 
@@ -170,30 +179,43 @@ def _carries(port: OwnPort) -> str:
     return "sniffed" if port.protocol is Protocol.SNIFFED else "tcp"
 
 
-def _others(ways: Iterable[_Way], mesh: MeshConfig, port: int | None = None) -> Iterable[_Chain]:
+def _others(
+    ways: Iterable[_Way], mesh: MeshConfig, check: PolicyCheck | None, port: int | None = None
+) -> Iterable[_Chain]:
     """The chains of ports that no service names: of a single one, or of all of them."""
     for way in ways:
-        cluster = names.BLACK_HOLE_CLUSTER if way.closed else names.INBOUND_PASSTHROUGH_CLUSTER
         chain = _Chain(
             name=names.VIRTUAL_INBOUND if port is None else names.listener(names.WILDCARD, port),
             filter_chain_match=_match(port, way),
-            filters=filters.tcp_filters(cluster, mesh),
+            filters=_onwards(names.INBOUND_PASSTHROUGH_CLUSTER, way, mesh, check, port or 0),
         )
         yield _secured(chain, way, mesh)
 
 
-def _chains(port: OwnPort, ways: Iterable[_Way], mesh: MeshConfig) -> Iterable[_Chain]:
+def _chains(
+    port: OwnPort, ways: Iterable[_Way], mesh: MeshConfig, check: PolicyCheck | None
+) -> Iterable[_Chain]:
     """One own port's filter chains."""
     name = names.listener(names.WILDCARD, port.number)
     routes = inbound_routes(port.number, port.service_port, retry=port.protocol is not Protocol.GRPC)
     for way in ways:
         chain = _Chain(name=name, filter_chain_match=_match(port.number, way))
         if way.http:
-            chain.filters.extend(filters.inbound_http_filters(routes, f"inbound_{name}", mesh))
+            first = http_checks(check, port.number, mesh)
+            chain.filters.extend(filters.inbound_http_filters(routes, f"inbound_{name}", mesh, first=first))
         else:
-            cluster = names.BLACK_HOLE_CLUSTER if way.closed else names.inbound_cluster(port.number)
-            chain.filters.extend(filters.tcp_filters(cluster, mesh))
+            cluster = names.inbound_cluster(port.number)
+            chain.filters.extend(_onwards(cluster, way, mesh, check, port.number))
         yield _secured(chain, way, mesh)
+
+
+def _onwards(
+    cluster: str, way: _Way, mesh: MeshConfig, check: PolicyCheck | None, port: int
+) -> list[filters.Filter]:
+    """A connection's filters, as it is: to a cluster, or to its end."""
+    if way.closed:
+        return filters.tcp_filters(names.BLACK_HOLE_CLUSTER, mesh)
+    return filters.tcp_filters(cluster, mesh, first=tcp_checks(check, port, mesh))
 
 
 def _match(port: int | None, way: _Way) -> listener_components_pb2.FilterChainMatch:
