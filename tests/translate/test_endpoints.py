@@ -2,12 +2,24 @@ from dataclasses import replace
 
 from envoy.config.core.v3 import health_check_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
+from hypothesis import given
+from hypothesis import strategies as st
 
 from isthmus.model.workload import Endpoint, Health
+from isthmus.translate import tls
 from isthmus.translate.endpoints import load_assignment
 from tests.translate.fake_view import endpoint, pod
 
 DRAINING = health_check_pb2.HealthStatus.Value("DRAINING")
+
+
+_ADDRESS = st.sampled_from(["10.0.0.1", "10.0.0.2", "2001:db8::1"])
+_ZONE = st.sampled_from(["", "a", "zone-" * 30])
+_WEIGHT = st.integers(0, 100_000)
+
+
+def _placed(address: str, zone: str, weight: int, health: Health, secured: bool) -> Endpoint:
+    return replace(endpoint(address, zone=zone, weight=weight, health=health), priority=int(secured))
 
 
 def is_capable(endpoint: Endpoint) -> bool:
@@ -25,8 +37,15 @@ def test_the_joined_bytes_are_one_message() -> None:
     assert made.cluster_name == "outbound|80||x"
     assert [(g.locality.region, g.locality.zone) for g in made.endpoints] == [("r1", "a"), ("r1", "b")]
     assert [g.load_balancing_weight.value for g in made.endpoints] == [4, 1]
-    again = made.SerializeToString(deterministic=True)
-    assert endpoint_pb2.ClusterLoadAssignment.FromString(again) == made
+
+
+@given(st.lists(st.builds(_placed, _ADDRESS, _ZONE, _WEIGHT, st.sampled_from(Health), st.booleans())))
+def test_bytes_are_those_that_protobuf_writes(endpoints: list[Endpoint]) -> None:
+    made = load_assignment("outbound|80||x", endpoints, lambda one: one.priority > 0)
+    parsed = endpoint_pb2.ClusterLoadAssignment.FromString(made)
+    assert parsed.SerializeToString(deterministic=True) == made
+    secured = [one for group in parsed.endpoints for one in group.lb_endpoints if one.HasField("metadata")]
+    assert all(one.metadata == tls.marked_for_tls() for one in secured)
 
 
 def test_many_endpoints_need_a_length_of_several_bytes() -> None:

@@ -13,6 +13,8 @@ _LONGEST_VARINT = 10
 
 def varint(number: int) -> bytes:
     """Groups of seven bits, the lowest first. `number` is not negative."""
+    if number <= 0x7F:
+        return bytes((number,))
     out = bytearray()
     while number > 0x7F:
         out.append(number & 0x7F | 0x80)
@@ -29,6 +31,8 @@ def integer(number: int, value: int) -> bytes:
 def text(number: int, value: str | bytes) -> bytes:
     """A field of text, bytes or a message that is encoded already."""
     raw = value.encode() if isinstance(value, str) else value
+    if len(raw) <= 0x7F and number <= 0x0F:
+        return bytes((number << 3 | _BYTES, len(raw))) + raw
     return varint(number << 3 | _BYTES) + varint(len(raw)) + raw
 
 

@@ -1,8 +1,11 @@
 """ClusterLoadAssignments: who stands behind a service's port, by priority and locality.
 
-Written as bytes at once: this is what changes all day. An endpoint that takes mutual TLS is marked, and the
-cluster chooses its transport socket by that; one whose Pod is still to come is left out until it is known,
-as it must never be taken for a plain one (Istio does the same).
+Written as bytes at once, by hand: this is what changes all day, and what a mesh has most of. Field numbers
+are those of envoy/config/endpoint/v3/endpoint.proto and endpoint_components.proto.
+
+An endpoint that takes mutual TLS is marked, and the cluster chooses its transport socket by that; one whose
+Pod is still to come is left out until it is known, as it must never be taken for a plain one (Istio does the
+same).
 
 Gateways of other networks come in here when they come; until a network has a gateway its endpoints are
 dialled directly, as Istio does.
@@ -12,20 +15,17 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from operator import itemgetter
 
-from envoy.config.core.v3 import base_pb2, health_check_pb2
-from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
-from google.protobuf.wrappers_pb2 import UInt32Value
+from envoy.config.core.v3 import health_check_pb2
 
+from isthmus.lib.protobuf import integer, text
 from isthmus.model.workload import Endpoint, Health, Locality
 from isthmus.translate import tls
-from isthmus.translate.wire import field, serialise, socket_address
+from isthmus.translate.wire import serialise
 
-_LOCALITIES = endpoint_pb2.ClusterLoadAssignment.ENDPOINTS_FIELD_NUMBER
-_MEMBERS = endpoint_components_pb2.LocalityLbEndpoints.LB_ENDPOINTS_FIELD_NUMBER
 _MOST_MEMBERS = 1 << 16
 """Endpoints remembered as bytes, over all services: some 20 MiB at the most."""
 _DRAINING = health_check_pb2.HealthStatus.Value("DRAINING")
-_UNKNOWN = health_check_pb2.HealthStatus.Value("UNKNOWN")
+_MARKED_FOR_TLS = text(3, serialise(tls.marked_for_tls()))
 
 
 def load_assignment(
@@ -43,11 +43,11 @@ def load_assignment(
     for endpoint in usable:
         places.setdefault((endpoint.priority, endpoint.locality), []).append(endpoint)
     ranks = {priority: rank for rank, priority in enumerate(sorted({priority for priority, _ in places}))}
-    head = serialise(endpoint_pb2.ClusterLoadAssignment(cluster_name=cluster_name))
-    return head + b"".join(
-        field(_LOCALITIES, _locality(ranks[priority], locality, members, takes_tls, mark_draining=some_ready))
+    groups = [
+        text(2, _locality(ranks[priority], locality, members, takes_tls, mark_draining=some_ready))
         for (priority, locality), members in sorted(places.items(), key=itemgetter(0))
-    )
+    ]
+    return b"".join((text(1, cluster_name), *groups))
 
 
 def _locality(
@@ -65,25 +65,20 @@ def _locality(
         weight += share
         draining = mark_draining and endpoint.health is Health.DRAINING
         members.append(_member(endpoint.address, endpoint.port, share, draining, takes_tls(endpoint)))
-    place = base_pb2.Locality(region=locality.region, zone=locality.zone, sub_zone=locality.subzone)
-    head = endpoint_components_pb2.LocalityLbEndpoints(locality=place)
-    tail = endpoint_components_pb2.LocalityLbEndpoints(
-        priority=rank, load_balancing_weight=UInt32Value(value=weight)
-    )
-    return serialise(head) + b"".join(members) + serialise(tail)
+    where = ((1, locality.region), (2, locality.zone), (3, locality.subzone))
+    place = text(1, b"".join([text(number, name) for number, name in where if name]))
+    return b"".join((place, *members, text(3, integer(1, weight)), integer(5, rank)))
 
 
 @lru_cache(maxsize=_MOST_MEMBERS)
 def _member(address: str, port: int, weight: int, draining: bool, secured: bool) -> bytes:
     """One endpoint as a field of its locality. Remembered: of a large service few change at a time."""
-    return field(
-        _MEMBERS,
-        serialise(
-            endpoint_components_pb2.LbEndpoint(
-                endpoint=endpoint_components_pb2.Endpoint(address=socket_address(address, port)),
-                health_status=_DRAINING if draining else _UNKNOWN,
-                load_balancing_weight=UInt32Value(value=weight),
-                metadata=tls.marked_for_tls() if secured else None,
-            )
-        ),
-    )
+    socket = text(2, address) + integer(3, port)
+    return text(2, text(1, text(1, text(1, socket))) + _manner(weight, draining, secured))
+
+
+@lru_cache
+def _manner(weight: int, draining: bool, secured: bool) -> bytes:
+    """All of a member but where it is."""
+    health = integer(2, _DRAINING) if draining else b""
+    return health + (_MARKED_FOR_TLS if secured else b"") + text(4, integer(1, weight))

@@ -26,11 +26,6 @@ def version_of(body: bytes) -> str:
     return blake2b(body, digest_size=8).hexdigest()
 
 
-def field(number: int, body: bytes) -> bytes:
-    """One length-delimited field of a message, for `body` already serialised."""
-    return _varint(number << 3 | 2) + _varint(len(body)) + body
-
-
 def pack(message: Message) -> Any:
     """The message as `Any`."""
     return Any(type_url=_PREFIX + message.DESCRIPTOR.full_name, value=serialise(message))
@@ -53,12 +48,3 @@ def from_ads() -> config_source_pb2.ConfigSource:
         initial_fetch_timeout=NO_TIME,
         resource_api_version=config_source_pb2.ApiVersion.Value("V3"),
     )
-
-
-def _varint(value: int) -> bytes:
-    encoded = bytearray()
-    while value > 0x7F:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)

@@ -1,15 +1,17 @@
 """How nearly every peer begins, read without h2: its SETTINGS, and the header fields of its first call.
 
 h2 takes a sixth of a millisecond for that, more than all else that a connection costs. The rules here are
-narrower than h2's: what is answered is what h2 would make of it (RFC 9113, sections 6.5 and 8.3), and None
-means that h2 is to judge. Nothing is refused here.
+narrower than h2's: what is answered is what h2 would make of it (RFC 9113, sections 6.5 and 8.3; RFC 7541 for
+a block that comes before anything is in the dynamic table), and None means that h2 is to judge. Nothing is
+refused here.
 """
 
 import re
-from typing import cast
+from functools import lru_cache
 
-from hpack import Decoder
-from hpack.exceptions import HPACKError
+from hpack.exceptions import HPACKDecodingError
+from hpack.huffman_table import decode_huffman
+from hpack.table import HeaderTable
 
 from isthmus.xds.h2_flow import WIDEST
 from isthmus.xds.h2_frames import FIRST_WINDOW
@@ -18,12 +20,22 @@ Fields = list[tuple[bytes, bytes]]
 
 _ENABLE_PUSH, _INITIAL_WINDOW, _MAX_FRAME, _CONNECT_PROTOCOL = 2, 4, 5, 8
 _LEAST_FRAME, _MOST_FRAME = 2**14, 2**24 - 1
+_STATIC: Fields = [(b"", b""), *HeaderTable.STATIC_TABLE]
+_ENTRY = 32
+"""What a field counts beside its name and value (RFC 7541, section 4.1)."""
+_HUFFMAN = 0x80
 _PSEUDO = frozenset((b":method", b":scheme", b":path", b":authority"))
 _POST = (b":method", b"POST")
 _CONNECTION = (b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade")
 _LEFT_TO_H2 = frozenset((*_CONNECTION, b"host", b"cookie", b"content-length"))
-_NAME = re.compile(rb"[a-z0-9_.-]+")
+_NAME = re.compile(rb":?[a-z0-9_.-]+")
 _VALUE = re.compile(rb"[!-~](?:[ -~]*[!-~])?")
+_MOST_REMEMBERED = 64
+"""Bytes of a text that is remembered: what peers have in common is short, and a token is not."""
+
+
+class _NotPlain(Exception):  # noqa: N818 (it ends the reading, and is no error)
+    pass
 
 
 def read_settings(payload: bytes) -> tuple[int, int] | None:
@@ -46,14 +58,80 @@ def read_settings(payload: bytes) -> tuple[int, int] | None:
 def read_first_fields(block: bytes, most: int) -> Fields | None:
     """The header fields of a connection's first call, of at most `most` bytes as HPACK counts them."""
     try:
-        fields = cast("Fields", Decoder(most).decode(block, raw=True))
-    except HPACKError:
+        fields = _fields(block)
+    except (_NotPlain, IndexError):
         return None
-    if len(fields) < 4 or not _PSEUDO.issubset(name for name, _ in fields[:4]) or _POST not in fields[:4]:
+    if len(fields) < 4 or not _PSEUDO.issubset([name for name, _ in fields[:4]]) or _POST not in fields[:4]:
         return None
-    for name, value in fields[4:]:
-        if name in _LEFT_TO_H2 or not _NAME.fullmatch(name) or (name == b"te" and value != b"trailers"):
+    size = 0
+    for position, (name, value) in enumerate(fields):
+        size += len(name) + len(value) + _ENTRY
+        odd = name in _LEFT_TO_H2 or (name == b"te" and value != b"trailers")
+        if odd or not value or (position >= 4 and name.startswith(b":")):
             return None
-    if not all(_VALUE.fullmatch(value) for _, value in fields):
-        return None
+    return fields if size <= most else None
+
+
+def _fields(block: bytes) -> Fields:
+    """RFC 7541, section 6. Raises IndexError for a block that ends too early."""
+    fields: Fields = []
+    at, end = 0, len(block)
+    while at < end:
+        first = block[at]
+        if first & 0x80:
+            index, at = _integer(block, at, 0x7F)
+            if not index:
+                raise _NotPlain
+            fields.append(_STATIC[index])
+            continue
+        if first & 0x60 == 0x20:
+            raise _NotPlain  # The table's size changes.
+        index, at = _integer(block, at, 0x3F if first & 0x40 else 0x0F)
+        if index:
+            name = _STATIC[index][0]
+        else:
+            name, at = _text(block, at, _NAME)
+        value, at = _text(block, at, _VALUE)
+        fields.append((name, value))
     return fields
+
+
+def _text(block: bytes, at: int, allowed: re.Pattern[bytes]) -> tuple[bytes, int]:
+    first = block[at]
+    size, at = _integer(block, at, 0x7F)
+    stop = at + size
+    if stop > len(block):
+        raise _NotPlain
+    read = _remembered if size <= _MOST_REMEMBERED else _read
+    return read(block[at:stop], first & _HUFFMAN, allowed), stop
+
+
+def _integer(block: bytes, at: int, most: int) -> tuple[int, int]:
+    """An integer with the prefix `most`, and where it ends (RFC 7541, section 5.1); of two more bytes at
+    most.
+    """
+    value = block[at] & most
+    at += 1
+    if value < most:
+        return value, at
+    low = block[at]
+    if low < 0x80:
+        return value + low, at + 1
+    high = block[at + 1]
+    if high >= 0x80:
+        raise _NotPlain
+    return value + (low & 0x7F) + (high << 7), at + 2
+
+
+def _read(text: bytes, huffman: int, allowed: re.Pattern[bytes]) -> bytes:
+    if huffman:
+        try:
+            text = decode_huffman(text)
+        except HPACKDecodingError:
+            raise _NotPlain from None
+    if not allowed.fullmatch(text):
+        raise _NotPlain
+    return text
+
+
+_remembered = lru_cache(maxsize=1024)(_read)

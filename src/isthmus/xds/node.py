@@ -1,7 +1,6 @@
 """From a request's Node to who the proxy is. It refuses a node that has no Istio-style id."""
 
 from collections.abc import Mapping
-from itertools import islice
 from typing import Any, cast
 
 from envoy.config.core.v3 import base_pb2
@@ -22,7 +21,7 @@ def read_node(data: bytes) -> Proxy:
     """The proxy that a serialised `envoy.config.core.v3.Node` describes.
 
     Its id is `kind~address~pod.namespace~domain` (Istio: node id of a sidecar). Of the metadata only fields
-    with a string of at most 1,024 characters, name included, are kept, 256 of them at most. Raises
+    with a string of 1 to 1,024 characters, name included, are kept, 256 of them at most. Raises
     ProtocolError, naming the field.
     """
     if len(data) > MOST_NODE_BYTES:
@@ -41,12 +40,11 @@ def read_node(data: bytes) -> Proxy:
     if not dot or not pod or not namespace:
         raise ProtocolError(f"node.id {node.id!r} names no pod.namespace in its third part")
     fields = cast("Mapping[str, struct_pb2.Value]", cast("Any", node.metadata).fields)
-    strings = (
-        (name, value.string_value)
-        for name, value in fields.items()
-        if value.HasField("string_value") and len(name) + len(value.string_value) <= _MOST_VALUE
-    )
-    metadata = dict(islice(strings, _MOST_FIELDS))
+    metadata: dict[str, str] = {}
+    for name in fields:
+        text = fields[name].string_value  # "" for another kind of value
+        if text and len(name) + len(text) <= _MOST_VALUE and len(metadata) < _MOST_FIELDS:
+            metadata[name] = text
     return Proxy(
         node_id=node.id,
         kind=kind,

@@ -20,20 +20,30 @@ class Form(Enum):
 
 
 class Fragment:
-    """A resource with the bytes that precede its body in either form's response. Equality is identity."""
+    """A resource with the bytes that precede its body in either form's response, made when they are needed.
+    Equality is identity.
+    """
 
-    __slots__ = ("delta_prefix", "resource", "whole_prefix")
+    __slots__ = ("_delta_prefix", "_whole_prefix", "resource")
 
     def __init__(self, resource: Resource) -> None:
         self.resource = resource
-        self.whole_prefix = resource_prefix(resource)
-        self.delta_prefix = delta_resource_prefix(resource)
+        self._whole_prefix = b""
+        self._delta_prefix = b""
+
+    def prefix(self, form: Form) -> bytes:
+        """What precedes the body."""
+        if form is Form.WHOLE:
+            self._whole_prefix = self._whole_prefix or resource_prefix(self.resource)
+            return self._whole_prefix
+        self._delta_prefix = self._delta_prefix or delta_resource_prefix(self.resource)
+        return self._delta_prefix
 
 
 def pieces(fragments: Iterable[Fragment], form: Form) -> Iterator[bytes]:
     """The `resources` fields of a response, to be joined."""
     for fragment in fragments:
-        yield fragment.whole_prefix if form is Form.WHOLE else fragment.delta_prefix
+        yield fragment.prefix(form)
         yield fragment.resource.body
 
 

@@ -7,8 +7,10 @@ resources", "ACK/NACK and resource type instance version", "Unsubscribing from r
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
+from types import MappingProxyType
+from typing import NamedTuple
 
 from isthmus.model.resources import CLUSTER, LISTENER
 from isthmus.xds.due import Batches, Rejected
@@ -23,13 +25,15 @@ _MOST_REASON = 4096
 """Characters that are kept of a NACK's reason."""
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
+_NO_VERSIONS: Mapping[str, str] = MappingProxyType({})
+
+
+class Due(NamedTuple):
     """What a request makes due. `known` are versions that the proxy already holds, by name."""
 
     everything: bool = False
     names: frozenset[str] = frozenset()
-    known: Mapping[str, str] = field(default_factory=dict[str, str])
+    known: Mapping[str, str] = _NO_VERSIONS
 
 
 NOTHING = Due()
@@ -101,7 +105,7 @@ class Subscription:
         if nonce and self.nonce and nonce != self.nonce:
             return Answer.STALE, NOTHING
         answer, again = self._settle(nonce, error)
-        if names is self.block:
+        if names is self.block or names == self.block:
             return answer, Due(names=again) if again else NOTHING
         self.block = names
         before, self.interest = self.interest, self._wanted(names)
@@ -128,17 +132,21 @@ class Subscription:
         if not first and not request.subscribe and not request.unsubscribe:
             return answer, Due(names=again) if again else NOTHING
         self.block = b""
-        plus, minus = request.subscribe - {WILDCARD}, request.unsubscribe - {WILDCARD}
+        plus, minus = _without_wildcard(request.subscribe), _without_wildcard(request.unsubscribe)
         before = self.interest
         wildcard = before.wildcard or WILDCARD in request.subscribe
         if first and not request.subscribe and self.type_url in WHOLE_TYPES:
             wildcard = True
         if WILDCARD in request.unsubscribe:
             wildcard = False
-        names = (before.names | plus) - minus
+        names = before.names | plus if before.names else plus
+        due = plus
+        if minus:
+            names, due = names - minus, due - minus
         self.interest = self._interests.of(names, wildcard=wildcard)
         everything = wildcard and (first or WILDCARD in request.subscribe)
-        due = (plus & names) | frozenset(name for name in again if name in self.interest)
+        if again:
+            due |= frozenset(name for name in again if name in self.interest)
         if wildcard:
             due |= minus & before.names
         for name in self.rejected.keys() & plus:
@@ -180,6 +188,11 @@ class Subscription:
         blamed = {name: one for name, one in every.items() if name in error} or every
         self.rejected.update(blamed)
         return Answer.NACK, frozenset() if self._complete else frozenset(every.keys() - blamed.keys())
+
+
+def _without_wildcard(names: frozenset[str]) -> frozenset[str]:
+    """The same object where there is none: large sets know their hash."""
+    return names - {WILDCARD} if WILDCARD in names else names
 
 
 def _rejected(sent: Batches) -> dict[str, Rejected]:

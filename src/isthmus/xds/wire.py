@@ -12,6 +12,7 @@ import msgspec
 from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf.message import DecodeError
 
+from isthmus.lib.protobuf import varint
 from isthmus.model.resources import Resource
 from isthmus.xds.errors import ProtocolError
 
@@ -43,16 +44,6 @@ class DeltaRequest(msgspec.Struct, frozen=True):
     known: Mapping[str, str] = msgspec.field(default_factory=dict[str, str])
     error: str | None = None
     node: bytes = b""
-
-
-def varint(value: int) -> bytes:
-    """A base-128 varint."""
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
 
 
 def delimited(tag: int, value: bytes) -> bytes:
