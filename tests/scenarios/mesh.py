@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from envoy.config.endpoint.v3.endpoint_components_pb2 import LbEndpoint
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
 from grpc import aio
@@ -137,9 +138,9 @@ async def eventually(look: Callable[[], Any]) -> Any:
 
 @asynccontextmanager
 async def running_pilot(
-    west: RunningServer | Path, folder: Path, *, through: Sequence[str] = ()
+    west: RunningServer | Path, folder: Path, *, through: Sequence[str] = (), options: Sequence[str] = ()
 ) -> AsyncGenerator[Pilot]:
-    """The control plane in west (a server, or a kubeconfig), on free ports.
+    """The control plane in west (a server, or a kubeconfig), on free ports, with further options.
 
     `through` is a module, with its first arguments, that runs another as it is told.
     """
@@ -160,6 +161,7 @@ async def running_pilot(
             *fixed,
             "--http-address",
             "127.0.0.1:0",
+            *options,
         ),
         stderr=asyncio.subprocess.PIPE,
     )
@@ -196,6 +198,10 @@ class Proxy:
 
     async def addresses(self) -> list[str]:
         """The addresses in the next response."""
+        return sorted(one.endpoint.address.socket_address.address for one in await self.members())
+
+    async def members(self) -> list[LbEndpoint]:
+        """The endpoints in the next response."""
         message = await self._call.read()
         assert isinstance(message, bytes), "the stream ended"
         response = DiscoveryResponse.FromString(message)
@@ -205,11 +211,7 @@ class Proxy:
         await self._call.write(self._request.SerializeToString())
         (resource,) = response.resources
         assignment = ClusterLoadAssignment.FromString(resource.value)
-        return sorted(
-            one.endpoint.address.socket_address.address
-            for locality in assignment.endpoints
-            for one in locality.lb_endpoints
-        )
+        return [one for locality in assignment.endpoints for one in locality.lb_endpoints]
 
     async def until(self, *wanted: str) -> None:
         """Read until the addresses are exactly these."""
