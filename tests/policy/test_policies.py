@@ -7,6 +7,9 @@ import pytest
 
 from isthmus.config.policy import PolicyRef, PolicyRefused, read_policy
 from isthmus.config.policy_context import Destination, context_of, destination_in
+from isthmus.config.store import ConfigStore
+from isthmus.kube.decoding import Ref
+from isthmus.policy.compiling import compiled_policies
 from isthmus.policy.rulebook import Rulebook
 from isthmus.policy.vocabulary import VOCABULARY
 from tests.policy.building import DENY, ECHO, ROOT, Json, check_request, denied_by, denies, policy, rulebook
@@ -130,3 +133,16 @@ def test_the_static_context_of_a_destination_comes_back_as_it_was() -> None:
 def test_the_operators_page_names_every_attribute_and_field() -> None:
     text = (TREE / "docs/policy.md").read_text()
     assert [name for name in VOCABULARY if f"`{name}`" not in text] == []
+
+
+def test_who_puts_checks_into_proxies_keeps_the_version_that_the_policy_server_keeps() -> None:
+    store, book = ConfigStore(compiled_policies(ROOT)), rulebook()
+    ref = Ref("demo", "guard")
+    good = policy(denies("connection.mtls"), selector={"matchLabels": {"app": "echo"}})
+    for found, refused in ((good, ""), (policy(denies("sauce.cluster == 1")), "spec.rules[0].when")):
+        refusal, verdict = store.apply(ref, found), book.apply(found)
+        assert [one.field if one else "" for one in (refusal, verdict.refusal)] == [refused, refused]
+    kept = store.get(ref)
+    assert kept is not None
+    assert [kept.selector] == [one.selector for one in book.policies()]
+    assert kept.selector.match_labels == {"app": "echo"}

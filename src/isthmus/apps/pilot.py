@@ -75,10 +75,10 @@ async def _serve(options: PilotOptions, access: Access, mesh: MeshConfig) -> Non
         identity = await stack.enter_async_context(
             running_identity(access, clusters, mesh, home=home, namespace=namespace)
         )
-        objects = await stack.enter_async_context(running_config(access))
+        objects = await stack.enter_async_context(running_config(access, root_namespace=mesh.root_namespace))
         readiness = Readiness(clusters, identity, objects)
         peers = PeerAuthentications(mesh.root_namespace, objects.peers)
-        catalogue = Catalogue(clusters.view, mesh, home=home, peers=peers)
+        catalogue = Catalogue(clusters.view, mesh, home=home, peers=peers, policies=objects.policies)
         feed = WorkloadFeed(clusters.view, namespace=namespace)
         hub = Hub(Served(catalogue, feed))
         metrics = CollectorRegistry()
@@ -118,6 +118,9 @@ async def _serve(options: PilotOptions, access: Access, mesh: MeshConfig) -> Non
 
         stack.enter_context(clusters.view.subscribe(tell))
         stack.enter_context(objects.peers.subscribe(tell_of_peers))
+        stack.enter_context(
+            objects.policies.subscribe(lambda ref: hub.rescope(catalogue.rescoped_by_policy(ref)))
+        )
         tasks = await stack.enter_async_context(task_scope())
         stopped = tasks.spawn(stop.wait(), name="stop")
         prepared = tasks.spawn(_prepared(clusters, identity, objects), name="prepared")

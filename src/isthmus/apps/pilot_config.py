@@ -6,19 +6,20 @@ from dataclasses import dataclass, field
 
 from isthmus.config.metrics import ConfigMetrics
 from isthmus.config.peer_authentication import PEER_AUTHENTICATION, PeerAuthentication
-from isthmus.config.policy import POLICY, PolicySpec
+from isthmus.config.policy import PolicySpec
 from isthmus.config.store import ConfigStore
 from isthmus.config.watching import ConfigWatch, watching_config
 from isthmus.kube.access import Access
 from isthmus.kube.client import running_client
+from isthmus.policy.compiling import compiled_policies
 
 
 @dataclass(slots=True)
 class MeshObjects:
     """One store a kind. Until all are settled no proxy is answered: it might be let off a STRICT."""
 
+    policies: ConfigStore[PolicySpec]
     peers: ConfigStore[PeerAuthentication] = field(default_factory=lambda: ConfigStore(PEER_AUTHENTICATION))
-    policies: ConfigStore[PolicySpec] = field(default_factory=lambda: ConfigStore(POLICY))
     watches: Sequence[ConfigWatch] = ()
 
     @property
@@ -41,9 +42,9 @@ class MeshObjects:
 
 
 @asynccontextmanager
-async def running_config(access: Access) -> AsyncGenerator[MeshObjects]:
+async def running_config(access: Access, *, root_namespace: str) -> AsyncGenerator[MeshObjects]:
     """Follow the cluster's configuration objects until the block ends."""
-    found = MeshObjects()
+    found = MeshObjects(ConfigStore(compiled_policies(root_namespace)))
     async with (
         running_client(access) as client,
         watching_config(client, found.peers, found.policies) as found.watches,

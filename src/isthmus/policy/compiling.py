@@ -1,8 +1,12 @@
 """A Policy's rules, checked and compiled: all of them, or the object is refused with the field and place."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from envoy.type.v3.http_status_pb2 import StatusCode
 
 from isthmus.config.policy import (
+    POLICY,
     DenyAction,
     HeadersAction,
     HeaderValue,
@@ -11,10 +15,13 @@ from isthmus.config.policy import (
     Policy,
     PolicyRef,
     PolicyRefused,
+    PolicySpec,
     QuotaAction,
     Rule,
+    read_policy,
 )
 from isthmus.config.policy_scope import about_requests
+from isthmus.config.store import ConfigKind
 from isthmus.policy.expressions import Expression, ExpressionRefused, compile_expression
 from isthmus.policy.lists import EntryRefused, read_entries
 from isthmus.policy.quotas import Bucket
@@ -53,6 +60,19 @@ def compile_policy(policy: Policy, *, root_namespace: str) -> CompiledPolicy:
         ),
         limits=tuple(_limit(policy.ref, limit) for limit in policy.spec.limits),
     )
+
+
+def compiled_policies(root_namespace: str) -> ConfigKind[PolicySpec]:
+    """Policies for who must agree with the policy server on which version of each is in force: what cannot be
+    compiled is refused.
+    """
+
+    def read(found: Mapping[str, Any]) -> PolicySpec:
+        policy = read_policy(found)
+        compile_policy(policy, root_namespace=root_namespace)
+        return policy.spec
+
+    return ConfigKind(POLICY.source, read)
 
 
 def _limit(ref: PolicyRef, limit: Limit) -> CompiledLimit:
