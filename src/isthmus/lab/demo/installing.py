@@ -16,17 +16,17 @@ TOKEN_SECONDS = 24 * 3600
 _DEPLOYMENTS = untyped("apps", "v1", "deployments", "Deployment")
 
 
-async def install_control_plane(cluster: LabCluster) -> None:
-    """The chart istio, all of its Deployments running and ready."""
-    await _install(cluster, charts.CONTROL_PLANE)
+async def install_control_plane(cluster: LabCluster, *options: str) -> None:
+    """The chart istio, with helm's `options`, all of its Deployments running and ready."""
+    await _install(cluster, charts.CONTROL_PLANE, *options)
     found = (await cluster.client.list(_DEPLOYMENTS, SYSTEM)).items
     await asyncio.gather(*(_complete(cluster, each["metadata"]["name"]) for each in found))
 
 
-async def install_remote(primary: LabCluster, remote: LabCluster) -> None:
-    """The chart istio-remote, told of the control plane's pods as they are now."""
+async def install_remote(primary: LabCluster, remote: LabCluster, *options: str) -> None:
+    """The chart istio-remote, with helm's `options`, told of the control plane's pods as they are now."""
     endpoints = await charts.find_endpoints(primary.site, remote.site, SYSTEM)
-    await _install(remote, charts.REMOTE, *charts.endpoint_options(endpoints))
+    await _install(remote, charts.REMOTE, *charts.endpoint_options(endpoints), *options)
 
 
 async def join(primary: LabCluster, remote: LabCluster) -> None:
