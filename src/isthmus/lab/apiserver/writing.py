@@ -161,8 +161,10 @@ def update(cluster: Cluster, target: Target, body: Any) -> tuple[Object, bool]:
 def patch(cluster: Cluster, target: Target, media_type: str, body: Any) -> Object:
     """Change an object, or its status, by a patch."""
     old = current(cluster, target)
-    patched = apply_patch(target.resource, media_type, old.object, body)
     resource = target.resource
+    # Whichever version it was written at, it is patched at the one that is asked for.
+    seen = {**old.object, "kind": resource.kind, "apiVersion": resource.group_version}
+    patched = apply_patch(resource, media_type, seen, body)
     object_, unknown = read_object(patched, resource)
     if unknown and target.strict:
         named = ", ".join(f'unknown field "{path}"' for path in unknown)

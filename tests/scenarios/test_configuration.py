@@ -1,0 +1,97 @@
+"""PeerAuthentications on their way to the proxies: a definition that comes late, and a bad object."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from isthmus.kube.kinds import untyped
+from tests.scenarios.mesh import Mesh, Proxy, echo_slice, eventually, proxy_of, running_pilot, two_clusters
+
+TREE = Path(__file__).parents[2]
+CRDS = untyped(
+    "apiextensions.k8s.io",
+    "v1",
+    "customresourcedefinitions",
+    "CustomResourceDefinition",
+    namespaced=False,
+)
+V1 = untyped("security.istio.io", "v1", "peerauthentications", "PeerAuthentication")
+V1BETA1 = untyped("security.istio.io", "v1beta1", "peerauthentications", "PeerAuthentication")
+PODS = untyped("", "v1", "pods", "Pod")
+SLICES = untyped("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
+ACCOUNTS = untyped("", "v1", "serviceaccounts", "ServiceAccount")
+SERVER: dict[str, Any] = {
+    "metadata": {"name": "server", "labels": {"app": "echo", "security.istio.io/tlsMode": "istio"}},
+    "spec": {"containers": [{"name": "app", "image": "app"}]},
+}
+
+
+def server_slice(name: str, pod: str) -> dict[str, Any]:
+    body = echo_slice(name, "10.1.0.9")
+    body["endpoints"][0]["targetRef"] = {"kind": "Pod", "name": pod, "namespace": "demo"}
+    return body
+
+
+async def define(mesh: Mesh) -> None:
+    file = TREE / "install/kubernetes/helm/istio/crds/peerauthentication.yaml"
+    await mesh.west.api.create(CRDS, yaml.safe_load(file.read_text()))
+    await eventually(lambda: mesh.west.api.serves(V1.group, V1.version, V1.plural))
+
+
+def peers(mode: str) -> dict[str, Any]:
+    return {"metadata": {"name": "default"}, "spec": {"mtls": {"mode": mode}}}
+
+
+async def secured(proxy: Proxy) -> dict[str, bool]:
+    """By address whether the next response marks it for mutual TLS."""
+    return {
+        one.endpoint.address.socket_address.address: one.HasField("metadata") for one in await proxy.members()
+    }
+
+
+async def test_what_servers_accept_decides_how_they_are_called_from_the_moment_it_is_applied(
+    tmp_path: Path,
+) -> None:
+    async with two_clusters() as mesh:
+        await mesh.west.serve_echo("10.1.0.1")
+        async with running_pilot(mesh.west.server, tmp_path) as pilot, proxy_of(pilot) as proxy:
+            assert await secured(proxy) == {"10.1.0.1": False}
+            # Its Pod is not there yet: it is not taken for a plain one.
+            await mesh.west.api.create(SLICES, server_slice("echo-2", "server"), "demo")
+            await mesh.west.api.create(ACCOUNTS, {"metadata": {"name": "default"}}, "demo")
+            await mesh.west.api.create(PODS, SERVER, "demo")
+            while "10.1.0.9" not in (found := await secured(proxy)):
+                pass
+            assert found == {"10.1.0.1": False, "10.1.0.9": True}
+
+            await define(mesh)
+            await mesh.west.api.create(V1BETA1, peers("DISABLE"), "demo")
+            assert await secured(proxy) == {"10.1.0.1": False, "10.1.0.9": False}
+            await mesh.west.api.patch(V1, "default", peers("STRICT"), "demo")
+            assert await secured(proxy) == {"10.1.0.1": False, "10.1.0.9": True}
+
+
+async def test_an_object_that_the_api_server_let_pass_is_rejected_by_name_and_the_last_good_one_stays(
+    tmp_path: Path,
+) -> None:
+    async with two_clusters() as mesh:
+        await define(mesh)
+        await mesh.west.api.create(V1, peers("DISABLE"), "istio-system")
+        async with running_pilot(mesh.west.server, tmp_path) as pilot:
+            await pilot.xds_port()
+            bad = peers("DISABLE")
+            bad["spec"]["portLevelMtls"] = {"80": {"mode": "STRICT"}}
+            await mesh.west.api.patch(V1, "default", bad, "istio-system")
+            line = await eventually(
+                lambda: next((x for x in pilot.log if x["event"] == "configuration rejected"), None)
+            )
+            assert (line["kind"], line["object"], line["field"]) == (
+                "PeerAuthentication",
+                "istio-system/default",
+                "spec.portLevelMtls",
+            )
+            _, metrics = await pilot.page("/metrics")
+            for state in ("in_force", "rejected"):
+                row = f'isthmus_config_objects{{kind="PeerAuthentication",state="{state}"}} 1.0'
+                assert row in metrics
