@@ -12,6 +12,7 @@ from isthmus.apps.policy_options import ROOTS, TOKEN
 from isthmus.cli.main import COMMANDS
 from isthmus.cli.pilot import pilot
 from isthmus.cli.statsd_bridge import statsd_bridge
+from isthmus.clusters.renewal import LEASE
 from isthmus.config.crds import DEFINITIONS
 from isthmus.config.mesh import read_mesh_config
 from isthmus.config.workload_feed import ACCOUNT
@@ -212,13 +213,21 @@ def test_pilot_may_read_the_mesh_keep_its_own_secrets_and_give_out_roots_and_not
     assert roots["resources"] == new_roots["resources"] == ["configmaps"]
     assert roots["resourceNames"] == ["istio-ca-root-cert"]
     assert (roots["verbs"], new_roots["verbs"]) == (["get", "list", "watch", "patch"], ["create"])
-    secrets, key, events, states = role["rules"]
+    secrets, key, events, states, *renewal = role["rules"]
     assert secrets["resources"] == key["resources"] == ["secrets"]
     assert (secrets["verbs"], key["verbs"]) == (["get", "list", "watch", "create"], ["patch"])
     assert key["resourceNames"] == ["istio-ca-secret"]
     assert (events["resources"], events["verbs"]) == (["events"], ["create", "patch"])
     assert states["resources"] == ["configmaps"]
     assert states["verbs"] == ["get", "list", "create", "patch", "delete"]
+    assert [(*rule["resources"], *rule["verbs"]) for rule in renewal] == [
+        ("secrets", "patch"),
+        ("leases", "create"),
+        ("leases", "get", "patch"),
+    ]
+    assert renewal[2]["resourceNames"] == [LEASE]
+    without = one(render(CONTROL_PLANE, "pilot.renewTokens=false"), "Role", "istio-pilot")
+    assert without["rules"] == [secrets, key, events, states]
     for binding in (item for item in objects if item["kind"].endswith("RoleBinding")):
         assert [subject["name"] for subject in binding["subjects"]] == ["istio-pilot-service-account"]
 

@@ -212,6 +212,9 @@ class _FakeApi:
         self, kind: Kind[Any], name: str, patch: Mapping[str, Any], namespace: str
     ) -> dict[str, Any]:
         await self._server.answer(self._token, kind.plural)
+        answer = self._server.handlers.get(f"PATCH {kind.path(namespace, name)}")
+        if answer is not None:
+            return msgspec.json.decode(answer(patch), type=dict[str, Any])
         return self._server.write(kind, name, patch, new=False)
 
     async def watch(

@@ -1,5 +1,6 @@
 """Running clusters over servers in memory, in virtual time, for the tests of this room."""
 
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -37,7 +38,11 @@ class Mesh:
 
 @asynccontextmanager
 async def running_mesh(
-    world: World, stale: StaleEndpoints | None = None, *, heal: bool = True
+    world: World,
+    stale: StaleEndpoints | None = None,
+    *,
+    heal: bool = True,
+    wall: Callable[[], float] = time.time,
 ) -> AsyncGenerator[Mesh]:
     async with running_clusters(
         world.local,
@@ -47,6 +52,7 @@ async def running_mesh(
         stale=stale or StaleEndpoints(),
         heal=heal,
         connect=world.connect,
+        wall=wall,
     ) as clusters:
         mesh = Mesh(world, clusters)
         with clusters.view.subscribe(mesh.told.append):

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from isthmus.clusters.annotations import EXPIRES
 from isthmus.kube.client import Client, running_client
 from isthmus.kube.errors import ApiError
 from isthmus.kube.kinds import NAMESPACE, POD, SECRET, SERVICE, untyped
@@ -15,7 +16,6 @@ from isthmus.kube.secret_kubeconfig import access_from_secret
 from isthmus.lab.pki import Identity
 from isthmus.lib.errors import UserError
 from isthmus.operate.asking import ACCOUNTS
-from isthmus.operate.registration import EXPIRES
 from isthmus.operate.rights import ACCOUNT
 from tests.operate.desk import Desk, at_desk, merge_kubeconfigs
 from tests.scenarios.mesh import SECRETS, running_pilot

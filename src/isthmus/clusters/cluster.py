@@ -101,6 +101,11 @@ class Cluster:
         return None if trial is None else trial.access
 
     @property
+    def in_force(self) -> Access | None:
+        """The credential in force; None before there is one, and while another is being tried."""
+        return None if self._in_force is None or self._next is not None else self._in_force.access
+
+    @property
     def api(self) -> Api | None:
         """The API server by that credential; None while no client of it is open."""
         trial = self._in_force or self._next

@@ -11,6 +11,7 @@ from isthmus.kube.access import Access
 
 class _Claims(msgspec.Struct):
     exp: float | None = None
+    iat: float | None = None
 
 
 def expiry_of(access: Access) -> float | None:
@@ -18,7 +19,7 @@ def expiry_of(access: Access) -> float | None:
 
     None where neither says: a token that is no JWT (RFC 7519, `exp`), a token file, which is renewed.
     """
-    ends = [_certificate_end(access.client_cert_pem), _token_end(access.token)]
+    ends = [_certificate_end(access.client_cert_pem), token_span(access.token)[1]]
     return min((end for end in ends if end is not None), default=None)
 
 
@@ -31,12 +32,14 @@ def _certificate_end(pem: bytes | None) -> float | None:
         return None
 
 
-def _token_end(token: str | None) -> float | None:
+def token_span(token: str | None) -> tuple[float | None, float | None]:
+    """When a token was issued and when it ends, in Unix seconds, each None where it does not say."""
     parts = (token or "").split(".")
     if len(parts) != 3:
-        return None
+        return None, None
     try:
         body = base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))
-        return msgspec.json.decode(body, type=_Claims).exp
+        claims = msgspec.json.decode(body, type=_Claims)
     except (binascii.Error, msgspec.DecodeError, UnicodeDecodeError, ValueError):
-        return None
+        return None, None
+    return claims.iat, claims.exp

@@ -13,6 +13,7 @@ from typing import NoReturn
 import structlog
 
 from isthmus.clusters.addressing import Addresses, read_own_addresses, write_addresses
+from isthmus.clusters.annotations import HEAL
 from isthmus.clusters.api import Api
 from isthmus.clusters.healing import SERVICES, ready_addresses
 from isthmus.clusters.health import State
@@ -23,8 +24,6 @@ from isthmus.lib.lifecycle import TaskScope, task_scope
 from isthmus.model.service import ClusterId, ServiceKey
 from isthmus.model.view import Changes
 
-ENABLED_ANNOTATION = "isthmus.dev/heal-endpoints"
-"""On a cluster's Secret: `true` or `false`, where the mesh config is not to decide."""
 _GATHER = (0.1, 0.4)
 """Seconds in which several changes become one round; drawn anew, so that replicas do not meet."""
 _WITHOUT_RIGHTS = (240.0, 360.0)
@@ -33,7 +32,7 @@ _PATIENCE = 4
 """How often in a row somebody else may undo what was written before it is called a quarrel."""
 _FORGET = 600.0
 """Seconds after which such a thing is past."""
-_OFF = f"annotate its Secret with {ENABLED_ANNOTATION}=false"
+_OFF = f"annotate its Secret with {HEAL}=false"
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -165,10 +164,10 @@ class Healing:
 
     def _wish(self, member: Member) -> tuple[bool, str]:
         """Whether a cluster is to be healed, and what is wrong with its own wish, "" for nothing."""
-        text = None if member.claim is None else member.claim.annotations.get(ENABLED_ANNOTATION)
+        text = None if member.claim is None else member.claim.annotations.get(HEAL)
         if text in (None, "true", "false"):
             return self._enabled if text is None else text == "true", ""
-        flaw = f"{ENABLED_ANNOTATION} is {str(text)[:40]!r}, not true or false"
+        flaw = f"{HEAL} is {str(text)[:40]!r}, not true or false"
         return self._enabled, f"annotation without effect: {flaw}"
 
     async def _begin(self, scope: TaskScope, cases: Mapping[ClusterId, _Case]) -> None:

@@ -5,7 +5,7 @@ Secrets are followed as they come, change and go, before and after start. No clu
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import NoReturn
@@ -16,6 +16,7 @@ from isthmus.clusters.advice import advise
 from isthmus.clusters.api import Api, Connect, connected
 from isthmus.clusters.cluster import Cluster
 from isthmus.clusters.complaints import complaints
+from isthmus.clusters.expiry import expiry_of
 from isthmus.clusters.healer import Healing
 from isthmus.clusters.health import Health, State, observe
 from isthmus.clusters.intake import Intake
@@ -23,6 +24,8 @@ from isthmus.clusters.last_known import LastKnown
 from isthmus.clusters.members import Clients, Member
 from isthmus.clusters.rating import Rating
 from isthmus.clusters.recorder import Recorder
+from isthmus.clusters.renewal import Renewal
+from isthmus.clusters.renewing import renewable, warn_of_end
 from isthmus.clusters.restoring import restore_silent, worth_keeping
 from isthmus.clusters.roster import (
     MULTI_CLUSTER_LABEL,
@@ -65,10 +68,12 @@ class Clusters:
         stale: StaleEndpoints,
         heal: bool,
         connect: Connect,
+        wall: Callable[[], float],
     ) -> None:
         self.view = JoinedView(networks)
         self._scope = scope
         self._connect = connect
+        self._wall = wall
         self._own = cluster_id
         self._namespace = namespace
         self._members: dict[ClusterId, Member] = {}
@@ -87,6 +92,7 @@ class Clusters:
         self.clients: Mapping[ClusterId, Api] = Clients(self._members, self._same)
         """The API servers of all clusters that are watched, the own among them; it follows rotations."""
         self._healing = Healing(cluster_id, namespace, self._members, self.clients, enabled=heal)
+        self._renewal = Renewal(namespace, self._members, self.clients, connect, wall)
         self._recorder = Recorder(namespace, lambda: complaints(self.status()))
         self._add(cluster_id, Rank("", Ref("", ""), cluster_id), None, local)
 
@@ -98,6 +104,7 @@ class Clusters:
             scope.serve(self._rating.serve(), name="standings of clusters")
             scope.serve(self._recorder.serve(api), name="events")
             scope.serve(self._serve_healing(), name="healing of addresses")
+            scope.serve(self._renewal.serve(api), name="renewal of tokens")
             scope.serve(self._last_known.serve(api), name="last-known states")
             await api.watch(
                 SECRET,
@@ -159,6 +166,7 @@ class Clusters:
             member.cluster.offer(claim.access)
         self._rating.stir()
         self._healing.wake()
+        self._renewal.wake()
 
     def _add(self, name: ClusterId, rank: Rank, claim: Claim | None, access: Access) -> None:
         cluster = Cluster(
@@ -191,6 +199,7 @@ class Clusters:
         self._recorder.wake()
         self._rating.stir()
         self._healing.wake()
+        self._renewal.wake()
 
     # Which of them are in the view
 
@@ -246,18 +255,23 @@ class Clusters:
                 flaw,
                 remark_on_doubles(self.view.doubles(name)),
                 *self._healing.remarks(name, member),
+                self._renewal.remark(name) or self._end_of_credential(member),
             ),
             same_as=self._same.get(name),
             standing=standing,
         )
 
+    def _end_of_credential(self, member: Member) -> str:
+        claim, access = member.claim, member.cluster.access
+        if claim is None or access is None:
+            return ""
+        return warn_of_end(expiry_of(access), renewable(claim), self._wall())
+
     def _with_secrets(self, own: ClusterStatus) -> ClusterStatus:
         """The own cluster's status, and what is amiss with reading its cluster Secrets."""
         watch, remarks = self._secrets_watch, list(own.remarks)
-        if self._recorder.refusal:
-            remarks.append(self._recorder.refusal)
-        if self._last_known.refusal:
-            remarks.append(self._last_known.refusal)
+        refusals = (self._recorder.refusal, self._last_known.refusal, self._renewal.refusal)
+        remarks += [refusal for refusal in refusals if refusal]
         if watch is None:
             return replace(own, remarks=tuple(remarks))
         if watch.phase is Phase.FAILED:
@@ -305,13 +319,14 @@ async def running_clusters(
     stale: StaleEndpoints = _KEEP,
     heal: bool = True,
     connect: Connect = connected,
+    wall: Callable[[], float] = time.time,
 ) -> AsyncGenerator[Clusters]:
     """Watch the control plane's own cluster (by `local`, named `cluster_id`) and all that its Secrets name.
 
     `namespace` is the control plane's: there the cluster Secrets are, and in every cluster the namespace
     with the network label. `networks` are the mesh config's, where a cluster has no such label. `stale` is
     what a stale cluster's endpoints are worth, and `heal` whether the control plane's addresses there are
-    kept, where its Secret does not say.
+    kept, where its Secret does not say. `wall` tells Unix seconds.
     """
     async with task_scope() as scope:
         clusters = Clusters(
@@ -323,6 +338,7 @@ async def running_clusters(
             stale=stale,
             heal=heal,
             connect=connect,
+            wall=wall,
         )
         scope.serve(clusters.serve(local), name="cluster secrets")
         yield clusters

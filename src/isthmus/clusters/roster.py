@@ -36,6 +36,8 @@ class Claim:
     refusal: str = ""
     annotations: Mapping[str, str] = field(default_factory=dict[str, str])
     """The Secret's."""
+    alone: bool = True
+    """Whether the Secret holds no other cluster."""
 
     @property
     def secret(self) -> Ref:
@@ -51,7 +53,8 @@ def read_claims(secret: Secret) -> tuple[Claim, ...]:
         rank = Rank(secret.metadata.creation_timestamp or "~", ref, name)
         try:
             access = access_from_secret(text)
-            claims.append(Claim(ClusterId(name), rank, access, annotations=secret.metadata.annotations))
+            told = secret.metadata.annotations
+            claims.append(Claim(ClusterId(name), rank, access, annotations=told, alone=len(secret.data) == 1))
         except KubeconfigRefused as error:
             field = f", field {error.field}" if error.field else ""
             refusal = f"Secret {ref}, key {name}{field}: {error.reason}; {error.remedy}"

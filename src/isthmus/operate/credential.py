@@ -10,10 +10,9 @@ from datetime import datetime
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-import yaml
-
 from isthmus.kube.access import Access
 from isthmus.kube.errors import KubeconfigRefused
+from isthmus.kube.kubeconfig_text import with_token, write_kubeconfig
 from isthmus.kube.secret_kubeconfig import access_from_secret
 from isthmus.lib.errors import UserError
 
@@ -48,37 +47,10 @@ def public_server(access: Access, given: str | None) -> Access:
     return access
 
 
-def write_kubeconfig(name: str, access: Access) -> bytes:
-    """A kubeconfig with inline data only, whose cluster, user and context are called `name`."""
-    cluster: dict[str, str] = {"server": access.server}
-    if access.ca_pem:
-        cluster["certificate-authority-data"] = _base64(access.ca_pem)
-    if access.tls_server_name:
-        cluster["tls-server-name"] = access.tls_server_name
-    user: dict[str, str] = {}
-    if access.token:
-        user["token"] = access.token
-    if access.client_cert_pem and access.client_key_pem:
-        user["client-certificate-data"] = _base64(access.client_cert_pem)
-        user["client-key-data"] = _base64(access.client_key_pem)
-    whole = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": name, "cluster": cluster}],
-        "users": [{"name": name, "user": user}],
-        "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
-        "current-context": name,
-    }
-    return yaml.safe_dump(whole, sort_keys=False).encode()
-
-
 def credential_of_token(name: str, access: Access, token: str) -> bytes:
     """The kubeconfig of that token at the access's server, with nothing of the access's own credential."""
     _check_verified(access)
-    bare = replace(
-        access, client_cert_pem=None, client_key_pem=None, token=token, token_file=None, exec_plugin=None
-    )
-    return write_kubeconfig(name, bare)
+    return write_kubeconfig(name, with_token(access, token))
 
 
 def copied_credential(name: str, access: Access) -> Credential:
@@ -135,7 +107,3 @@ def _is_loopback(host: str) -> bool:
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
     return address.is_loopback or address.is_unspecified
-
-
-def _base64(content: bytes) -> str:
-    return base64.b64encode(content).decode()

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from isthmus.clusters.annotations import ACCOUNT_OF, EXPIRES, IDENTITY, LIFETIME, ORIGIN
 from isthmus.clusters.roster import read_claims
 from isthmus.kube.access import Access
 from isthmus.kube.objects import Secret
@@ -18,16 +19,6 @@ from isthmus.lib.errors import UserError
 from isthmus.operate.credential import Credential
 
 LABEL = "istio/multiCluster"
-EXPIRES = "isthmus.dev/token-expires"
-LIFETIME = "isthmus.dev/token-lifetime"
-"""Seconds that a new token is asked for."""
-ACCOUNT_OF = "isthmus.dev/reader-account"
-"""NAMESPACE/NAME of the account in the remote cluster whose token it is; absent for other credentials."""
-ORIGIN = "isthmus.dev/credential-origin"
-"""`token` (made for the mesh) or `copied` (an operator's own)."""
-IDENTITY = "isthmus.dev/cluster-uid"
-"""The UID of the cluster's namespace kube-system."""
-
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 

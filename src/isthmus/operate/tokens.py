@@ -1,21 +1,19 @@
 """Short-lived tokens of the reader's account, and whether a credential does what the control plane needs.
 
-Source: Kubernetes "TokenRequest"; the server may grant less time than was asked for.
+The server may grant less time than was asked for.
 """
 
 import asyncio
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from dataclasses import replace
 from typing import Any
-
-import msgspec
 
 from isthmus.kube.access import Access
 from isthmus.kube.client import running_client
-from isthmus.kube.errors import ApiError, Unreachable
+from isthmus.kube.errors import ApiError
 from isthmus.kube.kinds import ENDPOINT_SLICE, ENDPOINTS, NAMESPACE, NODE, POD, SERVICE, Kind
+from isthmus.kube.token_request import request_token
 from isthmus.lib.errors import UserError
-from isthmus.operate.asking import ACCOUNTS, Site
+from isthmus.operate.asking import Site
 from isthmus.operate.credential import Credential, credential_of_token
 from isthmus.operate.rights import ACCOUNT
 
@@ -23,36 +21,11 @@ _PATIENCE = 10
 """Seconds within which an API server must have taken note of new roles."""
 
 
-class _Status(msgspec.Struct, rename="camel"):
-    token: str
-    expiration_timestamp: datetime
-
-
-class _Answer(msgspec.Struct):
-    status: _Status
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """A bearer token and its end."""
-
-    text: str = field(repr=False)
-    expires: datetime
-
-
-async def request_token(site: Site, namespace: str, seconds: int) -> Token:
-    """A new token of the reader's account for the API server itself. Raises UserError."""
-    path = ACCOUNTS.path(namespace, ACCOUNT, "token")
-    body = {
-        "apiVersion": "authentication.k8s.io/v1",
-        "kind": "TokenRequest",
-        "spec": {"expirationSeconds": seconds},
-    }
+async def issue_credential(site: Site, name: str, access: Access, namespace: str, seconds: int) -> Credential:
+    """A kubeconfig with a new token of the reader's account, for `access`'s server. Raises UserError."""
     with site.asking(f"request a token of ServiceAccount {namespace}/{ACCOUNT}"):
         try:
-            answer = msgspec.json.decode(await site.client.request("POST", path, body=body), type=_Answer)
-        except msgspec.DecodeError:
-            raise Unreachable("its answer is no TokenRequest") from None
+            token = await request_token(site.client, namespace, ACCOUNT, seconds)
         except ApiError as error:
             if error.status in (404, 405):
                 raise UserError(
@@ -61,12 +34,6 @@ async def request_token(site: Site, namespace: str, seconds: int) -> Token:
                     "use --use-current-credentials."
                 ) from error
             raise
-    return Token(answer.status.token, answer.status.expiration_timestamp)
-
-
-async def issue_credential(site: Site, name: str, access: Access, namespace: str, seconds: int) -> Credential:
-    """A kubeconfig with a new token of the reader's account, which is at `access`'s server."""
-    token = await request_token(site, namespace, seconds)
     kubeconfig = credential_of_token(name, access, token.text)
     return Credential(kubeconfig, access.server, f"{namespace}/{ACCOUNT}", token.expires, seconds)
 
