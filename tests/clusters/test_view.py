@@ -103,15 +103,26 @@ def test_a_service_is_gone_with_its_last_cluster():
     assert view.endpoints(ECHO) == {}
 
 
-def test_the_first_cluster_by_name_decides_the_kind():
+@pytest.mark.parametrize(
+    ("in_east", "in_west", "merged"),
+    [
+        (Kind.EXTERNAL_NAME, Kind.CLUSTER_IP, Kind.EXTERNAL_NAME),
+        (Kind.CLUSTER_IP, Kind.HEADLESS, Kind.CLUSTER_IP),
+        (Kind.HEADLESS, Kind.CLUSTER_IP, Kind.CLUSTER_IP),
+        (Kind.HEADLESS, Kind.EXTERNAL_NAME, Kind.HEADLESS),
+    ],
+)
+def test_the_first_cluster_decides_the_kind_but_an_address_anywhere_counts_more_than_none(
+    in_east: Kind, in_west: Kind, merged: Kind
+):
     view = JoinedView({})
     west, east = view.new_store(WEST), view.new_store(EAST)
-    west.put_service(service())
-    east.put_service(service(kind=Kind.HEADLESS))
+    west.put_service(service(kind=in_west))
+    east.put_service(service(kind=in_east))
     view.hold({WEST: west, EAST: east})
-    merged = view.service(ECHO)
-    assert merged is not None
-    assert merged.kind is Kind.HEADLESS
+    found = view.service(ECHO)
+    assert found is not None
+    assert found.kind is merged
 
 
 def test_a_store_that_is_being_filled_tells_nobody():

@@ -43,11 +43,15 @@ class Surroundings(Interface):
 def merge_service(key: ServiceKey, parts: Mapping[ClusterId, ServicePart]) -> Service:
     """One service out of its parts, at least one. Clusters count in the order of their names.
 
-    The first cluster decides the kind. Ports are united by number: the first cluster that has one names it,
-    the first that declares a protocol decides it, and those that declare another are reported.
+    The first cluster decides the kind; but where that has the service without an address and another with
+    one, as remotes have the control plane's own, it is one with an address. Ports are united by number: the
+    first cluster that has one names it, the first that declares a protocol decides it, and those that declare
+    another are reported.
     """
     ordered = sorted(parts.items())
     first = ordered[0][1]
+    kinds = {part.kind for part in parts.values()}
+    kind = Kind.CLUSTER_IP if first.kind is Kind.HEADLESS and Kind.CLUSTER_IP in kinds else first.kind
     by_number: dict[int, list[tuple[ClusterId, ServicePort]]] = {}
     for cluster, part in ordered:
         for port in part.ports:
@@ -62,7 +66,7 @@ def merge_service(key: ServiceKey, parts: Mapping[ClusterId, ServicePart]) -> Se
             conflicts.append(PortConflict(number, chosen, declared))
     return Service(
         key=key,
-        kind=first.kind,
+        kind=kind,
         ports=tuple(ports),
         addresses={cluster: part.addresses for cluster, part in ordered if part.addresses},
         clusters=frozenset(parts),
