@@ -149,8 +149,9 @@ class Subscription:
             due |= frozenset(name for name in again if name in self.interest)
         if wildcard:
             due |= minus & before.names
-        for name in self.rejected.keys() & plus:
-            del self.rejected[name]
+        if self.rejected:
+            for name in self.rejected.keys() & plus:
+                del self.rejected[name]
         if not everything and not due:
             return answer, NOTHING
         return answer, Due(everything, due, request.known) if first else Due(everything, due)

@@ -1,12 +1,12 @@
 """The few protobuf encodings that are worth doing by hand, and the parsing that is not.
 
 Written out are response messages as a concatenation of parts made once per resource. Read by hand are only
-the top-level field headers of a state-of-the-world request: an ACK repeats every subscribed name, and 1,000
-proxies that ACK 500 names each are half a million strings a push. Whatever is not plainly the common shape
-goes to protobuf. Field numbers: envoy/service/discovery/v3/discovery.proto.
+the top-level field headers of a request: in the state of the world an ACK repeats every subscribed name, and
+1,000 proxies that ACK 500 names each are half a million strings a push. Whatever is not plainly the common
+shape goes to protobuf. Field numbers: envoy/service/discovery/v3/discovery.proto.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 from envoy.service.discovery.v3 import discovery_pb2
@@ -17,7 +17,11 @@ from isthmus.model.resources import Resource
 from isthmus.xds.errors import ProtocolError
 
 _NAMES = 0x1A
-"""Tag of DiscoveryRequest.resource_names (3), length-delimited."""
+"""Tag of `resource_names` (3) and of `resource_names_subscribe` (3), length-delimited."""
+_WHOLE = frozenset((0x0A, 0x12, 0x22, 0x2A))
+"""Tags of DiscoveryRequest's version_info (1), node (2), type_url (4) and response_nonce (5)."""
+_DELTA = frozenset((0x0A, 0x12, 0x32))
+"""Tags of DeltaDiscoveryRequest's node (1), type_url (2) and response_nonce (6)."""
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):
@@ -107,9 +111,10 @@ def read_request(data: bytes, blocks: Iterable[bytes] = ()) -> Request:
 
     Raises ProtocolError.
     """
-    found = _scan(data, blocks)
+    found = _scan(data, _WHOLE, blocks)
     if found is not None:
-        return found
+        fields, names = found
+        return Request(_text(fields, 0x22), _text(fields, 0x2A), names, node=fields.get(0x12, b""))
     try:
         full = discovery_pb2.DiscoveryRequest.FromString(data)
     except DecodeError as error:
@@ -125,6 +130,11 @@ def read_request(data: bytes, blocks: Iterable[bytes] = ()) -> Request:
 
 def read_delta_request(data: bytes) -> DeltaRequest:
     """Decode a DeltaDiscoveryRequest. Raises ProtocolError."""
+    found = _scan(data, _DELTA)
+    if found is not None:
+        fields, names = found
+        subscribe = frozenset(names_of(names)) if names else frozenset[str]()
+        return DeltaRequest(_text(fields, 0x12), _text(fields, 0x32), subscribe, node=fields.get(0x0A, b""))
     try:
         full = discovery_pb2.DeltaDiscoveryRequest.FromString(data)
     except DecodeError as error:
@@ -140,9 +150,18 @@ def read_delta_request(data: bytes) -> DeltaRequest:
     )
 
 
-def _scan(data: bytes, blocks: Iterable[bytes]) -> Request | None:
-    """The request if it is nothing but node, one run of names, type and nonce, each at most once; else
-    None.
+def _text(fields: Mapping[int, bytes], tag: int) -> str:
+    try:
+        return fields.get(tag, b"").decode()
+    except UnicodeDecodeError as error:
+        raise ProtocolError(f"a request's text is no UTF-8: {error}") from None
+
+
+def _scan(
+    data: bytes, tags: Collection[int], blocks: Iterable[bytes] = ()
+) -> tuple[dict[int, bytes], bytes] | None:
+    """The message's fields by tag, and its names, if it is nothing but one run of names and fields with these
+    tags, each at most once; else None.
     """
     fields: dict[int, bytes] = {}
     names = b""
@@ -158,22 +177,12 @@ def _scan(data: bytes, blocks: Iterable[bytes]) -> Request | None:
             names, at = stop
             continue
         header = _length(data, at + 1)
-        if tag not in (0x0A, 0x12, 0x22, 0x2A) or tag in fields or header is None:
+        if tag not in tags or tag in fields or header is None:
             return None
         start, size = header
         at = start + size
         fields[tag] = data[start:at]
-    if at != end:
-        return None
-    try:
-        return Request(
-            type_url=fields.get(0x22, b"").decode(),
-            nonce=fields.get(0x2A, b"").decode(),
-            names=names,
-            node=fields.get(0x12, b""),
-        )
-    except UnicodeDecodeError:
-        return None
+    return (fields, names) if at == end else None
 
 
 def _end_of_names(data: bytes, start: int, blocks: Iterable[bytes]) -> tuple[bytes, int] | None:
