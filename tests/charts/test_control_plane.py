@@ -283,7 +283,7 @@ def test_mesh_config_is_what_its_reader_reads(chart: Any) -> None:
     assert config.root_namespace == "mesh"
     assert config.trust_domain == "example.org"
     assert config.outbound_traffic_policy.mode.value == "REGISTRY_ONLY"
-    assert config.default_config.discovery_address == "istio-pilot.mesh.svc:15010"
+    assert config.default_config.discovery_address == "istio-pilot.mesh.svc:15012"
     assert config.default_config.concurrency == 4
     assert config.networks == {"west": "first"}
 

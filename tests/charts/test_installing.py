@@ -57,4 +57,4 @@ def test_notes_leave_out_what_is_not_installed() -> None:
 
 def test_notes_of_the_remote_say_how_to_inject() -> None:
     text = notes(REMOTE, "global.multiCluster.clusterName=east")
-    assert "--cluster-id east --discovery-address istio-pilot.mesh.svc:15010" in text
+    assert "--cluster-id east --discovery-address istio-pilot.mesh.svc:15012" in text

@@ -47,9 +47,9 @@ def test_istios_yaml_is_read() -> None:
     assert config.default_config.concurrency == 0
     assert (config.disable_policy_checks, config.policy_check_fail_open) == (True, True)
     assert config.policy_server == (ServiceKey("mesh", "istio-policy"), 9091)
-    assert MeshConfig().policy_server == (ServiceKey("istio-system", "istio-policy"), 9091)
-    proved = read_mesh_config("defaultConfig: {discoveryAddress: 'istio-pilot.istio-system.svc:15012'}")
-    assert proved.policy_server == (ServiceKey("istio-system", "istio-policy"), 15004)
+    assert MeshConfig().policy_server == (ServiceKey("istio-system", "istio-policy"), 15004)
+    plain = read_mesh_config("defaultConfig: {discoveryAddress: 'istio-pilot.istio-system.svc:15010'}")
+    assert plain.policy_server == (ServiceKey("istio-system", "istio-policy"), 9091)
     assert config.default_config.termination_drain_duration == timedelta(seconds=10)
 
 

@@ -7,7 +7,7 @@ from isthmus.lib.errors import UserError
 def test_an_empty_proxy_config_has_istios_defaults() -> None:
     config = parse_proxy_config({}, "test")
     assert config == ProxyConfig()
-    assert config.discovery_address == "istio-pilot.istio-system.svc:15010"
+    assert config.discovery_address == "istio-pilot.istio-system.svc:15012"
     assert config.termination_drain_duration.total_seconds() == 5
 
 

@@ -104,7 +104,7 @@ def test_both_charts_write_what_injection_reads() -> None:
         found = settings_from(mesh, Source(text, "values"))
         assert found.image.startswith(f"{IMAGE}:")
         assert (found.cluster_id, found.network, found.ca_address) == ("west", "n1", "ca.example:15012")
-        assert found.proxy_config["discoveryAddress"] == "istio-pilot.mesh.svc:15010"
+        assert found.proxy_config["discoveryAddress"] == "istio-pilot.mesh.svc:15012"
         assert found.redirection["exclude_outbound_ports"] == "9000"
         assert found.resources == InjectionSettings().resources
         assert found.native_sidecars is NativeSidecars.ALWAYS

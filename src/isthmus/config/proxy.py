@@ -14,7 +14,7 @@ from isthmus.config.durations import Duration, parse_duration
 from isthmus.lib.address import HostPort, split_host_port
 from isthmus.lib.errors import UserError
 
-DEFAULT_DISCOVERY_ADDRESS = "istio-pilot.istio-system.svc:15010"
+DEFAULT_DISCOVERY_ADDRESS = "istio-pilot.istio-system.svc:15012"
 PLAIN_PORTS = (15010,)
 SECURE_PORTS = (15011, 15012)
 """Istio's ports of the control plane, without TLS and with it."""
@@ -30,11 +30,13 @@ class AuthenticationPolicy(Enum):
 class ProxyConfig(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """The fields of `istio.mesh.v1alpha1.ProxyConfig` in use.
 
-    `concurrency` 0 means one worker a core. `proxy_metadata` becomes environment variables of istio-proxy.
+    `statsd_udp_address` is where statistics go, "" for nowhere; it may be a name, which is looked up again and
+    again while the proxy runs. `concurrency` 0 means one worker a core. `proxy_metadata` becomes environment variables of istio-proxy.
     """
 
     config_path: str = "/etc/istio/proxy"
     discovery_address: str = DEFAULT_DISCOVERY_ADDRESS
+    statsd_udp_address: str = ""
     control_plane_auth_policy: AuthenticationPolicy = AuthenticationPolicy.MUTUAL_TLS
     concurrency: int = 2
     drain_duration: Duration = Duration(seconds=45)
@@ -43,6 +45,11 @@ class ProxyConfig(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     status_port: int = 15020
     proxy_metadata: dict[str, str] = {}
     hold_application_until_proxy_starts: bool = False
+
+    @property
+    def statsd(self) -> HostPort | None:
+        """Where statistics go."""
+        return split_address(self.statsd_udp_address, "statsdUdpAddress") if self.statsd_udp_address else None
 
     @property
     def secure(self) -> bool:
@@ -62,6 +69,8 @@ def parse_proxy_config(raw: Mapping[str, Any], source: str) -> ProxyConfig:
     except msgspec.ValidationError as error:
         raise UserError(f"{source} is no ProxyConfig: {error}; correct that field.") from error
     split_address(config.discovery_address, f"{source}: discoveryAddress")
+    if config.statsd_udp_address:
+        split_address(config.statsd_udp_address, f"{source}: statsdUdpAddress")
     if config.concurrency < 0:
         raise UserError(f"{source}: concurrency is {config.concurrency}; give 0 (all cores) or more.")
     return config
