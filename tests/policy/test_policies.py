@@ -135,6 +135,11 @@ def test_the_operators_page_names_every_attribute_and_field() -> None:
     assert [name for name in VOCABULARY if f"`{name}`" not in text] == []
 
 
+def test_an_item_of_a_list_need_not_say_its_kind() -> None:
+    found = policy(DENY)
+    assert read_policy({key: found[key] for key in ("metadata", "spec")}).spec == read_policy(found).spec
+
+
 def test_who_puts_checks_into_proxies_keeps_the_version_that_the_policy_server_keeps() -> None:
     store, book = ConfigStore(compiled_policies(ROOT)), rulebook()
     ref = Ref("demo", "guard")

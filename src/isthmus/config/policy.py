@@ -213,11 +213,14 @@ def policy_ref(found: Mapping[str, Any]) -> PolicyRef:
 
 
 def read_policy(found: Mapping[str, Any]) -> Policy:
-    """Decode one object. Raises PolicyRefused, naming the field."""
+    """Decode one object. Raises PolicyRefused, naming the field.
+
+    One without `apiVersion` and `kind` is of this kind: an API server may leave them out of a list's items.
+    """
     ref = policy_ref(found)
     try:
         for field, wanted in (("apiVersion", f"{GROUP}/{VERSION}"), ("kind", KIND)):
-            if found.get(field) != wanted:
+            if found.get(field, wanted) != wanted:
                 raise PolicyRefused(ref, field, f"must be {wanted}")
         if not ref.name:
             raise PolicyRefused(ref, "metadata.name", "must be set")

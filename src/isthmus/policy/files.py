@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import yaml
 
-from isthmus.config.policy import KIND
+from isthmus.config.policy import GROUP, KIND, VERSION
 from isthmus.lib.errors import UserError
 
 
@@ -25,7 +25,11 @@ def load_documents(file: Path) -> list[dict[str, Any]]:
 
 def load_policies(files: Iterable[Path]) -> list[dict[str, Any]]:
     """The Policies of these files, as plain objects; other kinds are passed over."""
-    return [one for file in files for one in load_documents(file) if one.get("kind") == KIND]
+    found = [(file, one) for file in files for one in load_documents(file) if one.get("kind") == KIND]
+    for file, one in found:
+        if "apiVersion" not in one:
+            raise UserError(f"{file} holds a {KIND} without apiVersion; write apiVersion: {GROUP}/{VERSION}.")
+    return [one for _, one in found]
 
 
 def _mappings(documents: Iterable[object], file: Path) -> Iterator[dict[str, Any]]:
