@@ -133,6 +133,8 @@ class FakeApi:
         head = 2 if parts[0] == "api" else 3
         if len(parts) == head:
             return self._discover("/" + request.path.strip("/"))
+        if len(parts) < head:
+            return status(404, "NotFound", "the server could not find the requested resource")
         namespace = ""
         if parts[head] == "namespaces" and len(parts) > head + 2:
             namespace, parts = parts[head + 1], parts[:head] + parts[head + 2 :]
