@@ -265,6 +265,19 @@ def test_a_pod_that_appears_names_its_proxy_once(view: FakeView) -> None:
     assert catalogue.rescoped(Changes(workloads=frozenset({pod("other", "10.0.0.5").key}))) == set()
 
 
+def test_a_pod_that_is_gone_leaves_its_proxy_as_it_is_until_it_comes_back(view: FakeView) -> None:
+    known = pod("server", "10.0.0.1")
+    view.pods[known.key] = known
+    catalogue = Catalogue(view, MeshConfig())
+    asking = proxy("server", "10.0.0.1")
+    catalogue.scopes(asking)
+    changes = Changes(workloads=frozenset({known.key}))
+    del view.pods[known.key]
+    assert catalogue.rescoped(changes) == set()
+    view.pods[known.key] = known
+    assert catalogue.rescoped(changes) == {asking.node_id}
+
+
 def test_a_pod_known_only_by_its_address_is_found(view: FakeView) -> None:
     known = pod("server", "10.0.0.1")
     view.pods[known.key] = known

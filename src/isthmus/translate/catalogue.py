@@ -198,16 +198,21 @@ class Catalogue:
         return self._asking_within(lambda namespace: everywhere or namespace == ref.namespace)
 
     def rescoped(self, changes: Changes) -> set[str]:
-        """Node ids of the proxies whose `scopes` must be asked anew: their pod appeared, changed or went.
+        """Node ids of the proxies whose `scopes` must be asked anew: their pod appeared or changed.
 
-        Each is named once, until it asks again. Many will get the same scopes as before.
+        Each is named once, until it asks again. Many will get the same scopes as before. One whose pod is gone
+        keeps what it has: it ends, or its cluster left the mesh, and then it must serve as it did when the
+        cluster comes back.
         """
         subjects: list[Hashable] = []
         for key in changes.workloads:
             workload = self._view.workload(key)
+            if workload is None:
+                for node_id in self._askers.take((key,)):
+                    self._strangers.note(key, node_id)
+                continue
             subjects.append(key)
-            if workload is not None:
-                subjects.extend((key.cluster, address) for address in workload.addresses)
+            subjects.extend((key.cluster, address) for address in workload.addresses)
         return self._asking(subjects)
 
     def _asking_within(self, concerned: Callable[[str], bool]) -> set[str]:
