@@ -30,6 +30,7 @@ def pages(pending: Sequence[str] = (), registry: CollectorRegistry | None = None
         syncz=list,
         endpointz=list,
         registryz=list,
+        configz=list,
         may_read=nobody,
         config_dump=lambda proxy: describe_config({CLUSTER: [cluster]}) if proxy == "a.demo" else None,
     )

@@ -91,6 +91,12 @@ async def test_an_object_that_the_api_server_let_pass_is_rejected_by_name_and_th
                 "istio-system/default",
                 "spec.portLevelMtls",
             )
+            (row,) = await pilot.page("/debug/configz")
+            assert (row["name"], row["inForce"], row["rejected"].partition(":")[0]) == (
+                "default",
+                True,
+                "spec.portLevelMtls",
+            )
             _, metrics = await pilot.page("/metrics")
             for state in ("in_force", "rejected"):
                 row = f'isthmus_config_objects{{kind="PeerAuthentication",state="{state}"}} 1.0'

@@ -28,6 +28,7 @@ from isthmus.clusters.registry import Clusters, running_clusters
 from isthmus.config.mesh import MeshConfig
 from isthmus.config.peer_authentication import PeerAuthentications
 from isthmus.dashboard.clusterz import ClusterMetrics, describe_clusters
+from isthmus.dashboard.configz import describe_objects
 from isthmus.dashboard.endpointz import describe_endpoints, describe_services
 from isthmus.dashboard.server import Pages, serving_pages
 from isthmus.dashboard.syncz import describe_sync
@@ -101,6 +102,7 @@ async def _serve(options: PilotOptions, access: Access, mesh: MeshConfig) -> Non
                     syncz=lambda: describe_sync(map(sync_of, hub.clients())),
                     endpointz=lambda: describe_endpoints(clusters.view),
                     registryz=lambda: describe_services(clusters.view),
+                    configz=lambda: describe_objects((objects.peers, objects.policies)),
                     config_dump=lambda proxy: config_of(hub, proxy),
                     may_read=reading(identity.readers),
                 ),

@@ -33,6 +33,7 @@ class Pages:
     syncz: Callable[[], Any]
     endpointz: Callable[[], Any]
     registryz: Callable[[], Any]
+    configz: Callable[[], Any]
     config_dump: Callable[[str], Any | None]
     may_read: MayRead
 
@@ -69,6 +70,7 @@ def pages_by_path(pages: Pages) -> dict[str, Page]:
         "/debug/syncz": page(pages.syncz),
         "/debug/endpointz": page(pages.endpointz),
         "/debug/registryz": page(pages.registryz),
+        "/debug/configz": page(pages.configz),
         "/debug/config_dump": config_dump,
     }
 
