@@ -200,9 +200,9 @@ class Catalogue:
     def rescoped(self, changes: Changes) -> set[str]:
         """Node ids of the proxies whose `scopes` must be asked anew: their pod appeared or changed.
 
-        Each is named once, until it asks again. Many will get the same scopes as before. One whose pod is gone
-        keeps what it has: it ends, or its cluster left the mesh, and then it must serve as it did when the
-        cluster comes back.
+        Each is named once, until it asks again. Many will get the same scopes as before. One whose pod is
+        gone keeps what it has: it ends, or its cluster left the mesh, and then it must serve as it did when
+        the cluster comes back.
         """
         subjects: list[Hashable] = []
         for key in changes.workloads:
