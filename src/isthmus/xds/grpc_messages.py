@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Sequence
 
 from isthmus.xds.grpc_status import CallFailed, Status
+from isthmus.xds.h2_frames import Buffer
 
 _PREFIX = 5
 _GZIP = 16 + zlib.MAX_WBITS
@@ -28,31 +29,31 @@ class MessageReader:
         """Whether a message has begun and not ended."""
         return bool(self._begun)
 
-    def feed(self, data: bytes) -> Sequence[bytes]:
+    def feed(self, data: Buffer) -> Sequence[bytes]:
         """The messages that these bytes complete. Raises CallFailed."""
         if self._begun:
             self._begun += data
             if len(self._begun) < self._need:
                 return ()
-            data = bytes(self._begun)
-            self._begun.clear()
+            data, self._begun = self._begun, bytearray()
+        view = memoryview(data)
         messages: list[bytes] = []
-        at, end = 0, len(data)
+        at, end = 0, len(view)
         while at < end:
             start = stop = at + _PREFIX
             if start <= end:
-                size = int.from_bytes(data[at + 1 : start], "big")
+                size = int.from_bytes(view[at + 1 : start], "big")
                 if size > self._most:
                     raise CallFailed(
                         Status.RESOURCE_EXHAUSTED, f"a message has {size} bytes, most is {self._most}"
                     )
                 stop += size
             if stop > end:
-                self._begun += data[at:]
+                self._begun += view[at:]
                 self._need = stop - at
                 break
-            message = data[start:stop]
-            messages.append(self._unpacked(message) if data[at] else message)
+            message = bytes(view[start:stop])
+            messages.append(self._unpacked(message) if view[at] else message)
             at = stop
         return messages
 

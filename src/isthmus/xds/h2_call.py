@@ -15,7 +15,7 @@ from isthmus.xds.grpc_messages import MessageReader
 from isthmus.xds.grpc_request import Request
 from isthmus.xds.grpc_status import CallFailed, Status
 from isthmus.xds.h2_flow import Inflow
-from isthmus.xds.h2_frames import Frames, Parts, data_frames
+from isthmus.xds.h2_frames import Buffer, Frames, Parts, data_frames
 
 log = structlog.get_logger()
 
@@ -219,17 +219,17 @@ class Call:
         if self.half_closed:
             self._end_input(self._service)
 
-    def receive(self, data: bytes) -> None:
+    def receive(self, data: Buffer) -> None:
         """Bytes of DATA. Raises ConnectionFailed when the peer had no leave to send so many."""
         if self._service is None:
             self._link.kept(len(data))
             self.inflow.received(len(data))
-            self._early.append(data)
+            self._early.append(bytes(data))
         else:
             self._link.passed(len(data))
             self._use(self._service, data, self.inflow.passed(len(data)))
 
-    def _use(self, service: Service, data: bytes, credit: int) -> None:
+    def _use(self, service: Service, data: Buffer, credit: int) -> None:
         if credit and not self.half_closed:
             self._link.credit(self, credit)
         if self._finish is not None:

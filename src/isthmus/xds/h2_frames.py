@@ -7,6 +7,7 @@ its connection. So the DATA frames of a push are made once and each connection w
 import zlib
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
 DATA, HEADERS, RST_STREAM, SETTINGS, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 4, 7, 8, 9
 END_STREAM = ACK = 0x1
@@ -19,10 +20,11 @@ _MOST_BYTES = 64 * 1024 * 1024
 """Of remembered frames, over all messages."""
 
 
-Parts = Sequence[bytes | memoryview]
+Buffer: TypeAlias = bytes | bytearray | memoryview
+Parts: TypeAlias = Sequence[bytes | memoryview]
 
 
-def frame(kind: int, flags: int, stream_id: int, payload: bytes) -> bytes:
+def frame(kind: int, flags: int, stream_id: int, payload: Buffer) -> bytes:
     """One frame."""
     return frame_header(len(payload), kind, flags, stream_id) + payload
 

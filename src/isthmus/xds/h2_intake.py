@@ -24,8 +24,10 @@ OTHER = -1
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _TINY = 16
 
-Piece = tuple[int, int, int, bytes]
-"""Kind, flags, stream and payload of a frame; with the kind OTHER it is the frame as it came, for h2."""
+Piece = tuple[int, int, int, memoryview]
+"""Kind, flags, stream and payload of a frame, the latter a view of what was received; with the kind OTHER it
+is the frame as it came, for h2.
+"""
 
 
 class Intake:
@@ -48,6 +50,7 @@ class Intake:
             data = self._without_preface(data)
         if self._rest:
             data = self._rest + data
+        view = memoryview(data)
         at, end = 0, len(data)
         while end - at >= FRAME_HEADER:
             start = at + FRAME_HEADER
@@ -61,10 +64,12 @@ class Intake:
             kind, flags = header >> 40 & 0xFF, header >> 32 & 0xFF
             if kind != DATA or (size < _TINY and not flags & END_STREAM):
                 self._budget.spend(kind, now)
-            if (kind or self._block or not self.spoken) and self._is_of_a_block(kind, flags, size):
-                yield OTHER, 0, 0, data[at:stop]
+            if kind == DATA and self.spoken and not self._block:
+                yield DATA, flags, header & 0x7FFFFFFF, view[start:stop]
+            elif self._is_of_a_block(kind, flags, size):
+                yield OTHER, 0, 0, view[at:stop]
             else:
-                yield kind, flags, header & 0x7FFFFFFF, data[start:stop]
+                yield kind, flags, header & 0x7FFFFFFF, view[start:stop]
             at = stop
         self._rest = data[at:]
 

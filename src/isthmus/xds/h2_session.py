@@ -259,7 +259,7 @@ class HttpSession:
 
     # Frames.
 
-    def _handle(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
+    def _handle(self, kind: int, flags: int, stream_id: int, payload: memoryview) -> None:
         if kind == DATA:
             self._data(flags, stream_id, payload)
         elif kind == WINDOW_UPDATE and len(payload) == 4:
@@ -268,8 +268,8 @@ class HttpSession:
             self._leaving = True
             self._unused()
         elif kind == OTHER:
-            self._judge(payload)
-        elif self.engine.made or not self._plain(kind, flags, stream_id, payload):
+            self._judge(bytes(payload))
+        elif self.engine.made or not self._plain(kind, flags, stream_id, bytes(payload)):
             self._judge(frame(kind, flags, stream_id, payload))
 
     def _plain(self, kind: int, flags: int, stream_id: int, payload: bytes) -> bool:
@@ -294,7 +294,7 @@ class HttpSession:
                 return True
         return False
 
-    def _data(self, flags: int, stream_id: int, payload: bytes) -> None:
+    def _data(self, flags: int, stream_id: int, payload: memoryview) -> None:
         call = self.calls.get(stream_id)
         if call is None or call.half_closed or flags & ~END_STREAM or not call.plain:
             self._judge(frame(DATA, flags, stream_id, payload))
@@ -304,7 +304,7 @@ class HttpSession:
         if flags:
             self._judge(frame(DATA, END_STREAM, stream_id, b""))
 
-    def _widen(self, flags: int, stream_id: int, payload: bytes) -> None:
+    def _widen(self, flags: int, stream_id: int, payload: memoryview) -> None:
         step = int.from_bytes(payload, "big") & WIDEST
         call = self.calls.get(stream_id)
         if not step or (stream_id and call is None):
