@@ -1,5 +1,6 @@
 import gc
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from envoy.config.cluster.v3 import cluster_pb2
@@ -11,6 +12,7 @@ from isthmus.config.mesh import MeshConfig
 from isthmus.config.peer_authentication import PEER_AUTHENTICATION, PeerAuthentications
 from isthmus.config.store import ConfigStore
 from isthmus.kube.decoding import Ref
+from isthmus.model.identity import Identity
 from isthmus.model.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, Scope, ScopeChange
 from isthmus.model.service import Kind, Protocol, ServiceKey
 from isthmus.model.view import Changes
@@ -372,10 +374,12 @@ def test_a_proxy_without_a_certificate_neither_asks_for_mutual_tls_nor_offers_it
         name: Catalogue(view, MeshConfig()).scopes(proxy(name, address))
         for name, address in (("a", "10.0.0.1"), ("b", "10.0.0.2"), ("unknown", "10.0.0.3"))
     }
+    proved = replace(proxy("proved", "10.0.0.4"), identity=Identity("cluster.local", "demo", "default"))
+    scopes["proved"] = Catalogue(view, MeshConfig()).scopes(proved)
     assert {
         name: [
             b"sds-grpc" in body(own, CLUSTER, ECHO_CLUSTER),
             b"sds-grpc" in body(own, LISTENER, "virtualInbound"),
         ]
         for name, own in scopes.items()
-    } == {"a": [True, True], "b": [False, False], "unknown": [False, False]}
+    } == {"a": [True, True], "b": [False, False], "unknown": [False, False], "proved": [True, True]}

@@ -111,14 +111,15 @@ class Catalogue:
 
         While the proxy's pod is not known, its inbound side passes everything through; `rescoped` names the
         proxy when the pod appears. Whether the proxy holds a certificate is read off its pod, by the label
-        that its clients go by: without one it neither asks for mutual TLS nor offers it.
+        that its clients go by, or else known from its having shown one: without one it neither asks for
+        mutual TLS nor offers it.
         """
         cluster = proxy.cluster or self._home
         workload = self._workload(proxy, cluster)
         ports = () if workload is None else own_ports(self._view.inbound_ports(workload))
         namespace = proxy.namespace if workload is None else workload.key.namespace
         accepted = self._peers.accepted(namespace, {} if workload is None else workload.labels)
-        secured = workload is not None and workload.tls_capable
+        secured = proxy.identity is not None if workload is None else workload.tls_capable
         if not secured:
             accepted = accepted.without_certificate()
         check = None
