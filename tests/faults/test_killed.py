@@ -88,4 +88,4 @@ async def test_watches_that_stall_for_minutes_are_replaced_by_lists(tmp_path: Pa
         await north.suffer(Fault.WATCH_STALL)
         for _ in range(2):
             await north.change(random)
-            await stage.converge(within=190)
+            await stage.converge(within=280)
