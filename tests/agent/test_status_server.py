@@ -31,7 +31,7 @@ class Sidecar:
 
     def status(self, **probes: AppProbe) -> Status:
         found = {f"/app-health/{name}/livez": probe for name, probe in probes.items()}
-        return Status(self.why_unready, self.quit, found, "127.0.0.1")
+        return Status(self.why_unready, self.quit, found, "127.0.0.1", lambda: "metric 1\n")
 
 
 @asynccontextmanager

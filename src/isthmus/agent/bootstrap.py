@@ -10,7 +10,7 @@ from typing import Any
 from isthmus import __version__
 from isthmus.agent.settings import AgentSettings
 from isthmus.agent.static_resources import TYPE, XDS_CLUSTER, address_of, static_clusters, static_listeners
-from isthmus.agent.statistics import make_stats_config
+from isthmus.agent.statistics import make_statistics
 
 _NO_CONNECTION_LIMIT = {
     "name": "envoy.resource_monitors.global_downstream_max_connections",
@@ -22,12 +22,15 @@ _NO_CONNECTION_LIMIT = {
 """A sidecar refuses no connection that its application would take; Envoy warns unless that is said."""
 
 
-def make_bootstrap(settings: AgentSettings) -> dict[str, Any]:
-    """The bootstrap as JSON-ready values (`envoy.config.bootstrap.v3.Bootstrap`)."""
+def make_bootstrap(settings: AgentSettings, statsd_port: int | None = None) -> dict[str, Any]:
+    """The bootstrap as JSON-ready values (`envoy.config.bootstrap.v3.Bootstrap`).
+
+    `statsd_port` is the agent's, where statistics are to go somewhere.
+    """
     return {
         "node": _node(settings),
         "admin": {"address": address_of("127.0.0.1", settings.proxy.proxy_admin_port)},
-        "stats_config": make_stats_config(settings),
+        **make_statistics(settings, statsd_port),
         "overload_manager": {"resource_monitors": [_NO_CONNECTION_LIMIT]},
         "dynamic_resources": {
             "ads_config": {

@@ -5,6 +5,7 @@ roots are those of the moment, for the kubelet renews both.
 """
 
 import asyncio
+import random
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from isthmus.agent.errors import CallRefusedError, NoCertificateError
 from isthmus.agent.grpc_call import Call, make_call
 from isthmus.lib.address import HostPort
 from isthmus.lib.protobuf import text, texts_of
+from isthmus.lib.resolving import resolve
 
 _METHOD = "/istio.v1.auth.IstioCertificateService/CreateCertificate"
 _CSR = 1
@@ -55,7 +57,8 @@ class CaClient:
         context.load_verify_locations(cadata=roots.decode())
         context.set_alpn_protocols(["h2"])
         host, port = self.address
-        reader, writer = await asyncio.open_connection(host, port, ssl=context, server_hostname=host)
+        address = random.choice(await resolve(host, timeout=_SECONDS))
+        reader, writer = await asyncio.open_connection(address, port, ssl=context, server_hostname=host)
         try:
             return await make_call(reader, writer, call)
         finally:

@@ -1,4 +1,5 @@
-"""What the agent answers on its status port: readiness, the application's probes, and `POST /quitquitquit`.
+"""What the agent answers on its status port: readiness, metrics, probes of the application, and the order to
+end (`POST /quitquitquit`).
 
 The kubelet comes to the pod's address, so all addresses are served; who ends the sidecar must be in the pod.
 It speaks just the HTTP/1.1 that a probe needs, one request a connection.
@@ -18,6 +19,7 @@ from isthmus.config.app_probes import PREFIX, AppProbes
 from isthmus.lib.errors import UserError
 
 QUIT_PATH = "/quitquitquit"
+METRICS_PATH = "/metrics"
 _REQUEST_SECONDS = 5.0
 _MOST_HEADER_BYTES = 8192
 
@@ -28,13 +30,15 @@ Answer = tuple[HTTPStatus, str]
 class Status:
     """What there is to ask. `address` is the pod's, where the application's `probes` are made.
 
-    `why_unready` gives None when ready; `quit` is called when somebody in the pod wants the sidecar to end.
+    `why_unready` gives None when ready; `quit` is called when somebody in the pod wants the sidecar to end;
+    `metrics` is the agent's own, for Prometheus.
     """
 
     why_unready: Callable[[], Awaitable[str | None]]
     quit: Callable[[], object]
     probes: AppProbes
     address: str
+    metrics: Callable[[], str]
 
     async def answer(self, method: str, path: str, asker: str) -> Answer:
         """The answer to a request from the address `asker`."""
@@ -44,6 +48,8 @@ class Status:
             return HTTPStatus.NOT_FOUND, "not found"
         if path == HEALTH_PATH:
             return _verdict(await self.why_unready(), "ready")
+        if path == METRICS_PATH:
+            return HTTPStatus.OK, self.metrics().removesuffix("\n")
         probe = self.probes.get(path)
         if probe is not None:
             return _verdict(await make_probe(probe, self.address), "healthy")

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,6 +22,7 @@ from isthmus.agent.drain import drain
 from isthmus.agent.envoy import envoy_arguments, running_envoy
 from isthmus.agent.errors import EnvoyEndedError
 from isthmus.agent.identity import Identity, running_identity
+from isthmus.agent.metrics import render_metrics
 from isthmus.agent.readiness import Readiness
 from isthmus.agent.reaper import burying_orphans
 from isthmus.agent.sds import (
@@ -34,6 +36,7 @@ from isthmus.agent.sds import (
     secret_socket,
 )
 from isthmus.agent.settings import AgentSettings, read_settings
+from isthmus.agent.statsd_relay import relaying
 from isthmus.agent.status_server import Status, serving_status
 from isthmus.lib.binaries import find_envoy
 from isthmus.lib.errors import UserError
@@ -55,12 +58,16 @@ async def run_agent(settings: AgentSettings, envoy: Path) -> None:
     EnvoyEndedError when it ended by itself.
     """
     stop = stop_signal()
-    bootstrap = write_bootstrap(settings)
     admin = AdminClient(settings.proxy.proxy_admin_port)
     async with AsyncExitStack() as stack:
-        identity = await stack.enter_async_context(running_secrets(settings))
+        statsd = settings.proxy.statsd
+        relay = None if statsd is None else await stack.enter_async_context(relaying(statsd))
+        bootstrap = write_bootstrap(settings, None if relay is None else relay.port)
+        secrets = Secrets()
+        identity = await stack.enter_async_context(running_identity_for(settings, secrets))
         readiness = Readiness(admin, identity.pending)
-        status = Status(readiness.why_unready, stop.set, settings.app_probes, settings.address)
+        metrics = partial(render_metrics, identity, secrets, relay)
+        status = Status(readiness.why_unready, stop.set, settings.app_probes, settings.address, metrics)
         await stack.enter_async_context(
             serving_status(settings.status_hosts, settings.proxy.status_port, status)
         )
@@ -81,9 +88,8 @@ async def run_agent(settings: AgentSettings, envoy: Path) -> None:
 
 
 @asynccontextmanager
-async def running_secrets(settings: AgentSettings) -> AsyncGenerator[Identity]:
+async def running_identity_for(settings: AgentSettings, secrets: Secrets) -> AsyncGenerator[Identity]:
     """The pod's identity, kept valid and handed to Envoy over its socket."""
-    secrets = Secrets()
     ca = CaClient(settings.ca, settings.cluster, settings.token_file)
 
     def hand_over(identity: Identity) -> None:
@@ -106,12 +112,12 @@ async def running_secrets(settings: AgentSettings) -> AsyncGenerator[Identity]:
             yield identity
 
 
-def write_bootstrap(settings: AgentSettings) -> Path:
+def write_bootstrap(settings: AgentSettings, statsd_port: int | None) -> Path:
     """Write Envoy's bootstrap where it will read it; gives the file."""
     file = Path(settings.proxy.config_path) / "envoy-rev.json"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(msgspec.json.format(msgspec.json.encode(make_bootstrap(settings))))
+        file.write_bytes(msgspec.json.format(msgspec.json.encode(make_bootstrap(settings, statsd_port))))
     except OSError as error:
         raise UserError(
             f"Envoy's bootstrap cannot be written to {file}: {error.strerror}; "

@@ -30,8 +30,9 @@ class AuthenticationPolicy(Enum):
 class ProxyConfig(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """The fields of `istio.mesh.v1alpha1.ProxyConfig` in use.
 
-    `statsd_udp_address` is where statistics go, "" for nowhere; it may be a name, which is looked up again and
-    again while the proxy runs. `concurrency` 0 means one worker a core. `proxy_metadata` becomes environment variables of istio-proxy.
+    `statsd_udp_address` is where statistics go, "" for nowhere; it may be a name, which is looked up again
+    while the proxy runs. `concurrency` 0 means one worker a core. `proxy_metadata` becomes environment
+    variables of istio-proxy.
     """
 
     config_path: str = "/etc/istio/proxy"
