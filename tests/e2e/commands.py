@@ -12,11 +12,15 @@ from isthmus.lab.plan import STATE
 from isthmus.lib.binaries import find_kubectl
 
 Result = subprocess.CompletedProcess[str]
+Object = tuple[str, ...]
+"""Kind, namespace and name."""
+_UNLISTED = {"events", "events.events.k8s.io"}
 
 
-def isthmus(*arguments: str, timeout: float = 90) -> Result:
+def isthmus(*arguments: str, timeout: float = 90, **variables: str) -> Result:
     command = [sys.executable, "-m", "isthmus.cli.main", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout)
+    environment = {**os.environ, **variables}
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment)
 
 
 def lab(*arguments: str, timeout: float = 90) -> str:
@@ -56,3 +60,21 @@ def pilot_page(path: str) -> Any:
     )
     with urllib.request.urlopen(request, timeout=5) as page:
         return json.load(page)
+
+
+def everything(cluster: str) -> set[Object]:
+    """All that there is in a cluster, whatever its kind, but Events."""
+    listed = kubectl(cluster, "api-resources", "--verbs=list", "-o", "name").split()
+    columns = "K:.kind,S:.metadata.namespace,N:.metadata.name"
+    wanted = ",".join(kind for kind in listed if kind not in _UNLISTED)
+    rows = kubectl(cluster, "get", wanted, "-A", "--no-headers", "-o", f"custom-columns={columns}")
+    return {tuple(row.split()) for row in rows.splitlines()}
+
+
+def own_of(namespace: str) -> set[Object]:
+    """A namespace, and what Kubernetes itself puts into it."""
+    return {
+        ("Namespace", "<none>", namespace),
+        ("ServiceAccount", namespace, "default"),
+        ("ConfigMap", namespace, "kube-root-ca.crt"),
+    }

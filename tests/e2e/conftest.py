@@ -17,6 +17,7 @@ from isthmus.lab.up import check_machine, running_lab
 from isthmus.lib.errors import UserError
 from tests.e2e.commands import lab
 
+THREE = ("west", "east", "north")
 _HERE = Path(__file__).parent
 _SKIPPED: list[str] = []
 
@@ -42,6 +43,15 @@ def machine() -> Generator[None]:
             pytest.fail(str(error))
         _SKIPPED.append(str(error))
         pytest.skip(str(error))
+    yield
+    take_down()
+
+
+@pytest.fixture(scope="module")
+def three_clusters(machine: None) -> Generator[None]:
+    """A lab of its own, with nothing installed."""
+    take_down()
+    lab("up", "--clusters", ",".join(THREE))
     yield
     take_down()
 

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import time
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -11,33 +10,12 @@ import pytest
 import yaml
 
 from isthmus.lab.demo.workloads import DEMO, client, echo
-from isthmus.lab.down import take_down
-from tests.e2e.commands import isthmus, kubectl, lab, pods
+from tests.e2e.commands import everything, isthmus, own_of, pods
+from tests.e2e.conftest import THREE
 from tests.e2e.guide_page import PAGE, Block, Shell, read_blocks, running_shell
 
-CLUSTERS = ("west", "east", "north")
 NAMESPACE = "istio-system"
 TAKEN_AWAY = "kubectl delete ns istio-system"
-UNLISTED = {"events", "events.events.k8s.io"}
-Object = tuple[str, ...]
-"""Kind, namespace and name."""
-
-
-@pytest.fixture(scope="module")
-def three_clusters(machine: None) -> Generator[None]:
-    take_down()
-    lab("up", "--clusters", ",".join(CLUSTERS))
-    yield
-    take_down()
-
-
-def everything(cluster: str) -> set[Object]:
-    """All that there is in a cluster, whatever its kind, but Events."""
-    listed = kubectl(cluster, "api-resources", "--verbs=list", "-o", "name").split()
-    columns = "K:.kind,S:.metadata.namespace,N:.metadata.name"
-    wanted = ",".join(kind for kind in listed if kind not in UNLISTED)
-    rows = kubectl(cluster, "get", wanted, "-A", "--no-headers", "-o", f"custom-columns={columns}")
-    return {tuple(row.split()) for row in rows.splitlines()}
 
 
 async def ask(command: str) -> dict[str, Any]:
@@ -52,11 +30,11 @@ async def ask(command: str) -> dict[str, Any]:
 async def until_all_answer(command: str) -> None:
     """Ask again and again, until a pod of each cluster has answered."""
     cluster_of = {
-        pod["metadata"]["name"]: cluster for cluster in CLUSTERS for pod in pods(cluster, DEMO, "app=echo")
+        pod["metadata"]["name"]: cluster for cluster in THREE for pod in pods(cluster, DEMO, "app=echo")
     }
     heard: set[str] = set()
-    deadline = time.monotonic() + 30
-    while heard != set(CLUSTERS):
+    deadline = time.monotonic() + 60
+    while heard != set(THREE):
         assert time.monotonic() < deadline, f"only pods of {heard} answered"
         heard.add(cluster_of[(await ask(command))["pod"]])
 
@@ -80,12 +58,8 @@ async def test_guide_works_as_it_is_written_and_leaves_nothing(
     three_clusters: None, tmp_path: Path, namespace: str
 ) -> None:
     write_applications(tmp_path)
-    before = {cluster: everything(cluster) for cluster in CLUSTERS}
-    own = {
-        ("Namespace", "<none>", namespace),
-        ("ServiceAccount", namespace, "default"),
-        ("ConfigMap", namespace, "kube-root-ca.crt"),
-    }
+    before = {cluster: everything(cluster) for cluster in THREE}
+    own = own_of(namespace)
     async with running_shell(tmp_path) as shell:
         for block in read_blocks(PAGE.read_text().replace(NAMESPACE, namespace)):
             if TAKEN_AWAY.replace(NAMESPACE, namespace) in block.commands:
@@ -96,7 +70,7 @@ async def test_guide_works_as_it_is_written_and_leaves_nothing(
             if "isthmus cluster list" in block.commands:
                 rows = [line.split()[:2] for line in printed.splitlines()[1:]]
                 assert rows == [["Kubernetes", "fresh"], ["east", "fresh"], ["north", "fresh"]]
-    assert {cluster: everything(cluster) for cluster in CLUSTERS} == before
+    assert {cluster: everything(cluster) for cluster in THREE} == before
 
 
 def test_page_has_the_guides_own_lines_where_helm_did_not_change() -> None:
@@ -119,7 +93,7 @@ def test_page_has_the_guides_own_lines_where_helm_did_not_change() -> None:
         "helm delete --purge istio-remote",
     ):
         assert line in text
-    assert {place for block in read_blocks(text) for place in block.places} == {*CLUSTERS, "client"}
+    assert {place for block in read_blocks(text) for place in block.places} == {*THREE, "client"}
 
 
 def test_a_block_that_nobody_runs_is_no_text() -> None:
