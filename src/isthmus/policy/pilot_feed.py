@@ -70,7 +70,7 @@ class PilotFeed:
                 reason = f"the control plane did not answer within {_FIRST_ANSWER:g} s"
             except (OSError, DecodeError) as error:
                 reason = str(error) or type(error).__name__
-            if not self.error:
+            if self.error != reason:
                 _log.warning("workload feed is lost; the last state stays", reason=reason)
             self.error = reason
             self.tried.set()
