@@ -347,6 +347,11 @@ def test_a_headless_service_is_called_by_mutual_tls_only_while_all_of_its_endpoi
         cluster = cluster_pb2.Cluster.FromString(body(scopes, CLUSTER, name))
         found.append((changed, cluster.HasField("transport_socket")))
     assert found == [(False, True), (True, False), (False, False), (True, True), (True, False)]
+    awaited = replace(endpoint("10.0.1.2"), awaited=True)
+    view.put(kv, endpoint("10.0.1.1", behind=secured), awaited)
+    catalogue.apply(Changes(endpoints=only))
+    cluster = cluster_pb2.Cluster.FromString(body(scopes, CLUSTER, name))
+    assert cluster.HasField("transport_socket"), "one whose pod is to come changes nothing"
 
 
 def test_a_changed_policy_asks_anew_the_proxies_that_it_may_concern_and_only_those(view: FakeView) -> None:

@@ -238,10 +238,9 @@ class Catalogue:
             return cluster_specs(service)
         all_tls: dict[int, bool] = {}
         if service.kind is Kind.HEADLESS:
-            all_tls = {
-                number: bool(some) and all(map(self._takes_tls, some))
-                for number, some in self._view.endpoints(key).items()
-            }
+            for number, some in self._view.endpoints(key).items():
+                known = [self._takes_tls(each) for each in some if not each.awaited]
+                all_tls[number] = bool(known) and all(known)
         return cluster_specs(service, self._view.accounts(key), all_tls)
 
     def _takes_tls(self, endpoint: Endpoint) -> bool:
