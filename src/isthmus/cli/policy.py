@@ -71,7 +71,7 @@ def policy(
     """
     if context_.invoked_subcommand is not None:
         return
-    # gRPC would write a line for each caller that asks for another name than our certificate's; proxies all do.
+    # gRPC would write a line for each caller that asks for a name that our certificate has not: proxies do.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from isthmus.apps.policy import run_policy
     from isthmus.apps.policy_options import PolicyOptions
