@@ -35,6 +35,7 @@ _KEPT_SUFFIXES = (
     "ext_authz.ok",
     "ssl.connection_error",
     "ssl.fail_verify_error",
+    "ssl.fail_verify_no_cert",
     "ssl.fail_verify_san",
     "ssl.handshake",
 )
