@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -92,6 +93,21 @@ def test_a_bad_value_is_refused_by_its_path(text: str, sentence: str) -> None:
         read_values(text, "values")
 
 
+@pytest.mark.parametrize(
+    ("chart", "settings", "statsd"),
+    [
+        (CONTROL_PLANE, "statsd.enabled=false", None),
+        (REMOTE, "meshConfig.defaultConfig.statsdUdpAddress=", ""),
+        (CONTROL_PLANE, "meshConfig.defaultConfig.statsdUdpAddress=a.example:8125", "a.example:8125"),
+    ],
+)
+def test_statistics_go_where_the_operator_says_or_nowhere(
+    chart: Path, settings: str, statsd: str | None
+) -> None:
+    mesh = one(render(chart, settings), "ConfigMap", "istio")["data"]["mesh"]
+    assert settings_from(Source(mesh, "mesh"), NOTHING).proxy_config.get("statsdUdpAddress") == statsd
+
+
 def test_both_charts_write_what_injection_reads() -> None:
     settings = (
         "global.multiCluster.clusterName=west,global.network=n1,global.caAddress=ca.example:15012,"
@@ -105,6 +121,7 @@ def test_both_charts_write_what_injection_reads() -> None:
         assert found.image.startswith(f"{IMAGE}:")
         assert (found.cluster_id, found.network, found.ca_address) == ("west", "n1", "ca.example:15012")
         assert found.proxy_config["discoveryAddress"] == "istio-pilot.mesh.svc:15012"
+        assert found.proxy_config["statsdUdpAddress"] == "istio-statsd-prom-bridge.mesh.svc:9125"
         assert found.redirection["exclude_outbound_ports"] == "9000"
         assert found.resources == InjectionSettings().resources
         assert found.native_sidecars is NativeSidecars.ALWAYS

@@ -11,6 +11,9 @@ rootNamespace: {{ .Values.meshConfig.rootNamespace | default .Release.Namespace 
 defaultConfig:
   discoveryAddress: {{ $proxy.discoveryAddress | default (printf "istio-pilot.%s.svc:%s" .Release.Namespace $port) | quote }}
   controlPlaneAuthPolicy: {{ $proxy.controlPlaneAuthPolicy | default (include "isthmus.authPolicy" .) }}
+{{- if and (not (hasKey $proxy "statsdUdpAddress")) (.Values.statsd | default (dict "enabled" true)).enabled }}
+  statsdUdpAddress: {{ printf "istio-statsd-prom-bridge.%s.svc:9125" .Release.Namespace | quote }}
+{{- end }}
 {{- with omit $proxy "discoveryAddress" "controlPlaneAuthPolicy" }}
 {{ toYaml . | trim | indent 2 }}
 {{- end }}
