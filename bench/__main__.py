@@ -22,6 +22,7 @@ from bench.children import running_child
 from bench.cluster import change, empty, fill
 from bench.measure import compare, tell
 from bench.plan import Plan
+from bench.tls import admit
 from isthmus.kube.access import access_from_file
 from isthmus.kube.client import Client, running_client
 
@@ -50,6 +51,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--proxies", type=int, default=1000)
     parser.add_argument("--form", choices=("sotw", "delta"), default="sotw")
     parser.add_argument("--changes", type=int, default=15)
+    parser.add_argument(
+        "--tls", action="store_true", help="proxies that prove who they are, on 15012's terms"
+    )
     parser.add_argument("--storm", type=int, default=0, help="how many more connect at once in the end")
     return parser.parse_args()
 
@@ -62,18 +66,21 @@ async def _running_ours(options: argparse.Namespace, folder: Path) -> AsyncGener
         client = await stack.enter_async_context(running_client(access_from_file(kubeconfig)))
         await fill(client, 0, options.services, options.endpoints, with_addresses=True)
         tell(f"{options.services} services of {options.endpoints} endpoints are there")
-        port = _free_port()
+        port, tls_port = free_port(), free_port()
         log = folder / "pilot.log"
         pilot = await stack.enter_async_context(
             running_child(
                 *("-m", "isthmus.cli.main", "pilot", "--kubeconfig", str(kubeconfig)),
                 *("--namespace", "istio-system", "--xds-address", f"127.0.0.1:{port}"),
-                *("--xds-tls-address", "127.0.0.1:0", "--http-address", "127.0.0.1:0"),
+                *("--xds-tls-address", f"127.0.0.1:{tls_port}", "--http-address", "127.0.0.1:0"),
                 *("--log-level", "warning"),
                 log=log,
             )
         )
-        await _listening(port, log)
+        await listening(port, log)
+        if options.tls:
+            await admit(client, options.proxies + options.storm, folder / "proxies")
+            port = tls_port
         yield Target(f"127.0.0.1:{port}", (pilot.pid,), (client,))
 
 
@@ -88,7 +95,8 @@ async def _given(options: argparse.Namespace) -> AsyncGenerator[Target]:
         yield Target(options.xds, tuple(options.pid), clients)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of loopback that nobody listens on now."""
     import socket
 
     with socket.socket() as probe:
@@ -96,7 +104,8 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
-async def _listening(port: int, log: Path) -> None:
+async def listening(port: int, log: Path) -> None:
+    """Wait until somebody listens on a port of loopback."""
     for _ in range(300):
         try:
             _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -113,7 +122,14 @@ async def _run(options: argparse.Namespace) -> None:
         folder = Path(name)
         target = _given(options) if options.xds else _running_ours(options, folder)
         async with target as under_test:
-            plan = Plan(options.form, options.proxies, options.changes, options.cluster, storm=options.storm)
+            plan = Plan(
+                options.form,
+                options.proxies,
+                options.changes,
+                options.cluster,
+                storm=options.storm,
+                tls=str(folder / "proxies") if options.tls else "",
+            )
 
             async def push(address: str) -> float:
                 return (await change(under_test.clients[0], 0, options.endpoints, address)).sent
@@ -127,6 +143,8 @@ def main() -> None:
     options = _arguments()
     if options.xds and not (options.kubeconfig and options.pid):
         sys.exit("--xds needs --kubeconfig and --pid: what to change, and whose cost to count.")
+    if options.xds and options.tls:
+        sys.exit("--tls is for the pilot that this brings up; leave --xds out.")
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     uvloop.run(_run(options))

@@ -1,5 +1,5 @@
-"""`python -m bench.floor FILE`: the floor, an empty `grpc.aio` server that sends given bytes and thinks
-nothing.
+"""`python -m bench.floor FILE [FOLDER]`: the floor, an empty `grpc.aio` server that sends given bytes and
+thinks nothing; over TLS by the certificates of FOLDER.
 
 FILE holds base64 messages, one a line: the answers to a stream's first requests, in order. ACKs are read and
 dropped, as any server must. A line on standard input, base64, is sent to every stream; the answer is the time
@@ -19,6 +19,7 @@ import uvloop
 from grpc import aio
 
 from bench.proxy import METHODS
+from bench.tls import server_credentials
 
 Context = aio.ServicerContext[bytes, bytes]
 
@@ -57,11 +58,15 @@ def _is_ack(request: bytes, nonce_tag: int) -> bool:
     return any(request[-size - 2 : -size] == bytes((nonce_tag, size)) for size in range(1, 21))
 
 
-async def _serve(file: Path) -> None:
+async def _serve(file: Path, tls: Path | None) -> None:
     floor = Floor([base64.b64decode(line) for line in file.read_text().splitlines()])
     server = aio.server(options=(("grpc.so_reuseport", 0), ("grpc.max_send_message_length", -1)))
     server.add_generic_rpc_handlers((floor,))
-    port = server.add_insecure_port("127.0.0.1:0")
+    port = (
+        server.add_insecure_port("127.0.0.1:0")
+        if tls is None
+        else server.add_secure_port("127.0.0.1:0", server_credentials(tls))
+    )
     await server.start()
     print(port, flush=True)
     loop = asyncio.get_running_loop()
@@ -75,4 +80,4 @@ async def _serve(file: Path) -> None:
 
 if __name__ == "__main__":
     gc.disable()  # An empty server makes no garbage, and looking for it would flatter ours.
-    uvloop.run(_serve(Path(sys.argv[1])))
+    uvloop.run(_serve(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else None))

@@ -7,17 +7,19 @@ import statistics
 import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from bench.children import Child, Json, running_child, usage
 from bench.plan import Plan, Push
 from bench.storm import measure_storm
+from bench.tls import make_floor
 
 _SETTLE = 0.3
 _TIMEOUT = 60.0
 _FLOORS = ("bench.bare", "bench.floor")
+_TLS_FLOORS = ("bench.floor",)
 
 
 @dataclass(slots=True)
@@ -84,7 +86,7 @@ async def connect(fleet: Child, address: str, pids: Sequence[int], plan: Plan) -
     side = Side()
     before = _cpu(pids)
     order = {"do": "connect", "address": address, "form": plan.form, "count": plan.proxies}
-    answer = await fleet.ask(order | {"cluster": plan.cluster, "at_once": plan.at_once})
+    answer = await fleet.ask(order | {"cluster": plan.cluster, "at_once": plan.at_once, "tls": plan.tls})
     await asyncio.sleep(_SETTLE)
     side.connect_seconds, side.connect_bytes = answer["seconds"], answer["bytes"]
     side.connect_cpu = _cpu(pids) - before
@@ -121,7 +123,7 @@ async def _running_floor(module: str, plan: Plan, recorded: Path) -> AsyncGenera
     """A server that sends what was recorded, and a fleet of its own that is connected to it."""
     async with (
         running_child("-m", "bench.proxies") as fleet,
-        running_child("-m", module, str(recorded)) as child,
+        running_child("-m", module, str(recorded), *([plan.tls] if plan.tls else [])) as child,
     ):
         side = await connect(fleet, f"127.0.0.1:{await child.line()}", [child.pid], plan)
         tell(f"{module}: {side.connect_seconds:.2f} s, {side.connect_cpu:.2f} s of CPU")
@@ -136,7 +138,11 @@ async def compare(address: str, pids: Sequence[int], plan: Plan, push: Push, fol
         tell(f"{plan.proxies} proxies connect: {ours.connect_seconds:.2f} s, {ours.connect_cpu:.2f} s of CPU")
         recorded = folder / "recorded"
         recorded.write_text("\n".join(await _recorded(fleet)))
-        floors = [await stack.enter_async_context(_running_floor(one, plan, recorded)) for one in _FLOORS]
+        beside, modules = plan, _FLOORS
+        if plan.tls:
+            make_floor(folder / "floor")
+            beside, modules = replace(plan, tls=str(folder / "floor")), _TLS_FLOORS
+        floors = [await stack.enter_async_context(_running_floor(one, beside, recorded)) for one in modules]
         for index in range(plan.rounds):
             needle = f"172.31.{index // 100}.{100 + index % 100}"
             await measure_change(ours, fleet, pids, push, needle)
@@ -151,6 +157,7 @@ async def compare(address: str, pids: Sequence[int], plan: Plan, push: Push, fol
         storm = await measure_storm(fleet, address, plan, push, ours.last) if plan.storm else None
     return {
         "form": plan.form,
+        "tls": bool(plan.tls),
         "proxies": plan.proxies,
         "changes": plan.rounds,
         "change_bytes": size,

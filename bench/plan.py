@@ -10,7 +10,7 @@ Push = Callable[[str], Awaitable[float]]
 @dataclass(frozen=True, slots=True)
 class Plan:
     """How large the run is. `at_once`: how many proxies may be connecting at the same time; `storm`: how many
-    more connect all at once in the end.
+    more connect all at once in the end. `tls` is the folder with what proxies connect by, "" in plain text.
     """
 
     form: str
@@ -19,3 +19,4 @@ class Plan:
     cluster: str = "Kubernetes"
     at_once: int = 100
     storm: int = 0
+    tls: str = ""

@@ -1,7 +1,9 @@
 """`python -m bench.proxies`: many proxies in one process, told by JSON lines on standard input what to do.
 
-{"do": "connect", "address": "HOST:PORT", "form": "sotw"|"delta", "count": N, "cluster": NAME, "at_once": K}
-    Connects N proxies, K at a time, until each has clusters, endpoints, listeners and routes.
+{"do": "connect", "address": "HOST:PORT", "form": "sotw"|"delta", "count": N, "cluster": NAME, "at_once": K,
+ "tls": FOLDER}
+    Connects N proxies, K at a time, until each has clusters, endpoints, listeners and routes; over TLS
+    (`bench.tls`) unless the folder is "".
 {"do": "expect", "needle": TEXT, "timeout": S}
     Answers at once; then, when every proxy got a message with that text, again: arrival times, sorted.
 {"do": "recorded"}
@@ -15,6 +17,7 @@ import gc
 import json
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import uvloop
@@ -34,6 +37,7 @@ from bench.proxy import (
     type_and_nonce,
 )
 from bench.stream import Stream
+from bench.tls import client_context
 
 Json = dict[str, Any]
 
@@ -91,6 +95,7 @@ class Fleet:
         self._cluster: str = order["cluster"]
         self._host, _, port = order["address"].rpartition(":")
         self._port = int(port)
+        self._tls = client_context(Path(order["tls"])) if order.get("tls") else None
         self._streams: list[Stream] = []
 
     async def connect(self, count: int, at_once: int) -> None:
@@ -130,7 +135,7 @@ class Fleet:
                     stream.send(first_request(self.form, *following))
 
         _, stream = await asyncio.get_running_loop().create_connection(
-            lambda: Stream(METHODS[self.form], deliver), self._host, self._port
+            lambda: Stream(METHODS[self.form], deliver), self._host, self._port, ssl=self._tls
         )
         self._streams.append(stream)
         stream.send(first_request(self.form, CLUSTER, [], node(index, self._cluster)))

@@ -19,7 +19,7 @@ async def measure_storm(fleet: Child, address: str, plan: Plan, push: Push, quie
     stormy: list[float] = []
     async with running_child("-m", "bench.proxies") as newcomers:
         order = {"do": "connect", "address": address, "form": plan.form, "count": plan.storm}
-        order |= {"cluster": plan.cluster, "at_once": plan.storm}
+        order |= {"cluster": plan.cluster, "at_once": plan.storm, "tls": plan.tls}
         connecting = asyncio.ensure_future(newcomers.ask(order))
         while not connecting.done():
             stormy.append(await _change(fleet, push, f"172.30.{len(stormy) >> 8}.{len(stormy) & 255}"))
