@@ -11,7 +11,7 @@ from typing import Any, cast
 import grpc
 import pytest
 from grpc import aio
-from hpack import Encoder
+from hpack import Decoder, Encoder
 from hyperframe.frame import Frame, GoAwayFrame, HeadersFrame, PingFrame, SettingsFrame, WindowUpdateFrame
 
 from isthmus.lib.errors import UserError
@@ -242,6 +242,29 @@ async def test_authentication_that_hangs_or_fails_ends_its_call_alone(echoes: Ec
 async def test_a_peer_that_never_speaks_is_let_go(echoes: Echoes) -> None:
     async with serving(echoes, Limits(handshake=0.1, drain=0)) as port, connected(port) as peer:
         assert await peer.ended()
+
+
+async def test_a_call_ends_when_the_time_that_its_caller_gave_is_over(echoes: Echoes) -> None:
+    """gRPC's own client ends a call itself, so only a peer that does not can tell."""
+    async with serving(echoes, Limits(drain=0)) as port, connected(port) as peer:
+        for stream_id, timeout in ((1, "20m"), (3, "1x"), (5, "99999999H")):
+            fields = [*REQUEST, ("grpc-timeout", timeout)]
+            block = b"".join(b"\0" + text(name) + text(value) for name, value in fields)
+            opening = HeadersFrame(stream_id, block, flags=["END_HEADERS"])
+            hello(peer, opening) if stream_id == 1 else peer.send(opening)
+        decoder, statuses = Decoder(), dict[int, str]()
+        while len(statuses) < 2:
+            frame = await peer.next(HeadersFrame)
+            assert isinstance(frame, HeadersFrame)
+            found = {str(name): str(value) for name, value in decoder.decode(frame.data)}
+            if "grpc-status" in found:
+                statuses[frame.stream_id] = found["grpc-status"]
+        assert statuses == {1: "4", 3: "3"}
+        assert [echo.ends for echo in echoes.made] == [[End.ENDED], []]
+
+
+def text(value: str) -> bytes:
+    return bytes((len(value),)) + value.encode()
 
 
 async def test_a_silent_peer_is_pinged_and_then_let_go(echoes: Echoes) -> None:

@@ -9,9 +9,10 @@ import grpc
 import pytest
 from grpc import aio
 
+from isthmus.xds.grpc_request import timeout_of
 from isthmus.xds.grpc_server import serving_grpc
 from isthmus.xds.grpc_status import CallFailed, Status
-from isthmus.xds.grpc_unary import UnaryLimits, answering, timeout_of
+from isthmus.xds.grpc_unary import UnaryLimits, answering
 from isthmus.xds.h2_call import Call
 from isthmus.xds.limits import Limits
 

@@ -2,14 +2,16 @@
 never raises anything else, stalls, or keeps what it need not.
 """
 
+import gc
 import random
+import tracemalloc
 
 import pytest
-from hyperframe.frame import SettingsFrame, WindowUpdateFrame
+from hyperframe.frame import PingFrame, PriorityFrame, RstStreamFrame, SettingsFrame, WindowUpdateFrame
 
 from isthmus.xds.h2_frames import frame
 from isthmus.xds.limits import Limits
-from tests.xds.h2_rig import PREFACE, Rig, framed
+from tests.xds.h2_rig import PREFACE, REQUEST, Rig, framed
 
 _FRAMES = 10_000
 _LIMITS = Limits(message_bytes=50_000)
@@ -103,3 +105,40 @@ def test_after_all_windows_are_open_what_was_to_be_said_is_said() -> None:
             received += heard
         rig.frames_of(WindowUpdateFrame(0, 2**30), WindowUpdateFrame(1, 2**30))
         assert received + rig.read().data() == said
+
+
+def test_ten_thousand_frames_that_are_allowed_leave_nothing_behind() -> None:
+    """Calls that come, say something and go; pings, settings, credit and priorities between them."""
+    rig, chance = Rig().hello(), random.Random(7)
+    sizes: list[int] = []
+    stream_id = 1
+
+    def frames(count: int) -> None:
+        nonlocal stream_id
+        for _ in range(count):
+            rig.time += 1  # So that nothing is a flood.
+            rig.request(stream_id, [*REQUEST, ("x-forwarded-for", f"10.0.{stream_id % 7}.1")])
+            rig.data(framed(b"x" * chance.randrange(1000)), stream_id)
+            rig.frames_of(WindowUpdateFrame(stream_id, 1000), WindowUpdateFrame(0, 1000))
+            rig.frames_of(PingFrame(0), SettingsFrame(0, {4: chance.randrange(10_000, 70_000)}))
+            rig.frames_of(PriorityFrame(stream_id, depends_on=0, stream_weight=7))
+            if stream_id % 4 == 1:
+                rig.frames_of(RstStreamFrame(stream_id, 8))
+            else:
+                rig.data(b"", stream_id, "END_STREAM")
+            rig.sent.clear()
+            rig.echoes.clear()
+            stream_id += 2
+
+    tracemalloc.start()
+    try:
+        for _ in range(3):
+            frames(1250 // 3)
+            gc.collect()
+            sizes.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    assert rig.failure is None
+    assert not rig.calls
+    assert not rig.session.calls
+    assert sizes[2] - sizes[1] < 100_000, "416 calls leave less than a quarter of a KiB each"

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -18,8 +19,11 @@ from isthmus.lib.binaries import find_envoy
 from isthmus.model.resources import CLUSTER, ENDPOINT, Resource
 from isthmus.xds.ads import serving_ads
 from isthmus.xds.hub import Hub
+from isthmus.xds.limits import Limits
 from tests.xds.fakes import FakeProvider, FakeScope
+from tests.xds.tls import Authority
 
+_TLS = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
 _HTTP = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
@@ -45,7 +49,29 @@ def endpoints(name: str, port: int) -> Resource:
     return made(ENDPOINT, name, message)
 
 
-def bootstrap(port: int, form: str, folder: Path) -> dict[str, Any]:
+def upstream_tls(authority: Authority) -> dict[str, Any]:
+    """Mutual TLS towards `localhost`, as a proxy's bootstrap has it."""
+    pair = authority.client()
+    inline = {
+        name: {"inline_string": value.decode()} for name, value in (("chain", pair.chain), ("key", pair.key))
+    }
+    san = {"san_type": "DNS", "matcher": {"exact": "localhost"}}
+    context = {
+        "@type": f"type.googleapis.com/{_TLS}",
+        "sni": "localhost",
+        "common_tls_context": {
+            "alpn_protocols": ["h2"],
+            "tls_certificates": [{"certificate_chain": inline["chain"], "private_key": inline["key"]}],
+            "validation_context": {
+                "trusted_ca": {"inline_string": authority.roots.decode()},
+                "match_typed_subject_alt_names": [san],
+            },
+        },
+    }
+    return {"name": "envoy.transport_sockets.tls", "typed_config": context}
+
+
+def bootstrap(port: int, form: str, folder: Path, authority: Authority | None) -> dict[str, Any]:
     ads = {
         "api_type": form,
         "transport_api_version": "V3",
@@ -62,6 +88,7 @@ def bootstrap(port: int, form: str, folder: Path) -> dict[str, Any]:
                 {
                     "name": "xds",
                     "connect_timeout": "1s",
+                    **({"transport_socket": upstream_tls(authority)} if authority else {}),
                     "typed_extension_protocol_options": {
                         _HTTP: {
                             "@type": f"type.googleapis.com/{_HTTP}",
@@ -121,9 +148,11 @@ class Envoy:
 
 
 @asynccontextmanager
-async def running_envoy(port: int, form: str, folder: Path) -> AsyncGenerator[Envoy]:
+async def running_envoy(
+    port: int, form: str, folder: Path, authority: Authority | None
+) -> AsyncGenerator[Envoy]:
     config = folder / "bootstrap.json"
-    config.write_text(json.dumps(bootstrap(port, form, folder)))
+    config.write_text(json.dumps(bootstrap(port, form, folder, authority)))
     process = await asyncio.create_subprocess_exec(
         *(str(find_envoy()), "-c", str(config), "--log-level", "warn", "--concurrency", "1"),
         *("--use-dynamic-base-id", "--log-path", str(folder / "log")),
@@ -138,12 +167,17 @@ async def running_envoy(port: int, form: str, folder: Path) -> AsyncGenerator[En
 
 
 @pytest.mark.parametrize("form", ["GRPC", "DELTA_GRPC"])
-async def test_clusters_warm_whatever_of_them_changed(form: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "mutual TLS"])
+async def test_clusters_warm_whatever_of_them_changed(form: str, secure: bool, tmp_path: Path) -> None:
+    authority = Authority() if secure else None
+    context = authority.server_context(tmp_path) if authority else None
+    if context is not None:
+        context.verify_mode = ssl.CERT_REQUIRED
     scope = FakeScope("mesh", cluster("a", 1), cluster("b", 1), endpoints("a", 1001), endpoints("b", 1002))
     async with AsyncExitStack() as stack:
         hub = Hub(FakeProvider(scope))
-        async with serving_ads("127.0.0.1:0", hub) as port:
-            envoy = await stack.enter_async_context(running_envoy(port, form, tmp_path))
+        async with serving_ads("127.0.0.1:0", hub, Limits(drain=0), ssl_context=context) as port:
+            envoy = await stack.enter_async_context(running_envoy(port, form, tmp_path, authority))
             await envoy.until(lambda active, hosts: active.keys() == {"a", "b"} == hosts.keys() - {"xds"})
             hub.publish([scope.put(endpoints("a", 1003))])
             await envoy.until(lambda _, hosts: hosts["a"] == "1003")
@@ -154,7 +188,7 @@ async def test_clusters_warm_whatever_of_them_changed(form: str, tmp_path: Path)
             assert accepted(hub)
         scope.put(cluster("a", 3))
         again = Hub(FakeProvider(scope))
-        async with serving_ads(f"127.0.0.1:{port}", again):
+        async with serving_ads(f"127.0.0.1:{port}", again, Limits(drain=0), ssl_context=context):
             await envoy.until(lambda active, hosts: active["a"] == 3 and hosts["a"] == "1003")
             assert accepted(again)
 

@@ -1,11 +1,14 @@
 """What a call came with, read from its header fields (gRPC over HTTP2, "Requests")."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from isthmus.xds.grpc_status import CallFailed, Status
 
 ENCODINGS = ("identity", "gzip")
+_TIMEOUT = re.compile(r"(\d{1,8})([HMSmun])")
+_UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 
 
 class NotGrpc(Exception):  # noqa: N818 (as `CallFailed`)
@@ -63,3 +66,14 @@ def _is_grpc(content_type: str) -> bool:
     return content_type == "application/grpc" or content_type.startswith(
         ("application/grpc+", "application/grpc;")
     )
+
+
+def timeout_of(headers: Mapping[str, str]) -> float:
+    """Seconds of `grpc-timeout`, infinite without one. Raises CallFailed."""
+    text = headers.get("grpc-timeout")
+    if text is None:
+        return float("inf")
+    found = _TIMEOUT.fullmatch(text)
+    if found is None:
+        raise CallFailed(Status.INVALID_ARGUMENT, "grpc-timeout is no timeout")
+    return int(found[1]) * _UNITS[found[2]]

@@ -18,7 +18,7 @@ from isthmus.lib.address import split_host_port
 from isthmus.lib.errors import UserError
 from isthmus.lib.lifecycle import TaskScope, task_scope
 from isthmus.model.identity import Identity
-from isthmus.xds.grpc_request import Request
+from isthmus.xds.grpc_request import Request, timeout_of
 from isthmus.xds.grpc_status import CallFailed, Status
 from isthmus.xds.grpc_turns import Turns
 from isthmus.xds.h2_call import Call, End, Handler
@@ -31,6 +31,8 @@ log = structlog.get_logger()
 _BACKLOG = 4096
 _SWEEP = 5.0
 _MARGIN = 1.0
+_LONGEST_TIMEOUT = 30 * 86_400.0
+"""Seconds: what is longer is no deadline."""
 
 
 Authenticate = Callable[[Request], Awaitable[Identity]]
@@ -57,6 +59,8 @@ class GrpcServer:
         self._tasks = tasks
         self._connections: dict[Connection, None] = {}
         self._calls = 0
+        self._deadlines: dict[Call, asyncio.TimerHandle] = {}
+        """Of calls whose callers named one."""
         self._none = asyncio.Event()
         self._none.set()
 
@@ -79,15 +83,22 @@ class GrpcServer:
             raise CallFailed(Status.UNIMPLEMENTED, f"there is no method {call.request.path}")
         if self._calls >= self.limits.streams:
             raise CallFailed(Status.RESOURCE_EXHAUSTED, f"there are {self._calls} streams already")
+        seconds = timeout_of(call.request.headers)
         if self._authenticate is None:
             call.serve(handler)
         else:
             self._tasks.spawn(_admit(self._authenticate, call, handler, self.limits), name="grpc-admit")
         self._calls += 1
+        if seconds < _LONGEST_TIMEOUT:
+            ending = (call.finish, Status.DEADLINE_EXCEEDED, "the call's time is over")
+            self._deadlines[call] = asyncio.get_running_loop().call_later(seconds, *ending)
 
     def ended(self, call: Call) -> None:
         """See `Host`."""
         self._calls -= 1
+        deadline = self._deadlines.pop(call, None) if self._deadlines else None
+        if deadline is not None:
+            deadline.cancel()
 
     def woken(self, call: Call) -> None:
         """See `Host`."""

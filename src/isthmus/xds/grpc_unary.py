@@ -6,21 +6,18 @@ Source: gRPC over HTTP2, "Requests" (Timeout).
 """
 
 import asyncio
-import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import structlog
 
 from isthmus.lib.lifecycle import TaskScope, task_scope
+from isthmus.xds.grpc_request import timeout_of
 from isthmus.xds.grpc_status import CallFailed, Status
 from isthmus.xds.h2_call import Call, End, Handler
 
 log = structlog.get_logger()
-
-_TIMEOUT = re.compile(r"(\d{1,8})([HMSmun])")
-_UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 
 Answer = Callable[[bytes, Call], Awaitable[bytes]]
 """Answers a request. Raises CallFailed. Who asks is in `Call.identity` and `Call.peer`."""
@@ -108,14 +105,3 @@ async def answering(answer: Answer, limits: UnaryLimits = UnaryLimits()) -> Asyn
     """What serves a unary method by `answer`, until the block ends."""
     async with task_scope() as tasks:
         yield _Method(answer, limits, tasks)
-
-
-def timeout_of(headers: Mapping[str, str]) -> float:
-    """Seconds of `grpc-timeout`, infinite without one. Raises CallFailed."""
-    text = headers.get("grpc-timeout")
-    if text is None:
-        return float("inf")
-    found = _TIMEOUT.fullmatch(text)
-    if found is None:
-        raise CallFailed(Status.INVALID_ARGUMENT, "grpc-timeout is no timeout")
-    return int(found[1]) * _UNITS[found[2]]
