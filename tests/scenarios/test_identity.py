@@ -6,12 +6,30 @@ import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import grpc
 from cryptography import x509
+from grpc import aio
 
+from isthmus.ca.client import make_csr, request_certificate
 from isthmus.ca.material import CA_KEY, OPERATOR_CA
-from isthmus.kube.kinds import CONFIG_MAP, SECRET
+from isthmus.ca.signer import new_key
+from isthmus.kube.client import Client
+from isthmus.kube.errors import ApiError
+from isthmus.kube.kinds import CONFIG_MAP, SECRET, untyped
+from isthmus.lab.pki import Identity
+from isthmus.operate.rights import rights_objects
+from tests.ca.clusters import EAST, Clusters
+from tests.ca.clusters import SERVICE_ACCOUNT as ACCOUNT
 from tests.ca.making import material, secret
-from tests.scenarios.mesh import SECRETS, Pilot, eventually, running_pilot, two_clusters
+from tests.scenarios.mesh import (
+    NAMESPACES,
+    SECRETS,
+    Pilot,
+    eventually,
+    proxy_of,
+    running_pilot,
+    two_clusters,
+)
 
 
 async def ca(kubeconfig: Path, *arguments: str) -> tuple[int, str]:
@@ -99,3 +117,69 @@ def _written(file: Path, text: bytes) -> Path:
 
 async def _count(roots: Callable[[], Awaitable[list[x509.Certificate]]], wanted: int) -> bool:
     return len(await roots()) == wanted
+
+
+async def grant(api: Client, *tiers: str) -> None:
+    for body in rights_objects(tiers, "istio-system"):
+        group, _, version = body["apiVersion"].rpartition("/")
+        namespaced = "namespace" in body["metadata"]
+        kind = untyped(group, version, f"{body['kind'].lower()}s", body["kind"], namespaced=namespaced)
+        try:
+            await api.create(kind, body, body["metadata"].get("namespace"))
+        except ApiError as error:
+            if error.status != 409:
+                raise
+
+
+async def test_a_missing_right_is_named_and_disables_just_its_feature(tmp_path: Path) -> None:
+    reader = Identity("system:serviceaccount:istio-system:istio-reader-service-account")
+    async with two_clusters() as mesh:
+        await mesh.east.serve_echo("10.2.0.1")
+        await mesh.east.api.create(NAMESPACES, {"metadata": {"name": "istio-system"}})
+        await mesh.east.api.create(ACCOUNT, {"metadata": {"name": "echo"}}, "demo")
+        await grant(mesh.east.api, "read")
+        await mesh.join("east", mesh.east.server.kubeconfig("east", reader))
+        async with running_pilot(mesh.west.server, tmp_path) as pilot, proxy_of(pilot) as proxy:
+            await proxy.until("10.2.0.1")
+            lacking = "the trust bundle is not distributed"
+            row = await pilot.cluster("east", lambda row: any(lacking in one for one in row["remarks"]))
+            assert (row["state"], row["served"]) == ("fresh", True)
+            assert "configmaps" in str(row["remarks"])
+            assert await roots_in(mesh.west.api, "default")
+
+            token = await Clusters({EAST: mesh.east.api}).token(EAST)
+            (port,) = next(line for line in pilot.log if "xds_tls_ports" in line)["xds_tls_ports"]
+            roots = (await roots_in(mesh.west.api, "default")).encode()
+
+            async def certified() -> str:
+                """Why there is no certificate; "" once there is one."""
+                options = (("grpc.ssl_target_name_override", "istio-pilot.istio-system.svc"),)
+                credentials = grpc.ssl_channel_credentials(roots)
+                async with aio.secure_channel(f"127.0.0.1:{port}", credentials, options) as channel:
+                    try:
+                        csr = make_csr(new_key(), "spiffe://cluster.local/ns/demo/sa/echo")
+                        await request_certificate(
+                            channel, csr, seconds=0, token=token, cluster=EAST, timeout=10
+                        )
+                    except aio.AioRpcError as error:
+                        return f"{error.code().name}: {error.details()}"
+                return ""
+
+            refused = await certified()
+            assert refused.startswith("UNAVAILABLE")
+            assert "grant us create on tokenreviews there" in refused
+            row = await pilot.cluster("east", lambda row: "tokenreviews" in str(row["remarks"]))
+            assert row["served"]
+            await grant(mesh.east.api, "authenticate")
+
+            async def mended() -> bool:
+                return not await certified()
+
+            await eventually(mended)
+            await eventually(lambda: roots_in(mesh.east.api, "demo"))
+            await pilot.cluster("east", lambda row: row["remarks"] == [])
+
+
+async def roots_in(api: Client, namespace: str) -> str:
+    found = await api.list(CONFIG_MAP, namespace)
+    return next((one.data["root-cert.pem"] for one in found.items if "root-cert.pem" in one.data), "")
