@@ -44,7 +44,7 @@ def test_every_sidecar_and_the_bridge_are_targets_and_nothing_else() -> None:
     assert [(one["targets"], one["labels"]["cluster"], one["labels"]["pod"]) for one in found] == [
         (["[fd00::1]:15090"], "east", "job"),
         (["10.0.0.1:15090"], "west", "echo"),
-        (["10.0.0.2:9102"], "west", "bridge"),
+        (["10.0.0.2:9102"], "west", ""),
     ]
     assert [one["labels"].get("__metrics_path__") for one in found] == ["/stats/prometheus"] * 2 + [None]
 

@@ -29,7 +29,10 @@ def configuration(targets: Path) -> dict[str, Any]:
 
 
 def target_groups(pods: Iterable[tuple[str, Mapping[str, Any]]]) -> list[dict[str, Any]]:
-    """Targets of (cluster, Pod) in Prometheus' form, sorted, labelled by cluster, namespace and pod."""
+    """Targets of (cluster, Pod) in Prometheus' form, sorted, labelled by cluster, namespace and pod.
+
+    The bridge is not labelled by its pod, as what it shows is about others.
+    """
     found = [group for cluster, pod in pods for group in _of_pod(cluster, pod)]
     return sorted(found, key=lambda group: (group["labels"]["cluster"], group["targets"]))
 
@@ -45,7 +48,7 @@ def _of_pod(cluster: str, pod: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
         if port.get("name") == _PROXY_PORT:
             extra = {"job": "envoy", "__metrics_path__": _PROXY_PATH}
         elif port.get("name") == _BRIDGE_PORT and metadata.get("labels", {}).get(name) == value:
-            extra = {"job": "statsd-prom-bridge"}
+            extra = {"job": "statsd-prom-bridge", "pod": ""}
         else:
             continue
         yield {"targets": [f"{host}:{port['containerPort']}"], "labels": {**labels, **extra}}
