@@ -10,6 +10,7 @@ import binascii
 import hashlib
 import time
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from random import uniform
 from typing import Any, NoReturn
@@ -32,8 +33,13 @@ _CHUNK = 700 << 10
 _MOST_CHUNKS = 16
 _SOON = 2.0
 """Seconds until another attempt to read, and at least until the state of a cluster newly read is written."""
-_EVERY = (45.0, 75.0)
-"""Seconds between two rounds of writing, drawn anew, so that replicas spread."""
+_SHORTEST, _LONGEST = 10.0, 60.0
+_REST = 50.0
+"""Seconds between two rounds of writing; as many for each second of work, within these bounds."""
+_SPREAD = (1.0, 1.25)
+"""By what each pause is stretched, drawn anew, so that replicas do not write at once."""
+_FAREWELL = 2.0
+"""Seconds for the last round, when we are asked to end."""
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -98,19 +104,28 @@ class LastKnown:
                 await asyncio.sleep(_SOON)
                 continue
             self.loaded.set()
-            await asyncio.sleep(uniform(*_EVERY))
+            await asyncio.sleep(_LONGEST * uniform(*_SPREAD))
         self.loaded.set()
-        while True:
-            await self._pause()
-            await self._attempt(self._keep_all(api))
+        clock, worked = asyncio.get_running_loop().time, 0.0
+        try:
+            while True:
+                await self._pause(worked)
+                began = clock()
+                await self._attempt(self._keep_all(api))
+                worked = clock() - began
+        finally:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_FAREWELL):
+                    await self._attempt(self._keep_all(api))
 
     def wake(self) -> None:
         """A cluster was read as a whole: should it fail now, and we too, it is to be known."""
         self._read.set()
 
-    async def _pause(self) -> None:
+    async def _pause(self, worked: float) -> None:
+        rest = min(max(_SHORTEST, _REST * worked), _LONGEST)
         try:
-            async with asyncio.timeout(uniform(*_EVERY)):
+            async with asyncio.timeout(rest * uniform(*_SPREAD)):
                 await self._read.wait()
         except TimeoutError:
             return
