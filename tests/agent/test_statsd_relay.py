@@ -94,6 +94,24 @@ def _receives(inlet: socket.socket, wanted: bytes) -> bool:
         return False
 
 
+def test_it_sends_from_another_port_after_each_look_up() -> None:
+    """Else a Service's address would lead to the same pod for ever (conntrack)."""
+
+    async def life() -> list[int]:
+        senders: list[int] = []
+        with listening("127.0.0.1") as inlet:
+            target = HostPort("bridge", inlet.getsockname()[1])
+            async with relaying(target, Names({"bridge": ["127.0.0.1"]})) as relay:
+                for _ in range(3):
+                    await asyncio.sleep(20)
+                    say(relay, b"a:1|c")
+                    await until(lambda: relay.relayed > len(senders))
+                    senders.append(inlet.recvfrom(65_535)[1][1])
+        return senders
+
+    assert len(set(run_in_virtual_time(life()))) > 1
+
+
 async def test_it_follows_the_name_when_nobody_is_at_the_old_address() -> None:
     with listening("127.0.0.3") as new:
         port: int = new.getsockname()[1]

@@ -110,10 +110,12 @@ class Relay:
                 await asyncio.sleep(backoff.next_delay())
 
     def _turn_to(self, addresses: Sequence[str]) -> None:
-        """Stay where it is if that is still one of these, else go to any; many pods spread over them."""
-        if self._address in addresses and self._out is not None:
-            return
-        address = random.choice(addresses)
+        """Stay where it is if that is still one of these, else go to any; many pods spread over them.
+
+        The socket is a new one in any case: a Service's address leads a socket to the same pod for as long as
+        it keeps sending (conntrack), even to one that is gone.
+        """
+        address = self._address if self._address in addresses else random.choice(addresses)
         out = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
         try:
             out.setblocking(False)
@@ -122,8 +124,10 @@ class Relay:
             out.close()
             raise
         self.close()
-        self._out, self._address = out, address
-        logger.info("statistics are relayed", target=str(self._target), address=address)
+        self._out = out
+        if address != self._address:
+            self._address = address
+            logger.info("statistics are relayed", target=str(self._target), address=address)
 
 
 @asynccontextmanager
