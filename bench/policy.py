@@ -21,7 +21,7 @@ from grpc import aio
 
 from bench.children import running_child, usage
 from bench.unary import call
-from isthmus.config.policy_context import Destination, context_of
+from isthmus.config.policy_context import CONTEXT_METADATA, Destination, context_text
 
 METHOD = "/envoy.service.auth.v3.Authorization/Check"
 _CONDITIONS = (
@@ -84,9 +84,13 @@ def check() -> bytes:
             "x-b3-sampled": "1",
         }
     )
-    echo = Destination("west", "demo", "echo", "echo.demo.svc.cluster.local", "echo", {"app": "echo"})
-    attributes.context_extensions.update(context_of(echo))
     return request.SerializeToString()
+
+
+def metadata() -> tuple[tuple[str, str], ...]:
+    """What a sidecar's filter says of its destination."""
+    echo = Destination("west", "demo", "echo", "echo.demo.svc.cluster.local", "echo", {"app": "echo"})
+    return ((CONTEXT_METADATA, context_text(echo)),)
 
 
 async def _serve_floor() -> None:
@@ -124,7 +128,12 @@ async def _compare(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         for index in range(options.rounds + 1):
             for name, port in ports.items():
                 before = usage(pids[name]).cpu
-                caller = await call(port, METHOD, message, seconds=options.seconds, width=options.width)
+                caller = await call(
+                    *(port, METHOD, message),
+                    seconds=options.seconds,
+                    width=options.width,
+                    metadata=metadata(),
+                )
                 if caller.answered != len(caller.latencies):
                     raise RuntimeError(f"{name} refused calls; its log ends: {log.read_text()[-2000:]}")
                 if index:  # The first round warms both up.
