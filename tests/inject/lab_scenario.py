@@ -1,21 +1,28 @@
 """Run in a box: one cluster with a control plane, and injected pods that complete, wait, and are probed."""
 
 import asyncio
+import json
+import os
+import sys
+from asyncio.subprocess import PIPE
 from typing import Any
 
 from isthmus.inject.injection import inject
 from isthmus.inject.settings import InjectionSettings, NativeSidecars
 from isthmus.inject.workload import workload_in
 from isthmus.kube.client import Client
+from isthmus.kube.kinds import untyped
 from isthmus.lab.demo.deploy import connected
 from isthmus.lab.demo.installing import install_control_plane
 from isthmus.lab.network import unmake_all
 from isthmus.lab.plan import ClusterPlan
 from isthmus.lab.up import bring_up
+from isthmus.lib.binaries import find_kubectl
 from tests.lab.node.node_scenario import NAMESPACE, POD, ready, until
 from tests.support.accounts import default_account
 
 _NS = "demo"
+_JOB = untyped("batch", "v1", "jobs", "Job")
 _CLASSIC = InjectionSettings(cluster_id="west", native_sidecars=NativeSidecars.NEVER)
 _NATIVE = InjectionSettings(cluster_id="west")
 _SIDECAR_IS_READY = "curl -fsS -m5 -o /dev/null http://127.0.0.1:15021/healthz/ready"
@@ -70,6 +77,41 @@ async def check_native(client: Client) -> None:
     await until(client, "native", succeeded)
 
 
+async def check_job(west: ClusterPlan, client: Client) -> None:
+    """As an operator does it: `isthmus inject -f - | kubectl apply -f -`, and the Job completes."""
+    container = {"name": "main", "image": "isthmus/client", "command": ["sh", "-ec", _SIDECAR_IS_READY]}
+    template = {"spec": {"containers": [container], "restartPolicy": "Never"}}
+    job = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "report", "namespace": _NS},
+        "spec": {"template": template, "backoffLimit": 0},
+    }
+    injected = await run(
+        west, sys.executable, "-m", "isthmus.cli.main", "inject", "-f", "-", text=json.dumps(job)
+    )
+    await run(west, str(find_kubectl()), "apply", "-f", "-", text=injected)
+    async with asyncio.timeout(30):
+        while True:
+            found = await client.get(_JOB, "report", _NS)
+            status = found.get("status", {})
+            assert not status.get("failed"), status
+            if status.get("succeeded") == 1:
+                return
+            await asyncio.sleep(0.1)
+
+
+async def run(west: ClusterPlan, *command: str, text: str) -> str:
+    """A command's standard output; it must succeed."""
+    environment = {**os.environ, "KUBECONFIG": str(west.kubeconfig)}
+    process = await asyncio.create_subprocess_exec(
+        *command, env=environment, stdin=PIPE, stdout=PIPE, stderr=PIPE
+    )
+    output, errors = await process.communicate(text.encode())
+    assert process.returncode == 0, errors.decode()
+    return output.decode()
+
+
 async def check_classic(client: Client) -> None:
     """On a Kubernetes without native sidecars the application ends the sidecar itself."""
     script = "until curl -fsS -m5 -X POST http://127.0.0.1:15020/quitquitquit; do sleep 0.2; done"
@@ -104,6 +146,7 @@ async def scenario(west: ClusterPlan) -> None:
         await client.create(NAMESPACE, {"metadata": {"name": _NS}})
         await default_account(client, _NS)
         await check_native(client)
+        await check_job(west, client)
         await check_classic(client)
         await check_held(client)
 
