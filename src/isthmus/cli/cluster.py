@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from isthmus.cli.cluster_drain import Name, drain, undrain
 from isthmus.cli.output import Output, ask, check_format, plain, print_documents, print_row, print_rows
 from isthmus.cli.places import (
     Context,
@@ -28,8 +29,9 @@ from isthmus.operate.registration import check_name
 from isthmus.operate.rights import parse_tiers
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+app.command()(drain)
+app.command()(undrain)
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The cluster's name in the mesh.")]
 Unreachable = Annotated[
     bool,
     typer.Option(
@@ -37,13 +39,13 @@ Unreachable = Annotated[
     ),
 ]
 _JOINED = {"name": "NAME", "server": "SERVER", "secret": "SECRET", "account": "ACCOUNT", "expires": "EXPIRES"}
-_LISTED = {"name": "NAME", "state": "STATE", "since": "SINCE", "reason": "REASON"}
+_LISTED = {"name": "NAME", "state": "STATE", "since": "SINCE", "drain": "DRAIN", "reason": "REASON"}
 _SHORTEST, _LONGEST = timedelta(minutes=10), timedelta(days=365)
 
 
 @app.callback()
 def cluster() -> None:
-    """Join clusters to the mesh, look at them, rotate their tokens, and let them leave."""
+    """Join clusters to the mesh, look at them, rotate their tokens, drain them, and let them leave."""
 
 
 @app.command()
@@ -267,6 +269,8 @@ def _say_what_disappears(row: listing.Row, purge: bool) -> None:
         )
     else:
         typer.echo(f"From every proxy disappear all of its endpoints. How many is not known: {row.reason}.")
+    if not row.drain.startswith("drained"):
+        typer.echo(f"Its traffic moves all at once; `isthmus cluster drain {row.name}` shifts it first.")
     if purge:
         typer.echo("The reader's account and rights in it are deleted; every token of it ends at once.")
     elif row.account:

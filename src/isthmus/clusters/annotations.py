@@ -13,4 +13,5 @@ IDENTITY = "isthmus.dev/cluster-uid"
 HEAL = "isthmus.dev/heal-endpoints"
 """`true` or `false`: whether the control plane's addresses there are kept; else the mesh config decides."""
 DRAIN = "isthmus.dev/drain"
-"""`START/DURATION`, such as `2026-01-01T12:00:00Z/30s`: shift the traffic away in that time, for good."""
+"""`NAME=START/DURATION`, such as `east=2026-01-01T12:00:00+00:00/30s`, several separated by commas: shift the
+traffic of that cluster away in that time, and keep it away."""

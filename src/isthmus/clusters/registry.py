@@ -88,7 +88,7 @@ class Clusters:
         self._last_known = LastKnown(
             namespace, lambda: worth_keeping(self._members), lambda: set(self._members)
         )
-        self._rating = Rating(self._members, stale, self.view.rate)
+        self._rating = Rating(self._members, stale, self.view.rate, wall)
         self.clients: Mapping[ClusterId, Api] = Clients(self._members, self._same)
         """The API servers of all clusters that are watched, the own among them; it follows rotations."""
         self._healing = Healing(cluster_id, namespace, self._members, self.clients, enabled=heal)
@@ -244,7 +244,6 @@ class Clusters:
         )
 
     def _describe(self, name: ClusterId, member: Member) -> ClusterStatus:
-        standing, flaw = self._rating.standing(member)
         return describe(
             member.cluster,
             member.claim,
@@ -252,13 +251,14 @@ class Clusters:
             restored=None if member.restored is None else member.restored.store,
             remarks=(
                 member.refusal,
-                flaw,
+                *self._rating.flaws(member),
                 remark_on_doubles(self.view.doubles(name)),
                 *self._healing.remarks(name, member),
                 self._renewal.remark(name) or self._end_of_credential(member),
             ),
             same_as=self._same.get(name),
-            standing=standing,
+            standing=self._rating.standing(member),
+            drain=self._rating.drain(member),
         )
 
     def _end_of_credential(self, member: Member) -> str:

@@ -7,9 +7,11 @@ then it counts on through each short return, and what it has cost is not given b
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import NamedTuple
 
 import msgspec
 
+from isthmus.clusters.draining import WHOLE
 from isthmus.config.durations import parse_duration
 from isthmus.config.mesh import StaleEndpoints, StalePolicy
 
@@ -23,6 +25,16 @@ class Standing(Enum):
     FULL = "full"
     SECOND = "second"
     NONE = "none"
+
+
+class Worth(NamedTuple):
+    """What a cluster's endpoints are worth: their standing, and their share of the traffic in tenths.
+
+    Who has no share left serves after all others.
+    """
+
+    standing: Standing = Standing.FULL
+    share: int = WHOLE
 
 
 _DEMOTED = {

@@ -24,7 +24,8 @@ class ClusterStatus:
     `secret` is `namespace/name`, "" for the control plane's own cluster. `served`: its endpoints are in the
     view. `remarks` are what does not make it worse yet but wants doing. The numbers count its objects.
     `changed_at` and `expires` (its credential's end) are Unix seconds, `latency` of the latest probe seconds,
-    each None where not known. `advice` is what to do, in one sentence, "" for nothing.
+    each None where not known. `advice` is what to do, in one sentence, "" for nothing; `drain` says how far
+    it is drained, "" where it is not to be.
     """
 
     name: ClusterId
@@ -49,6 +50,7 @@ class ClusterStatus:
     rotations: int = 0
     same_as: ClusterId | None = None
     standing: Standing = Standing.FULL
+    drain: str = ""
 
 
 def describe(
@@ -60,6 +62,7 @@ def describe(
     remarks: Iterable[str],
     same_as: ClusterId | None,
     standing: Standing,
+    drain: str,
 ) -> ClusterStatus:
     """A cluster that is watched, or `restored` from its last-known state while it does not answer.
 
@@ -97,6 +100,7 @@ def describe(
         rotations=cluster.rotations,
         same_as=same_as,
         standing=standing,
+        drain=drain,
     )
 
 

@@ -11,14 +11,16 @@ from dataclasses import replace
 import structlog
 
 from isthmus.clusters.difference import difference
+from isthmus.clusters.draining import WHOLE
 from isthmus.clusters.join import Double, merge_service, union, without_doubles
-from isthmus.clusters.standing import Standing
+from isthmus.clusters.standing import Standing, Worth
 from isthmus.clusters.store import ClusterStore, Derivations
 from isthmus.model.service import ClusterId, Network, PortConflict, Service, ServiceKey
 from isthmus.model.view import Changes
 from isthmus.model.workload import Endpoint, InboundPort, Locality, Workload, WorkloadKey
 
 _log = structlog.stdlib.get_logger(__name__)
+_ALL = Worth()
 
 
 class JoinedView:
@@ -33,7 +35,7 @@ class JoinedView:
         self._endpoints: dict[ServiceKey, Mapping[int, Sequence[Endpoint]]] = {}
         self._conflicts: dict[ServiceKey, tuple[PortConflict, ...]] = {}
         self._doubles: dict[ServiceKey, frozenset[Double]] = {}
-        self._standings: Mapping[ClusterId, Standing] = {}
+        self._worths: Mapping[ClusterId, Worth] = {}
         self._listeners: list[Callable[[Changes], None]] = []
 
     # Feeding it
@@ -62,16 +64,15 @@ class JoinedView:
             )
         )
 
-    def rate(self, standings: Mapping[ClusterId, Standing]) -> None:
-        """What the clusters' endpoints are worth from now on; who is not named has full standing."""
-        before, self._standings = self._standings, dict(standings)
-        full = Standing.FULL
+    def rate(self, worths: Mapping[ClusterId, Worth]) -> None:
+        """What the clusters' endpoints are worth from now on; who is not named has all of it."""
+        before, self._worths = self._worths, dict(worths)
         self._publish(
             Changes(
                 endpoints=frozenset(
                     key
                     for cluster, store in self._stores.items()
-                    if before.get(cluster, full) is not standings.get(cluster, full)
+                    if before.get(cluster, _ALL) != worths.get(cluster, _ALL)
                     for key in store.services
                 )
             )
@@ -147,7 +148,9 @@ class JoinedView:
             clusters = self._clusters_of.get(key)
             if clusters is None:
                 return {}
-            known = union(self._part(cluster, key) for cluster in sorted(clusters))
+            # Weights tell only when some differ: all others keep their one.
+            whole = 1 if all(self._worth(each).share in (0, WHOLE) for each in clusters) else WHOLE
+            known = union(self._part(cluster, key, whole) for cluster in sorted(clusters))
             if len(clusters) > 1:
                 known = self._once(key, known)
             else:
@@ -195,18 +198,26 @@ class JoinedView:
         }
         return {key: some for key, some in found.items() if some}
 
-    def _part(self, cluster: ClusterId, key: ServiceKey) -> Mapping[int, tuple[Endpoint, ...]]:
-        """One cluster's endpoints of a service, for what they are worth."""
-        part = self._stores[cluster].endpoints(key)
-        match self._standings.get(cluster, Standing.FULL):
-            case Standing.FULL:
-                return part
-            case Standing.SECOND:
-                return {
-                    number: tuple(replace(each, priority=1) for each in some) for number, some in part.items()
-                }
-            case Standing.NONE:
-                return {}
+    def _worth(self, cluster: ClusterId) -> Worth:
+        return self._worths.get(cluster, _ALL)
+
+    def _part(self, cluster: ClusterId, key: ServiceKey, whole: int) -> Mapping[int, tuple[Endpoint, ...]]:
+        """One cluster's endpoints of a service, for what they are worth: a whole share weighs `whole`.
+
+        Of one that is stale they have priority 1, of one that is drained 2.
+        """
+        part, worth = self._stores[cluster].endpoints(key), self._worth(cluster)
+        if worth.standing is Standing.NONE:
+            return {}
+        stale = worth.standing is Standing.SECOND
+        priority = 2 if not worth.share else 1 if stale else 0
+        weight = whole if worth.share in (0, WHOLE) else worth.share
+        if (priority, weight) == (0, 1):
+            return part
+        return {
+            number: tuple(replace(each, priority=priority, weight=each.weight * weight) for each in some)
+            for number, some in part.items()
+        }
 
     def workloads(self) -> Iterable[WorkloadKey]:
         """All living pods; live, so read it before you wait."""

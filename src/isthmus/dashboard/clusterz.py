@@ -18,9 +18,10 @@ def describe_clusters(clusters: Iterable[ClusterStatus]) -> list[dict[str, Any]]
     """One row for each cluster and each refused key of a Secret, by name.
 
     istiod's `id`, `secretName` and `syncStatus`; ours: `state`, `since` (all times are RFC 3339), `reason`,
-    `advice` (what to do), `served`, `standing` (what its endpoints are worth), counts of objects,
-    `lastChange`, `credentialExpires`, `apiVersion`, `probeMilliseconds`, `lastError` (also once it is over),
-    `remarks`, and `rejected` objects with their reasons. What is not known is null.
+    `advice` (what to do), `served`, `standing` (what its endpoints are worth), `drain` (how far it is
+    drained, in words), counts of objects, `lastChange`, `credentialExpires`, `apiVersion`,
+    `probeMilliseconds`, `lastError` (also once it is over), `remarks`, and `rejected` objects with their
+    reasons. What is not known is null.
     """
     return [_row(cluster) for cluster in clusters]
 
@@ -36,6 +37,7 @@ def _row(cluster: ClusterStatus) -> dict[str, Any]:
         "advice": cluster.advice,
         "served": cluster.served,
         "standing": cluster.standing.value,
+        "drain": cluster.drain or None,
         "server": cluster.server,
         "objects": {
             "services": cluster.services,

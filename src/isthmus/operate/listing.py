@@ -1,11 +1,13 @@
 """`isthmus cluster list` and `show`: what the Secrets say, joined with what the control plane says."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC
 
 import msgspec
 
+from isthmus.clusters.draining import read_drain
 from isthmus.kube.access import Access
 from isthmus.kube.client import running_client
 from isthmus.kube.errors import ApiError, Unreachable
@@ -37,6 +39,7 @@ class Reported(msgspec.Struct, rename="camel"):
     server: str = ""
     objects: Counts = msgspec.field(default_factory=Counts)
     remarks: tuple[str, ...] = ()
+    drain: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,7 @@ class Row:
     secret: str = ""
     account: str = ""
     token_expires: str = ""
+    drain: str = ""
     counts: Counts | None = None
     remarks: Sequence[str] = field(default=())
 
@@ -107,9 +111,18 @@ def _row(one: Registration, namespace: str, reported: Reported | None, reason: s
         secret=f"{namespace}/{one.secret}",
         account=one.account,
         token_expires=one.expires.astimezone(UTC).isoformat(timespec="seconds") if one.expires else "",
+        drain=_drain(one, reported),
         counts=reported.objects if reported else None,
         remarks=reported.remarks if reported else (),
     )
+
+
+def _drain(one: Registration, reported: Reported | None) -> str:
+    """How far it is, as the control plane says, else as the Secret does."""
+    if reported is not None:
+        return reported.drain or ""
+    wanted, flaw = read_drain(one.annotations, one.name)
+    return flaw if wanted is None else wanted.describe(time.time())
 
 
 def _with(reported: Reported, one: Registration | None) -> Row:

@@ -6,7 +6,7 @@ annotations and for people and renewal alone; the control plane serves a cluster
 
 import base64
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -38,6 +38,7 @@ class Registration:
     identity: str
     expires: datetime | None
     lifetime: int
+    annotations: Mapping[str, str] = field(repr=False)
 
     @property
     def server(self) -> str:
@@ -80,6 +81,7 @@ def _read(secret: Secret) -> Iterable[Registration]:
             origin=notes.get(ORIGIN, "") if alone else "",
             identity=notes.get(IDENTITY, "") if alone else "",
             expires=_time(notes.get(EXPIRES, "")) if alone else None,
+            annotations=notes,
             lifetime=int(notes[LIFETIME]) if alone and notes.get(LIFETIME, "").isdecimal() else 0,
         )
 
