@@ -352,3 +352,15 @@ async def test_credentials_that_came_twice_count_for_nothing() -> None:
         assert "no JSON Web Token" in await refusal(judge, twice)
         both = credentials(authorization=f"Bearer {token}", clusterid="west,east")
         assert "not in this mesh" in await refusal(judge, both)
+
+
+async def test_an_address_that_is_refused_for_ever_does_not_fill_the_log() -> None:
+    judge = authenticator({WEST: Silent()}, clock=lambda: 0.0)
+    with capture_logs() as logs:
+        for _ in range(1000):
+            with pytest.raises(Unauthenticated):
+                await judge.authenticate(brought("garbage"))
+        with pytest.raises(Unauthenticated):
+            await judge.authenticate(brought("garbage", peer="10.0.0.10:4711"))
+    assert len(logs) == 51
+    assert judge.refused == 1001

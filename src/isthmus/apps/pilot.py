@@ -34,6 +34,7 @@ from isthmus.dashboard.server import Pages, serving_pages
 from isthmus.dashboard.syncz import describe_sync
 from isthmus.kube.access import Access
 from isthmus.kube.decoding import Ref
+from isthmus.lib.files import allow_many_files
 from isthmus.lib.garbage import collecting_between_bursts
 from isthmus.lib.lifecycle import stop_signal, task_scope
 from isthmus.lib.log import configure_logging
@@ -51,6 +52,7 @@ logger = structlog.get_logger()
 def run_pilot(options: PilotOptions, *, log_level: str = "info") -> None:
     """Run until SIGTERM or SIGINT. Raises UserError for anything that the operator must mend first."""
     configure_logging(level=log_level)
+    allow_many_files()
     access = own_cluster(options)
     mesh = mesh_config(options.mesh_config)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

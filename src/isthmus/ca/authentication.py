@@ -68,7 +68,9 @@ class ReviewLimits:
     most_remembered: int = 20_000
     refusals_burst: int = 50
     refusals_per_second: float = 1.0
-    """Refused tokens that one address may present before it is not listened to for a while."""
+    """Refused tokens that one address may present before it is not listened to for a while; and refusals of
+    one address that are logged, while all are counted.
+    """
 
 
 class Authenticator:
@@ -101,6 +103,7 @@ class Authenticator:
             trust_domain, reviewers, home=home, timeout=limits.timeout, at_once=limits.at_once
         )
         self._patience = Rate(limits.refusals_burst, limits.refusals_per_second)
+        self._telling = Rate(limits.refusals_burst, limits.refusals_per_second)
 
     @property
     def troubles(self) -> Mapping[ClusterId, str]:
@@ -108,7 +111,7 @@ class Authenticator:
         return self._clusters.troubles
 
     async def authenticate(self, credentials: Credentials) -> Identity:
-        """Who calls. Raises Unauthenticated or ProofUnavailable; either was logged."""
+        """Who calls. Raises Unauthenticated or ProofUnavailable; either was counted and logged."""
         try:
             if credentials.certificate:
                 return identity_of_certificate(credentials.certificate, self._trust_domain)
@@ -123,6 +126,8 @@ class Authenticator:
             raise
 
     def _tell(self, event: str, credentials: Credentials, why: Unauthenticated | ProofUnavailable) -> None:
+        if not self._telling.take(host_of(credentials.peer), self._clock()):
+            return
         _log.warning(
             event,
             peer=credentials.peer,
