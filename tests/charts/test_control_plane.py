@@ -25,7 +25,7 @@ DEPLOYMENTS = {
     "istio-statsd-prom-bridge": {"istio": "statsd-prom-bridge"},
 }
 MAPPING = "statsd.mapping.mappings[0].match=a.*,statsd.mapping.mappings[0].name=a"
-ALL = "policy.enabled=true"
+NO_POLICY = "policy.enabled=false"
 
 
 def pod_of(objects: list[Object], deployment: str) -> Object:
@@ -43,7 +43,7 @@ def ports_of(service: Object) -> set[tuple[int, str]]:
 
 @pytest.mark.parametrize(("name", "labels"), DEPLOYMENTS.items())
 def test_pods_have_the_labels_that_the_guide_selects_on(name: str, labels: dict[str, str]) -> None:
-    objects = render(CONTROL_PLANE, ALL)
+    objects = render(CONTROL_PLANE)
     deployment = one(objects, "Deployment", name)
     found = pod_of(objects, name)["metadata"]["labels"]
     assert found == {"app": name, **labels}
@@ -55,7 +55,7 @@ def test_pods_have_the_labels_that_the_guide_selects_on(name: str, labels: dict[
 
 
 def test_services_have_istios_ports() -> None:
-    objects = render(CONTROL_PLANE, ALL)
+    objects = render(CONTROL_PLANE)
     pilot = ports_of(one(objects, "Service", "istio-pilot"))
     assert pilot == {(port, "TCP") for port in (8080, 15010, 15011, 15012, 15014)}
     assert ports_of(one(objects, "Service", "istio-policy")) == {(9091, "TCP"), (15004, "TCP"), (9093, "TCP")}
@@ -65,7 +65,7 @@ def test_services_have_istios_ports() -> None:
 
 @pytest.mark.parametrize("name", DEPLOYMENTS)
 def test_services_lead_to_ports_that_the_containers_declare(name: str) -> None:
-    objects = render(CONTROL_PLANE, ALL)
+    objects = render(CONTROL_PLANE)
     container = container_of(objects, name)
     declared = {(port["containerPort"], port.get("protocol", "TCP")) for port in container["ports"]}
     assert ports_of(one(objects, "Service", name)) == declared
@@ -75,7 +75,7 @@ def test_services_lead_to_ports_that_the_containers_declare(name: str) -> None:
 
 
 def test_services_have_the_same_ports_in_both_charts() -> None:
-    here, there = render(CONTROL_PLANE, ALL), render(REMOTE)
+    here, there = render(CONTROL_PLANE), render(REMOTE)
     for name in DEPLOYMENTS:
         local, remote = (one(objects, "Service", name)["spec"]["ports"] for objects in (here, there))
         assert [{key: port[key] for key in port if key != "targetPort"} for port in local] == remote
@@ -83,7 +83,7 @@ def test_services_have_the_same_ports_in_both_charts() -> None:
 
 @pytest.mark.parametrize("name", DEPLOYMENTS)
 def test_pods_meet_the_restricted_security_standard(name: str) -> None:
-    objects = render(CONTROL_PLANE, ALL)
+    objects = render(CONTROL_PLANE)
     pod = pod_of(objects, name)["spec"]
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["runAsUser"] > 0
@@ -99,7 +99,7 @@ def test_pods_meet_the_restricted_security_standard(name: str) -> None:
 
 
 def test_only_those_that_read_the_api_server_get_a_token_for_it() -> None:
-    objects = render(CONTROL_PLANE, ALL)
+    objects = render(CONTROL_PLANE)
     mounted = {
         name
         for name in DEPLOYMENTS
@@ -170,8 +170,11 @@ def test_pods_are_placed_and_sized_by_values() -> None:
 
 
 def test_parts_are_left_out_by_value() -> None:
-    assert names(render(CONTROL_PLANE), "Deployment") == {"istio-pilot", "istio-statsd-prom-bridge"}
-    bare = render(CONTROL_PLANE, "statsd.enabled=false", "pilot.podDisruptionBudget.enabled=false")
+    assert names(render(CONTROL_PLANE, NO_POLICY), "Deployment") == {
+        "istio-pilot",
+        "istio-statsd-prom-bridge",
+    }
+    bare = render(CONTROL_PLANE, NO_POLICY, "statsd.enabled=false", "pilot.podDisruptionBudget.enabled=false")
     assert names(bare, "Deployment") == names(bare, "Service") == {"istio-pilot"}
     assert names(bare, "PodDisruptionBudget") == set()
 
@@ -198,7 +201,7 @@ def test_two_namespaces_of_one_cluster_share_no_object(chart: Any) -> None:
 
 
 def test_pilot_may_read_the_mesh_keep_its_own_secrets_and_give_out_roots_and_nothing_else() -> None:
-    objects = render(CONTROL_PLANE)
+    objects = render(CONTROL_PLANE, NO_POLICY)
     (cluster_role,) = (item for item in objects if item["kind"] == "ClusterRole")
     (role,) = (item for item in objects if item["kind"] == "Role")
     *reading, tokens, access, roots, new_roots = cluster_role["rules"]
@@ -233,7 +236,7 @@ def test_pilot_may_read_the_mesh_keep_its_own_secrets_and_give_out_roots_and_not
 
 
 def test_policy_may_read_policies_and_say_what_became_of_them_and_nothing_else() -> None:
-    objects = render(CONTROL_PLANE, ALL, namespace="mesh")
+    objects = render(CONTROL_PLANE, namespace="mesh")
     reading, telling = one(objects, "ClusterRole", "istio-policy-mesh")["rules"]
     assert (reading["resources"], reading["verbs"]) == (["policies"], ["get", "list", "watch"])
     assert (telling["resources"], telling["verbs"]) == (["policies/status"], ["patch"])
@@ -242,7 +245,7 @@ def test_policy_may_read_policies_and_say_what_became_of_them_and_nothing_else()
 
 
 def test_policy_is_who_the_control_plane_gives_its_pods_to_and_shares_its_quotas_by_redis() -> None:
-    settings = (ALL, "policy.redisUrl=redis://redis:6379", "global.multiCluster.clusterName=west")
+    settings = ("policy.redisUrl=redis://redis:6379", "global.multiCluster.clusterName=west")
     objects = render(CONTROL_PLANE, *settings)
     pod = pod_of(objects, "istio-policy")["spec"]
     assert pod["serviceAccountName"] == ACCOUNT
@@ -255,16 +258,16 @@ def test_policy_is_who_the_control_plane_gives_its_pods_to_and_shares_its_quotas
     assert source["serviceAccountToken"]["audience"] == "istio-ca"
     assert source["serviceAccountToken"]["path"] == TOKEN.name
     assert volumes[mounted[str(ROOTS.parent)]]["configMap"]["name"] == "istio-ca-root-cert"
-    secret = render(CONTROL_PLANE, ALL, "policy.redisSecret=redis")
+    secret = render(CONTROL_PLANE, "policy.redisSecret=redis")
     (url,) = (each for each in container_of(secret, "istio-policy")["env"] if each["name"] == "REDIS_URL")
     assert url["valueFrom"]["secretKeyRef"] == {"name": "redis", "key": "url"}
 
 
 def test_proxies_ask_for_policy_only_where_there_is_a_policy_server() -> None:
     for settings, disabled in (
-        ((), True),
-        ((ALL,), False),
-        ((ALL, "meshConfig.disablePolicyChecks=true"), True),
+        ((NO_POLICY,), True),
+        ((), False),
+        (("meshConfig.disablePolicyChecks=true",), True),
     ):
         text = one(render(CONTROL_PLANE, *settings), "ConfigMap", "istio")["data"]["mesh"]
         assert read_mesh_config(text).disable_policy_checks is disabled

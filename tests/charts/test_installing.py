@@ -35,7 +35,7 @@ def test_archive_of_the_chart_holds_all_that_it_renders_from(chart: Path, tmp_pa
 
 
 def test_notes_of_the_control_plane_are_the_guides_next_lines() -> None:
-    text = notes(CONTROL_PLANE, "policy.enabled=true")
+    text = notes(CONTROL_PLANE)
     for line in (
         "kubectl create secret generic ${CLUSTER_NAME} --from-file ${CLUSTER_NAME} -n mesh",
         "kubectl label secret ${CLUSTER_NAME} istio/multiCluster=true -n mesh",
@@ -50,7 +50,7 @@ def test_notes_of_the_control_plane_are_the_guides_next_lines() -> None:
 
 
 def test_notes_leave_out_what_is_not_installed() -> None:
-    text = notes(CONTROL_PLANE, "statsd.enabled=false")
+    text = notes(CONTROL_PLANE, "statsd.enabled=false", "policy.enabled=false")
     assert "POLICY_POD_IP" not in text
     assert "STATSD_POD_IP" not in text
 

@@ -84,7 +84,7 @@ def test_page_has_the_guides_own_lines_where_helm_did_not_change() -> None:
         *(
             f"export {name}_POD_IP=$(kubectl -n istio-system get pod -l istio={label} -o jsonpath="
             "'{.items[0].status.podIP}')"
-            for name, label in (("PILOT", "pilot"), ("STATSD", "statsd-prom-bridge"))
+            for name, label in (("PILOT", "pilot"), ("POLICY", "mixer"), ("STATSD", "statsd-prom-bridge"))
         ),
         "> $HOME/istio-remote.yaml",
         "kubectl create -f $HOME/istio-remote.yaml",
