@@ -5,31 +5,18 @@ import json
 import os
 import signal
 from collections.abc import AsyncGenerator, Sequence
-from datetime import timedelta
 
 import pytest_asyncio
 
 from isthmus.kube.access import access_from_file
 from isthmus.kube.client import running_client
 from isthmus.kube.errors import ApiError, Unreachable
-from isthmus.lab.faults.command import heal, inject
 from isthmus.lab.faults.kinds import Fault
 from isthmus.lab.faults.record import read_records
 from isthmus.lab.plan import ClusterPlan
 from tests.e2e.commands import isthmus, lab
+from tests.e2e.faulty import breaking, healing
 from tests.e2e.machine import run
-
-
-async def breaking(plan: ClusterPlan, fault: Fault, seconds: float | None = None) -> None:
-    lasting = None if seconds is None else timedelta(seconds=seconds)
-    await asyncio.to_thread(inject, plan, fault, lasting)
-
-
-async def healing(plan: ClusterPlan) -> list[str]:
-    said: list[str] = []
-    # `heal` runs an event loop of its own where a keeper was killed.
-    await asyncio.to_thread(heal, plan, said.append)
-    return said
 
 
 @pytest_asyncio.fixture
