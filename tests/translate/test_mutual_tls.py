@@ -12,6 +12,7 @@ from aiohttp import ClientError
 from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 
+from isthmus.config.durations import Duration
 from isthmus.config.mesh import MeshConfig
 from isthmus.config.peer_authentication import PeerAuthentications
 from isthmus.model.resources import LISTENER, PUSH_ORDER, Resource
@@ -51,7 +52,9 @@ async def application() -> AsyncGenerator[int]:
         yield server.sockets[0].getsockname()[1]
 
 
-def of_server(port: int, protocol: Protocol, accepted: PeerAuthentications) -> list[Resource]:
+def of_server(
+    port: int, protocol: Protocol, accepted: PeerAuthentications, mesh: MeshConfig | None = None
+) -> list[Resource]:
     """What the server's Envoy gets. Without iptables it listens at the pod's address, and calls its
     application by name.
     """
@@ -59,7 +62,7 @@ def of_server(port: int, protocol: Protocol, accepted: PeerAuthentications) -> l
     server = pod("server", POD, account="server", tls=True, app="server")
     view.pods[server.key] = server
     view.selecting[server.key] = [InboundPort(ECHO, 80, port, "port", protocol)]
-    scopes = Catalogue(view, MeshConfig(), peers=accepted).scopes(proxy("server", POD))
+    scopes = Catalogue(view, mesh or MeshConfig(), peers=accepted).scopes(proxy("server", POD))
     resources = [r for type_url in PUSH_ORDER for scope in scopes for r in scope.all(type_url)]
     found: list[Resource] = []
     for resource in resources:
@@ -184,6 +187,23 @@ async def test_bytes_that_are_no_http_go_by_mutual_tls_too(protocol: Protocol, t
         await writer.wait_closed()
         stats = await mesh.server.text("/stats?filter=ssl.handshake")
         assert ": 0" not in stats, "it was TLS"
+
+
+async def test_a_server_that_speaks_first_reaches_a_client_without_a_sidecar(tmp_path: Path) -> None:
+    async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 ready\n")
+        await writer.drain()
+        writer.close()
+
+    quick = MeshConfig(protocol_detection_timeout=Duration(milliseconds=200))
+    async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        resources = of_server(port, Protocol.TCP, NOBODY, quick)
+        async with running_envoy(tmp_path, resources, identity=SERVER):
+            reader, writer = await asyncio.open_connection(POD, port)
+            assert await reader.readline() == b"220 ready\n"
+            writer.close()
+            await writer.wait_closed()
 
 
 async def test_a_client_refuses_a_server_that_runs_as_another_account(tmp_path: Path) -> None:

@@ -178,6 +178,8 @@ class PeerAuthentications:
         """Whether a client may use mutual TLS to a port of this workload: it can, and accepts it."""
         if not workload.tls_capable:
             return False
+        if self._store.empty:
+            return True
         return self.accepted(workload.key.namespace, workload.labels).on(port) is not Mode.DISABLE
 
     def concerns(self, ref: Ref, namespace: str) -> bool:

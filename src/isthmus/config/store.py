@@ -38,6 +38,11 @@ class ConfigStore(Generic[T]):
         self._by_namespace: dict[str, dict[str, T]] = {}
         self._listeners: list[Callable[[Ref], None]] = []
 
+    @property
+    def empty(self) -> bool:
+        """Whether no object is in force."""
+        return not self._by_namespace
+
     def get(self, ref: Ref) -> T | None:
         """The object in force under that name."""
         return self.within(ref.namespace).get(ref.name)

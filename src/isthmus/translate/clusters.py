@@ -186,11 +186,12 @@ def _unreachable_endpoints() -> outlier_detection_pb2.OutlierDetection:
 
     It is on for good, not only while a cluster is stale: switching it would replace all of these clusters in
     every proxy, and drain their connections, at the very moment when something is wrong. No more than half
-    of the endpoints rest at a time.
+    of the endpoints rest at a time. Two failures in a row are enough, as each may have taken the whole
+    connect timeout.
     """
     return outlier_detection_pb2.OutlierDetection(
         split_external_local_origin_errors=True,
-        consecutive_local_origin_failure=UInt32Value(value=5),
+        consecutive_local_origin_failure=UInt32Value(value=2),
         enforcing_consecutive_5xx=UInt32Value(value=0),
         enforcing_success_rate=UInt32Value(value=0),
         enforcing_local_origin_success_rate=UInt32Value(value=0),
