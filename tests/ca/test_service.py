@@ -117,25 +117,25 @@ async def test_the_default_life_is_a_day_and_too_long_a_one_is_refused() -> None
         assert "691200 s" in details
 
 
-async def test_a_certificate_renews_itself_over_mutual_tls() -> None:
+async def test_a_certificate_is_renewed_by_a_token_and_never_by_itself() -> None:
     async with scene() as it:
-        key = new_key()
-        first = await it.ask(make_csr(key, ECHO.uri), await it.clusters.token())
+        key, token = new_key(), await it.clusters.token()
+        first = await it.ask(make_csr(key, ECHO.uri), token)
         async with it.channel(key=key_pem(key), chain="".join(first.chain).encode()) as channel:
-            second = await request_certificate(
-                channel, make_csr(new_key(), ECHO.uri), seconds=0, token="", cluster=WEST, timeout=10
-            )
-            assert second.chain[0] != first.chain[0]
-            with pytest.raises(aio.AioRpcError) as caught:
-                await request_certificate(
-                    channel,
-                    make_csr(new_key(), "spiffe://cluster.local/ns/demo/sa/other"),
-                    seconds=0,
-                    token="",
-                    cluster=WEST,
-                    timeout=10,
+
+            async def renew(shown: str) -> Issued:
+                csr_pem = make_csr(new_key(), ECHO.uri)
+                return await request_certificate(
+                    channel, csr_pem, seconds=0, token=shown, cluster=WEST, timeout=10
                 )
-        assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+            assert (await renew(token)).chain[0] != first.chain[0]
+            for no_proof in ("", "garbage", await it.clusters.token(EAST)):
+                with pytest.raises(aio.AioRpcError) as caught:
+                    await renew(no_proof)
+                assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+                assert "show a token" in (caught.value.details() or "")
+        assert it.service.tally.issued == 2
 
 
 async def test_a_certificate_of_another_ca_does_not_get_as_far_as_asking() -> None:

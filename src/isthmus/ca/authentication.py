@@ -113,9 +113,7 @@ class Authenticator:
     async def authenticate(self, credentials: Credentials) -> Identity:
         """Who calls. Raises Unauthenticated or ProofUnavailable; either was counted and logged."""
         try:
-            if credentials.certificate:
-                return identity_of_certificate(credentials.certificate, self._trust_domain)
-            return await self._by_token(credentials)
+            return await self._prove(credentials)
         except Unauthenticated as refusal:
             self.refused += 1
             self._tell("caller refused", credentials, refusal)
@@ -124,6 +122,16 @@ class Authenticator:
             self.unavailable += 1
             self._tell("caller cannot be proved now", credentials, failure)
             raise
+
+    async def _prove(self, credentials: Credentials) -> Identity:
+        """By the token, which says more, and else by the certificate."""
+        if credentials.token or not credentials.certificate:
+            try:
+                return await self._by_token(credentials)
+            except (Unauthenticated, ProofUnavailable):
+                if not credentials.certificate:
+                    raise
+        return identity_of_certificate(credentials.certificate, self._trust_domain)
 
     def _tell(self, event: str, credentials: Credentials, why: Unauthenticated | ProofUnavailable) -> None:
         if not self._telling.take(host_of(credentials.peer), self._clock()):

@@ -52,7 +52,11 @@ class Tally:
 
 
 class CertificateService:
-    """Answers whoever is proved; who that is, its server has found out."""
+    """Answers whoever is proved by a cluster; who that is, its server has found out.
+
+    Who is proved by a certificate alone is refused: else one that was stolen, or whose account or cluster is
+    gone, would renew itself for ever.
+    """
 
     def __init__(
         self,
@@ -82,6 +86,10 @@ class CertificateService:
         return answer
 
     def _answer(self, message: bytes, identity: Identity, peer: str) -> bytes:
+        if not identity.cluster:
+            raise CertificateFailed(
+                StatusCode.PERMISSION_DENIED, "a certificate alone gets no other one: show a token"
+            )
         now = self._clock()
         if not self._rate.take(_caller(identity, peer), now):
             raise CertificateFailed(StatusCode.RESOURCE_EXHAUSTED, "too many certificates were asked for")
