@@ -142,12 +142,17 @@ class Pair:
 
 
 @asynccontextmanager
-async def pair(folder: Path, protocol: Protocol, account: str = "server") -> AsyncGenerator[Pair]:
+async def pair(
+    folder: Path, protocol: Protocol, account: str = "server", *, called: Protocol | None = None
+) -> AsyncGenerator[Pair]:
+    """`called` is what the server's own cluster declares, where that differs."""
     async with application() as port:
         for name in ("client", "server"):
             (folder / name).mkdir()
         async with (
-            running_envoy(folder / "server", of_server(port, protocol, NOBODY), identity=SERVER) as server,
+            running_envoy(
+                folder / "server", of_server(port, called or protocol, NOBODY), identity=SERVER
+            ) as server,
             running_envoy(folder / "client", of_client(port, protocol, account=account)) as client,
         ):
             yield Pair(client, server, port, protocol)
@@ -204,6 +209,14 @@ async def test_a_server_that_speaks_first_reaches_a_client_without_a_sidecar(tmp
             assert await reader.readline() == b"220 ready\n"
             writer.close()
             await writer.wait_closed()
+
+
+async def test_http2_goes_by_mutual_tls_as_http2(tmp_path: Path) -> None:
+    async with pair(tmp_path, Protocol.GRPC, called=Protocol.HTTP) as mesh:
+        status, caller = await mesh.through_sidecar()
+        assert (status, caller.count("By=")) == (200, 1)
+        stats = await mesh.server.text("/stats?filter=inbound_.*downstream_cx_http2_total")
+        assert ": 0" not in stats
 
 
 async def test_a_client_refuses_a_server_that_runs_as_another_account(tmp_path: Path) -> None:

@@ -22,8 +22,10 @@ from isthmus.model.workload import Endpoint, Health, Locality
 from isthmus.translate import tls
 from isthmus.translate.wire import serialise
 
-_MOST_MEMBERS = 1 << 16
-"""Endpoints remembered as bytes, over all services: some 20 MiB at the most."""
+_MOST_MEMBERS = 1 << 18
+"""Endpoints remembered as bytes, over all services, some 350 bytes each. Were there more in use than this,
+none would be found again, as a service's are always asked for in one order.
+"""
 _DRAINING = health_check_pb2.HealthStatus.Value("DRAINING")
 _MARKED_FOR_TLS = text(3, serialise(tls.marked_for_tls()))
 
