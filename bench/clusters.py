@@ -22,11 +22,11 @@ from typing import Any
 import aiohttp
 import uvloop
 
-from bench.__main__ import free_port, listening
 from bench.children import Child, Json, running_child, usage
 from bench.measure import tell
 from bench.mocked import NAMESPACE, PER_CLUSTER, service_name
 from bench.plots import plot
+from bench.targets import free_port, listening
 from isthmus.kube.access import access_from_file
 from isthmus.kube.client import Client, running_client
 from isthmus.kube.kinds import untyped
