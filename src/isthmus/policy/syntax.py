@@ -28,6 +28,14 @@ class Need(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Guard:
+    """The expression is false wherever `need` is there with none of these values, whatever else it reads."""
+
+    need: Need
+    values: frozenset[str | int]
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """What one expression reads. `lenient`: it may have a value although a need is absent."""
 
@@ -35,6 +43,7 @@ class Reading:
     needs: tuple[Need, ...]
     patterns: frozenset[str]
     lenient: bool
+    guard: Guard | None = None
 
 
 class SyntaxRefused(Exception):  # noqa: N818 - the domain's word
@@ -65,8 +74,56 @@ def read_checked(serialized: bytes, vocabulary: Mapping[str, Attribute]) -> Read
         pending += ((below, looped) for below in _read(expr, names, vocabulary, found))
     needs = (need for need in found.needs if vocabulary[need.attribute].may_be_absent)
     return Reading(
-        frozenset(found.attributes), tuple(sorted(needs)), frozenset(found.patterns), found.lenient
+        attributes=frozenset(found.attributes),
+        needs=tuple(sorted(needs)),
+        patterns=frozenset(found.patterns),
+        lenient=found.lenient,
+        guard=_guard(checked.expr, names, vocabulary),
     )
+
+
+def _guard(expr: Expr, names: Mapping[int, str], vocabulary: Mapping[str, Attribute]) -> Guard | None:
+    """`attribute == constant`, or `in` a list of them, as one part of what must all hold."""
+    call = expr.call_expr
+    match call.function:
+        case "_&&_":
+            found = (_guard(one, names, vocabulary) for one in call.args)
+            return next((one for one in found if one is not None), None)
+        case "_==_":
+            one, other = call.args
+            pairs = ((one, [other]), (other, [one]))
+        case "@in":
+            pairs = ((call.args[0], list(call.args[1].list_expr.elements)),)
+        case _:
+            return None
+    for read, constants in pairs:
+        need = _scalar(read, names, vocabulary)
+        values = frozenset(value for one in constants if (value := _constant(one)) is not None)
+        if need is not None and len(values) == len(constants) > 0:
+            return Guard(need, values)
+    return None
+
+
+def _scalar(expr: Expr, names: Mapping[int, str], vocabulary: Mapping[str, Attribute]) -> Need | None:
+    """The text or number that is read, or None for anything else."""
+    attribute = vocabulary.get(names.get(expr.id, ""))
+    if attribute is not None:
+        return Need(attribute.name) if attribute.shape in (Shape.STRING, Shape.INT) else None
+    call = expr.call_expr
+    if call.function == "_[_]" and (owner := names.get(call.args[0].id, "")) in vocabulary:
+        key = call.args[1].const_expr.string_value
+        return Need(owner, key) if key and vocabulary[owner].shape is Shape.MAP else None
+    return None
+
+
+def _constant(expr: Expr) -> str | int | None:
+    match expr.const_expr.WhichOneof("constant_kind"):
+        case "string_value":
+            return expr.const_expr.string_value
+        case "int64_value":
+            return expr.const_expr.int64_value
+        case _:
+            return None
 
 
 def _read(
