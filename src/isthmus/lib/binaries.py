@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from isthmus.lib.errors import UserError
@@ -29,6 +28,8 @@ def _find(name: str, variable: str, package: str, file: str) -> Path:
         if os.access(named, os.X_OK):
             return Path(named)
         raise UserError(f"{variable} is {named}, which is no executable file; correct or unset it.")
+    from importlib.metadata import PackageNotFoundError, distribution  # dear, and seldom needed
+
     try:
         packaged = Path(str(distribution(package).locate_file(file))).resolve()
     except PackageNotFoundError:
