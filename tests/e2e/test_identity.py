@@ -5,6 +5,7 @@ with the certificates and roots of its moment, and nobody tries it again.
 """
 
 import asyncio
+import base64
 import json
 import urllib.request
 from collections.abc import AsyncGenerator, Sequence
@@ -15,11 +16,20 @@ from typing import Any
 import pytest
 import yaml
 
-from isthmus.lab.demo.deploy import SYSTEM, LabCluster, connected, deploy_workloads, enter_client
+from isthmus.lab.demo.deploy import (
+    SYSTEM,
+    LabCluster,
+    connected,
+    deploy_workloads,
+    enter_client,
+    find_client,
+)
 from isthmus.lab.demo.installing import install_control_plane, install_remote, join
 from isthmus.lab.demo.workloads import DEMO
+from isthmus.lab.exec import enter_pod
 from isthmus.lab.plan import STATE, ClusterPlan
 from tests.e2e.commands import isthmus, kubectl, pods
+from tests.e2e.conftest import Mesh
 
 WORKERS = 4
 TRAFFIC = """
@@ -198,3 +208,51 @@ async def test_five_minutes_of_minutely_certificates_cost_no_request(
             await asyncio.sleep(300)
         assert seen.failures == []
         assert len(seen.callers) >= 8
+
+
+def _logs(cluster: str) -> str:
+    listing = json.loads(kubectl(cluster, "get", "pods", "-A", "-o", "json"))["items"]
+    return "\n".join(
+        kubectl(
+            cluster, "logs", "-n", one["metadata"]["namespace"], one["metadata"]["name"], "--all-containers"
+        )
+        for one in listing
+    )
+
+
+def _kept(cluster: str) -> set[str]:
+    """What the Secrets of the control plane's namespace hide: keys, and the tokens in kubeconfigs."""
+    found: set[str] = set()
+    for secret in json.loads(kubectl(cluster, "get", "secrets", "-n", SYSTEM, "-o", "json"))["items"]:
+        for value in secret.get("data", {}).values():
+            text = base64.b64decode(value).decode()
+            if "PRIVATE KEY" in text:
+                found.add(text.splitlines()[2])
+            if "kind: Config" in text or '"Config"' in text:
+                found |= {entry["user"]["token"] for entry in yaml.safe_load(text)["users"]}
+    return found
+
+
+async def test_no_pod_says_a_key_or_a_token(mesh: Mesh) -> None:
+    hidden = await asyncio.to_thread(_kept, mesh.primary.name)
+    assert len(hidden) >= 2, "the CA's key and the token of the remote cluster"
+    dumps: list[str] = []
+    for wanted in (
+        ["cat", "/var/run/secrets/tokens/istio-token"],
+        ["curl", "-s", "localhost:15000/config_dump"],
+    ):
+        entrance = enter_pod(await find_client(mesh.primary), "istio-proxy", wanted)
+        process = await asyncio.create_subprocess_exec(
+            *entrance.argv, env=entrance.env, stdout=asyncio.subprocess.PIPE
+        )
+        output, _ = await process.communicate()
+        dumps.append(output.decode())
+    token, config = dumps
+    assert token.count(".") == 2
+    assert "inline_bytes" in config or "secrets" in config.lower()
+    hidden |= {token.strip(), token.rpartition(".")[2].strip()}
+    logs = [await asyncio.to_thread(_logs, cluster.name) for cluster in (mesh.primary, mesh.remote)]
+    assert "CA in force" in logs[0], "these are the logs"
+    said = [config, *logs]
+    assert [secret[:8] + "…" for secret in hidden if any(secret in text for text in said)] == []
+    assert not any("BEGIN PRIVATE KEY" in text or "BEGIN EC PRIVATE" in text for text in said)
