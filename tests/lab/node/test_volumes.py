@@ -7,7 +7,6 @@ import pytest
 from isthmus.lab.node.configs import ConfigName
 from isthmus.lab.node.environment import ConfigMissingError
 from isthmus.lab.node.podspec import Pod, TokenSource
-from isthmus.lab.node.pulse import Pulse
 from isthmus.lab.node.volume_files import VolumeFile, write_volume
 from isthmus.lab.node.volumes import PodVolumes, Token, configs_used
 from isthmus.lib.lifecycle import task_scope
@@ -98,11 +97,43 @@ def test_tokens_are_renewed_before_they_expire(tmp_path: Path) -> None:
         subject, volumes = volumes_of(tmp_path, {"name": "v", "projected": source}, issuer=issuer)
         await volumes.fill(subject)
         async with task_scope() as scope:
-            scope.serve(volumes.serve_renewal(Pulse().wait, lambda: subject), name="renewal")
+            scope.serve(volumes.serve_renewal(asyncio.Event(), lambda: subject), name="renewal")
             await asyncio.sleep(2870)
             assert issuer.issued == 1
             await asyncio.sleep(20)
         assert (issuer.issued, (volumes.path("v") / "token").read_bytes()) == (2, b"token-2")
+
+    run_in_virtual_time(scenario())
+
+
+def test_a_config_map_that_comes_while_a_token_is_asked_for_is_mounted_all_the_same(tmp_path: Path) -> None:
+    class SlowIssuer(FakeIssuer):
+        async def request(self, source: TokenSource) -> Token:
+            await asyncio.sleep(1)
+            return await super().request(source)
+
+    async def scenario() -> None:
+        found: dict[str, dict[str, bytes]] = {}
+        stale = asyncio.Event()
+        subject = pod(
+            {
+                "volumes": [
+                    {"name": "roots", "configMap": {"name": "cm", "optional": True}},
+                    {"name": "token", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}},
+                ]
+            }
+        )
+        volumes = PodVolumes(
+            subject, tmp_path, PLACEMENT, lambda kind, name: found.get(name), SlowIssuer().request
+        )
+        async with task_scope() as scope:
+            stale.set()
+            scope.serve(volumes.serve_renewal(stale, lambda: subject), name="renewal")
+            await asyncio.sleep(0.5)
+            found["cm"] = {"a": b"1"}
+            stale.set()
+            await asyncio.sleep(5)
+        assert (volumes.path("roots") / "a").read_bytes() == b"1"
 
     run_in_virtual_time(scenario())
 

@@ -71,6 +71,7 @@ class PodRun:
         self._gone = False
         self._place: PodPlace | None = None
         self._configs_changed = Pulse()
+        self._volumes_stale = asyncio.Event()
         known = {each.type: (each.status, each.last_transition_time) for each in pod.status.conditions}
         self._publisher = StatusPublisher(status_writer(node.client, pod), self._status, known)
         self.update(pod)
@@ -93,6 +94,7 @@ class PodRun:
     def configs_changed(self, name: ConfigName) -> None:
         """A ConfigMap or Secret changed."""
         if name in configs_used(self.pod):
+            self._volumes_stale.set()
             self._configs_changed.fire()
 
     def container(self, name: str) -> ContainerRun | None:
@@ -179,7 +181,7 @@ class PodRun:
 
     async def _work(self, place: PodPlace, scope: TaskScope) -> None:
         await self._fill_volumes(place)
-        scope.serve(place.volumes.serve_renewal(self._configs_changed.wait, lambda: self.pod), name="volumes")
+        scope.serve(place.volumes.serve_renewal(self._volumes_stale, lambda: self.pod), name="volumes")
         for record in self._init:
             if is_sidecar(record.container):
                 run = self._start(record, place, "Always", scope)

@@ -74,16 +74,20 @@ class PodVolumes:
                 await self._renew(source)
             write_volume(path, self._files(volume), self._group)
 
-    async def serve_renewal(self, changed: Callable[[], Awaitable[None]], pod: Callable[[], Pod]) -> None:
-        """Fill again, for ever, when `changed` returns or a token grows old; failures wait for the next."""
+    async def serve_renewal(self, stale: asyncio.Event, pod: Callable[[], Pod]) -> None:
+        """Fill again, for ever, when they are `stale` or a token grows old; failures wait for the next.
+
+        What becomes stale while they are filled, which asks for tokens, is filled once more.
+        """
         while True:
             now = asyncio.get_running_loop().time()
             due = min((when for _, when in self._tokens.values()), default=None)
             try:
                 async with asyncio.timeout(None if due is None else max(_RETRY, due - now)):
-                    await changed()
+                    await stale.wait()
             except TimeoutError:
                 pass
+            stale.clear()
             try:
                 await self.fill(pod())
             except (ConfigMissingError, ValueError, ApiError, Unreachable):
