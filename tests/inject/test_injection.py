@@ -101,7 +101,7 @@ def test_the_sidecar_alone_reads_its_token_and_the_roots() -> None:
         "expirationSeconds": 43200,
         "path": "istio-token",
     }
-    assert volumes["istiod-ca-cert"]["configMap"] == {"name": "istio-ca-root-cert", "optional": True}
+    assert volumes["istiod-ca-cert"]["configMap"] == {"name": "istio-ca-root-cert"}
     application, proxy = spec["containers"]
     assert "volumeMounts" not in application
     mounts = {each["name"]: each for each in proxy["volumeMounts"]}

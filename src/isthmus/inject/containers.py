@@ -104,7 +104,8 @@ def holding(proxy: Mapping[str, Any]) -> dict[str, Any]:
 def sidecar_volumes() -> list[dict[str, Any]]:
     """Where the bootstrap is written, the pod's labels for the agent to read, its token, the mesh's roots.
 
-    The ConfigMap may be missing when the pod starts: the agent waits for it, and says so.
+    The kubelet lets no container start before the ConfigMap is there, and tries again soon. For the
+    content of an optional one it would look only with its next sync of the pod, a minute later.
     """
     token = {"audience": "istio-ca", "expirationSeconds": 43200, "path": "istio-token"}
     labels = {"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}
@@ -112,7 +113,7 @@ def sidecar_volumes() -> list[dict[str, Any]]:
         {"name": "istio-envoy", "emptyDir": {"medium": "Memory"}},
         {"name": "istio-podinfo", "downwardAPI": {"items": [labels]}},
         {"name": "istio-token", "projected": {"sources": [{"serviceAccountToken": token}]}},
-        {"name": "istiod-ca-cert", "configMap": {"name": "istio-ca-root-cert", "optional": True}},
+        {"name": "istiod-ca-cert", "configMap": {"name": "istio-ca-root-cert"}},
     ]
 
 
