@@ -15,7 +15,8 @@ from isthmus.xds.grpc_messages import MessageReader
 from isthmus.xds.grpc_request import Request
 from isthmus.xds.grpc_status import CallFailed, Status
 from isthmus.xds.h2_flow import Inflow
-from isthmus.xds.h2_frames import Buffer, Frames, Parts, data_frames
+from isthmus.xds.h2_frames import Buffer, data_frames
+from isthmus.xds.h2_link import Link
 
 log = structlog.get_logger()
 
@@ -49,71 +50,6 @@ class Service(Protocol):
 
     def closed(self, end: End) -> None:
         """The call is over. Called once."""
-        ...
-
-
-class Link(Protocol):
-    """The connection, as its calls use it."""
-
-    window: int
-    frame_size: int
-    frames: Frames
-    now: Callable[[], float]
-    ended: "Callable[[Call], None]"
-    """Count one call less."""
-
-    @property
-    def paused(self) -> bool:
-        """Whether the socket has enough to do."""
-        ...
-
-    @property
-    def newcomer(self) -> bool:
-        """Whether others may go first."""
-        ...
-
-    def woken(self, call: "Call") -> None:
-        """Have `pump` called soon."""
-        ...
-
-    def pumped(self) -> None:
-        """What `woken` asked for is done."""
-        ...
-
-    def write(self, parts: Parts) -> None:
-        """Send frames."""
-        ...
-
-    def kept(self, size: int) -> None:
-        """So many bytes were received for a call that nobody serves yet. Raises ConnectionFailed."""
-        ...
-
-    def used(self, size: int) -> None:
-        """So many of those are used, and may be sent again."""
-        ...
-
-    def passed(self, size: int) -> None:
-        """So many bytes were received and used at once. Raises ConnectionFailed."""
-        ...
-
-    def credit(self, call: "Call", size: int) -> None:
-        """Let the peer send more on this call."""
-        ...
-
-    def accept(self, call: "Call") -> None:
-        """Send the header fields that come before messages."""
-        ...
-
-    def trail(self, call: "Call", status: Status, reason: str) -> None:
-        """Send trailers, and forget the call."""
-        ...
-
-    def reset(self, call: "Call") -> None:
-        """Cut the call off in the middle of a message, and forget it."""
-        ...
-
-    def abandon(self) -> None:
-        """Close the connection: something is wrong on our side of it."""
         ...
 
 

@@ -11,7 +11,8 @@ from isthmus.xds.grpc_turns import Turns
 from isthmus.xds.h2_call import Call, End
 from isthmus.xds.h2_flow import ConnectionFailed
 from isthmus.xds.h2_frames import Parts
-from isthmus.xds.h2_session import Host, HttpSession
+from isthmus.xds.h2_link import Host
+from isthmus.xds.h2_session import HttpSession
 from isthmus.xds.limits import Limits
 
 log = structlog.get_logger()

@@ -7,8 +7,7 @@ proxies that acknowledge a push send a thousand messages: h2 spends more on a DA
 the message in it.
 """
 
-from collections.abc import Callable
-from typing import Protocol, cast
+from typing import cast
 
 from h2.errors import ErrorCodes
 from h2.events import DataReceived, RemoteSettingsChanged, RequestReceived, StreamEnded, StreamReset
@@ -30,7 +29,6 @@ from isthmus.xds.h2_frames import (
     HEADERS,
     SETTINGS,
     WINDOW_UPDATE,
-    Frames,
     Parts,
     frame,
     goaway,
@@ -38,8 +36,9 @@ from isthmus.xds.h2_frames import (
     window_update,
 )
 from isthmus.xds.h2_intake import MOST_FRAME, OTHER, Intake
+from isthmus.xds.h2_link import Host, Socket
 from isthmus.xds.h2_opening import Fields, read_first_fields, read_settings
-from isthmus.xds.limits import Limits
+from isthmus.xds.h2_outlet import Outlet
 
 _LARGEST_FRAME = 256 * 1024
 _GRPC = (
@@ -50,47 +49,6 @@ _GRPC = (
 _BLOCK = header_block(_GRPC)
 _BLOCK_GZIP = header_block((*_GRPC, ("grpc-encoding", "gzip")))
 _SETTINGS_ACK = frame(SETTINGS, ACK, 0, b"")
-
-
-class Socket(Protocol):
-    """Where the bytes go, and what is known of the other end."""
-
-    peer: str
-    certificate: bytes | None
-    paused: bool
-    newcomer: bool
-
-    def send(self, parts: Parts) -> None:
-        """Send, or keep until it can be sent."""
-        ...
-
-    def unused(self) -> None:
-        """There is no call, and there will be none."""
-        ...
-
-    def abort(self, end: End) -> None:
-        """Close at once."""
-        ...
-
-
-class Host(Protocol):
-    """The listener, as its sessions use it."""
-
-    limits: Limits
-    frames: Frames
-    now: Callable[[], float]
-
-    def called(self, call: Call) -> None:
-        """Find who answers the call, and have it served. Raises CallFailed."""
-        ...
-
-    def woken(self, call: Call) -> None:
-        """Have the call's `pump` called soon."""
-        ...
-
-    def ended(self, call: Call) -> None:
-        """A call that was served or waited for it is over."""
-        ...
 
 
 class HttpSession:
@@ -118,13 +76,8 @@ class HttpSession:
         self._intake = Intake(self._budget, host.limits.metadata_bytes)
         self._inflow = Inflow(INFLOW)
         self.engine = Engine(host.limits)
-        self._receiving = False
-        """Whether bytes from the peer are being handled: what is sent meanwhile goes in one write, with the
-        message that comes of it if there is one.
-        """
-        self._awaits = False
-        """Whether some call's `pump` will be called for what was received."""
-        self._out: list[bytes | memoryview] = [greeting(host.limits)]
+        self._outlet = Outlet(socket.send, self.engine.output, greeting(host.limits))
+        self.pumped = self._outlet.pumped
 
     @property
     def spoken(self) -> bool:
@@ -145,7 +98,7 @@ class HttpSession:
         """Bytes from the peer. Raises ConnectionFailed when it is over; what is to be sent before is sent."""
         if self._failed:
             return
-        self._receiving = True
+        self._outlet.begin()
         try:
             for piece in self._intake.cut(data, self.now()):
                 self._handle(*piece)
@@ -154,48 +107,22 @@ class HttpSession:
             raise ConnectionFailed(ErrorCodes(error.error_code), str(error)) from None
         except ConnectionFailed as failure:
             self._failed = True
-            self._out.append(goaway(self._highest, failure.code))
+            self._outlet.add(goaway(self._highest, failure.code))
             raise
         finally:
-            self._receiving = False
-            if self._failed or not self._awaits:
-                self._flush()
-
-    def _send(self, data: bytes) -> None:
-        """What is no message."""
-        self._out.append(data)
-        if not self._receiving:
-            self._flush()
-
-    def _flush(self) -> None:
-        data = self.engine.output()
-        if data:
-            self._out.append(data)
-        if self._out:
-            out, self._out = self._out, []
-            self._socket.send(out)
+            self._outlet.end(at_once=self._failed)
 
     # What its calls use, and the listener.
 
     def woken(self, call: Call) -> None:
         """See `Link`."""
-        self._awaits = self._awaits or self._receiving
+        self._outlet.woken()
         self._host.woken(call)
-
-    def pumped(self) -> None:
-        """See `Link`."""
-        if self._awaits:
-            self._awaits = False
-            self._flush()
 
     def write(self, parts: Parts) -> None:
         """See `Link`."""
         self._budget.sent += len(parts[0]) if len(parts) == 1 else sum(map(len, parts))
-        if self._awaits:
-            self._awaits = False
-            self._out.append(self.engine.output())
-            parts, self._out = [*self._out, *parts], []
-        self._socket.send(parts)
+        self._outlet.write(parts)
 
     def kept(self, size: int) -> None:
         """See `Link`."""
@@ -213,16 +140,16 @@ class HttpSession:
 
     def _credit(self, size: int) -> None:
         if size:
-            self._send(window_update(0, size))
+            self._outlet.add(window_update(0, size))
 
     def credit(self, call: Call, size: int) -> None:
         """See `Link`."""
-        self._send(window_update(call.stream_id, size))
+        self._outlet.add(window_update(call.stream_id, size))
 
     def accept(self, call: Call) -> None:
         """See `Link`. h2 is not told: to it the trailers are all of the answer's header fields."""
         block = _BLOCK_GZIP if call.gzip else _BLOCK
-        self._send(frame(HEADERS, END_HEADERS, call.stream_id, block))
+        self._outlet.add(frame(HEADERS, END_HEADERS, call.stream_id, block))
 
     def trail(self, call: Call, status: Status, reason: str) -> None:
         """See `Link`."""
@@ -241,13 +168,13 @@ class HttpSession:
     def ping(self) -> None:
         """Have the peer say something."""
         self.engine.h2.ping(b"isthmus?")
-        self._flush()
+        self._outlet.flush()
 
     def leave(self) -> None:
         """Take no more calls (GOAWAY)."""
         if not self._leaving and not self._failed:
             self._leaving = True
-            self._send(goaway(self._highest, ErrorCodes.NO_ERROR))
+            self._outlet.add(goaway(self._highest, ErrorCodes.NO_ERROR))
             self._unused()
 
     def close(self, end: End) -> None:
@@ -284,7 +211,7 @@ class HttpSession:
                 self._settled = True
                 self._stream_window, self.frame_size = settings[0], min(settings[1], _LARGEST_FRAME)
                 self.engine.skip(frame(kind, flags, stream_id, payload))
-                self._send(_SETTINGS_ACK)
+                self._outlet.add(_SETTINGS_ACK)
                 return True
         elif kind == HEADERS and flags == END_HEADERS and stream_id & 1 and not self._highest:
             fields = read_first_fields(payload, self._host.limits.metadata_bytes)
@@ -388,12 +315,11 @@ class HttpSession:
         self.calls.pop(call.stream_id, None)
         if code is not None:
             self.engine.h2.reset_stream(call.stream_id, code)
-        if not self._receiving:
-            self._flush()
+        self._outlet.settle()
         call.close(end)
         self._unused()
 
     def _unused(self) -> None:
         if self._leaving and not self.calls:
-            self._flush()
+            self._outlet.flush()
             self._socket.unused()
