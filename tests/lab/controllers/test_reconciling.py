@@ -255,6 +255,10 @@ async def test_endpoints_without_a_selector_are_mirrored(world: World) -> None:
     changed = {"subsets": [{"addresses": [{"ip": "10.9.0.2"}], "ports": ports}]}
     await world.client.patch(ENDPOINTS, "echo", changed, "demo")
     await world.until(SLICE, lambda found: addresses(found) == {"10.9.0.2": True})
+    both = {"subsets": [{"addresses": [{"ip": "10.9.0.2"}, {"ip": "fd00::2"}], "ports": ports}]}
+    await world.client.patch(ENDPOINTS, "echo", both, "demo")
+    slices = await world.until(SLICE, lambda found: addresses(found) == {"10.9.0.2": True, "fd00::2": True})
+    assert {each["addressType"] for each in slices} == {"IPv4", "IPv6"}
     await world.client.delete(ENDPOINTS, "echo", "demo")
     await world.until(SLICE, lambda found: not found)
 

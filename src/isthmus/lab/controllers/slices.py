@@ -73,22 +73,30 @@ async def reconcile_slices(
 ) -> None:
     """Make the slices of one owner hold exactly `wanted`: endpoints by ports.
 
-    A slice's ports and labels never change: other ports or labels make another slice. New ones are written
-    before old ones go.
+    A slice's family, ports and labels never change: others make another slice. New ones are written before
+    old ones go.
     """
-    groups: dict[Ports, list[Object]] = {ports: [] for ports in wanted}
+    parts = {
+        (family, ports): part
+        for ports, endpoints in wanted.items()
+        for family in ("IPv4", "IPv6")
+        if (part := [each for each in endpoints if _family(each) == family])
+    }
+    groups: dict[tuple[str, Ports], list[Object]] = {group: [] for group in parts}
     useless: list[Object] = []
     labels = {**owner.labels, SERVICE_LABEL: owner.service, MANAGED_BY: owner.manager}
     for each in slices.within(namespace):
         if owner.owns(each):
-            fits = _ports_of(each) in groups and labels_of(each) == labels
-            (groups[_ports_of(each)] if fits else useless).append(each)
-    for ports, existing in groups.items():
-        packing = pack(wanted[ports], sorted(existing, key=key_of))
+            group = each["addressType"], _ports_of(each)
+            fits = group in groups and labels_of(each) == labels
+            (groups[group] if fits else useless).append(each)
+    for (family, ports), existing in groups.items():
+        packing = pack(parts[family, ports], sorted(existing, key=key_of))
         for item, endpoints in packing.changed:
             await client.replace(slices.kind, key_of(item).name, {**item, "endpoints": endpoints}, namespace)
         for endpoints in packing.created:
-            made = await client.create(slices.kind, _new_slice(owner, labels, ports, endpoints), namespace)
+            body = _new_slice(owner, labels, family, ports, endpoints)
+            made = await client.create(slices.kind, body, namespace)
             await slices.until(lambda made=made: slices.get(key_of(made)) is not None)
         useless.extend(packing.emptied)
     for item in useless:
@@ -100,7 +108,7 @@ async def reconcile_slices(
 
 
 def _new_slice(
-    owner: SliceOwner, labels: Mapping[str, str], ports: Ports, endpoints: Sequence[Object]
+    owner: SliceOwner, labels: Mapping[str, str], family: str, ports: Ports, endpoints: Sequence[Object]
 ) -> Object:
     return {
         "apiVersion": "discovery.k8s.io/v1",
@@ -110,10 +118,14 @@ def _new_slice(
             "labels": dict(labels),
             "ownerReferences": [owner.reference],
         },
-        "addressType": "IPv4",
+        "addressType": family,
         "ports": [port.to_json() for port in ports],
         "endpoints": list(endpoints),
     }
+
+
+def _family(endpoint: Object) -> str:
+    return "IPv6" if ":" in endpoint["addresses"][0] else "IPv4"
 
 
 def _ports_of(item: Object) -> Ports:
