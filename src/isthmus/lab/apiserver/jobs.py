@@ -1,4 +1,4 @@
-"""Jobs: defaults, the selector that the server makes, and rules. Pure.
+"""Jobs and CronJobs: defaults, the selector that the server makes, and rules. Pure.
 
 Refused, where Kubernetes would take it: `completionMode: Indexed`, and policies on pods' failures or success.
 """
@@ -10,10 +10,19 @@ from isthmus.lab.apiserver.cells import age
 from isthmus.lab.apiserver.errors import Cause, forbidden_value, invalid_value, required, unsupported
 from isthmus.lab.apiserver.objects import Object, encode, items, metadata, name_of, section
 from isthmus.lab.apiserver.pods import default_pod_spec, validate_pod_spec
+from isthmus.lab.schedule import ScheduleError, read_schedule
 
 _PREFIX = "batch.kubernetes.io/"
 _DEFAULTS = {"parallelism": 1, "backoffLimit": 6, "completionMode": "NonIndexed", "suspend": False}
 _POLICIES = ("podFailurePolicy", "successPolicy", "backoffLimitPerIndex", "maxFailedIndexes")
+_CRON_DEFAULTS = {
+    "concurrencyPolicy": "Allow",
+    "suspend": False,
+    "successfulJobsHistoryLimit": 3,
+    "failedJobsHistoryLimit": 1,
+}
+_CONCURRENCY = ("Allow", "Forbid", "Replace")
+_LONGEST_CRON_JOB = 52
 _COUNTS = ("parallelism", "completions", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished")
 
 
@@ -64,6 +73,45 @@ def validate_job_update(job: Object, old: Object) -> Iterator[Cause]:
         if new != was:
             text = f"Invalid value: {encode(new).decode()}: field is immutable"
             yield Cause(f"spec.{field}", "FieldValueInvalid", text)
+
+
+def default_cron_job(cron_job: Object) -> None:
+    """Fill in a CronJob; its Jobs get their selectors when they are made."""
+    spec = cron_job.setdefault("spec", {})
+    for field, value in _CRON_DEFAULTS.items():
+        spec.setdefault(field, value)
+    job = spec.setdefault("jobTemplate", {})
+    template = job.setdefault("spec", {}).setdefault("template", {})
+    template.setdefault("metadata", {})
+    job.setdefault("metadata", {})
+    default_pod_spec(template.setdefault("spec", {}))
+    cron_job.setdefault("status", {})
+
+
+def validate_cron_job(cron_job: Object) -> Iterator[Cause]:
+    """The faults of a CronJob, after defaulting."""
+    spec = cron_job["spec"]
+    try:
+        read_schedule(spec.get("schedule", ""), spec.get("timeZone") or "UTC")
+    except ScheduleError as error:
+        field = "timeZone" if error.zone else "schedule"
+        yield invalid_value(f"spec.{field}", spec.get(field, ""), str(error))
+    if spec["concurrencyPolicy"] not in _CONCURRENCY:
+        yield unsupported("spec.concurrencyPolicy", spec["concurrencyPolicy"], _CONCURRENCY)
+    for field in ("startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit"):
+        if spec.get(field) is not None and spec[field] < 0:
+            yield invalid_value(f"spec.{field}", spec[field], "must be greater than or equal to 0")
+    if len(name_of(cron_job)) > _LONGEST_CRON_JOB:
+        text = f"must be no more than {_LONGEST_CRON_JOB} characters"
+        yield invalid_value("metadata.name", name_of(cron_job), text)
+    job, path = spec["jobTemplate"]["spec"], "spec.jobTemplate.spec"
+    if "selector" in job:
+        yield invalid_value(f"{path}.selector", encode(job["selector"]).decode(), "will be generated")
+    pod = job["template"]["spec"]
+    yield from validate_pod_spec(pod, f"{path}.template.spec")
+    if pod["restartPolicy"] not in ("OnFailure", "Never"):
+        field = f"{path}.template.spec.restartPolicy"
+        yield unsupported(field, pod["restartPolicy"], ("Never", "OnFailure"))
 
 
 def job_status(job: Object) -> str:

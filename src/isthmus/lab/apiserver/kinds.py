@@ -208,6 +208,36 @@ REPLICA_SETS = Resource(
     fields=("status.replicas",),
     counts_generations=True,
 )
+STATEFUL_SETS = Resource(
+    "apps",
+    "v1",
+    "statefulsets",
+    "StatefulSet",
+    short_names=("sts",),
+    categories=("all",),
+    subresources=(SCALE, STATUS),
+    counts_generations=True,
+)
+DAEMON_SETS = Resource(
+    "apps",
+    "v1",
+    "daemonsets",
+    "DaemonSet",
+    short_names=("ds",),
+    categories=("all",),
+    subresources=(STATUS,),
+    counts_generations=True,
+)
+CRON_JOBS = Resource(
+    "batch",
+    "v1",
+    "cronjobs",
+    "CronJob",
+    short_names=("cj",),
+    categories=("all",),
+    subresources=(STATUS,),
+    counts_generations=True,
+)
 JOBS = Resource(
     "batch",
     "v1",
@@ -287,8 +317,11 @@ BUILT_IN = (
     SECRETS,
     SERVICE_ACCOUNTS,
     SERVICES,
+    DAEMON_SETS,
     DEPLOYMENTS,
     REPLICA_SETS,
+    STATEFUL_SETS,
+    CRON_JOBS,
     JOBS,
     SELF_SUBJECT_REVIEWS,
     TOKEN_REVIEWS,

@@ -60,6 +60,10 @@ ContainerStatus name:1:s* state:2:ContainerState lastState:3:ContainerState read
   resources:11:ResourceRequirements* volumeMounts:12:VolumeMountStatus[] user:13:ContainerUser*
   allocatedResourcesStatus:14:ResourceStatus[] stopSignal:15:s*
 ContainerUser linux:1:LinuxContainerUser*
+CronJob metadata:1:ObjectMeta spec:2:CronJobSpec status:3:CronJobStatus
+CronJobSpec schedule:1:s* startingDeadlineSeconds:2:i* concurrencyPolicy:3:s suspend:4:b*
+  jobTemplate:5:JobTemplateSpec* successfulJobsHistoryLimit:6:i* failedJobsHistoryLimit:7:i* timeZone:8:s*
+CronJobStatus active:1:ObjectReference[] lastScheduleTime:4:t* lastSuccessfulTime:5:t*
 CustomResourceColumnDefinition name:1:s* type:2:s* format:3:s description:4:s priority:5:i jsonPath:6:s*
 CustomResourceConversion strategy:1:s* webhook:2:f*
 CustomResourceDefinition metadata:1:ObjectMeta spec:2:CustomResourceDefinitionSpec
@@ -81,6 +85,14 @@ CustomResourceSubresourceStatus
 CustomResourceSubresources status:1:CustomResourceSubresourceStatus* scale:2:CustomResourceSubresourceScale*
 CustomResourceValidation openAPIV3Schema:1:JSONSchemaProps*
 DaemonEndpoint Port:1:i*
+DaemonSet metadata:1:ObjectMeta spec:2:DaemonSetSpec status:3:DaemonSetStatus
+DaemonSetCondition type:1:s* status:2:s* lastTransitionTime:3:t reason:4:s message:5:s
+DaemonSetSpec selector:1:LabelSelector* template:2:PodTemplateSpec* updateStrategy:3:DaemonSetUpdateStrategy
+  minReadySeconds:4:i revisionHistoryLimit:6:i*
+DaemonSetStatus currentNumberScheduled:1:i* numberMisscheduled:2:i* desiredNumberScheduled:3:i*
+  numberReady:4:i* observedGeneration:5:i updatedNumberScheduled:6:i numberAvailable:7:i
+  numberUnavailable:8:i collisionCount:9:i* conditions:10:DaemonSetCondition[]
+DaemonSetUpdateStrategy type:1:s rollingUpdate:2:RollingUpdateDaemonSet*
 DeleteOptions gracePeriodSeconds:1:i* preconditions:2:Preconditions* orphanDependents:3:b*
   propagationPolicy:4:s* dryRun:5:s[] ignoreStoreReadErrorWithClusterBreakingPotential:6:b*
 Deployment metadata:1:ObjectMeta spec:2:DeploymentSpec status:3:DeploymentStatus
@@ -170,6 +182,7 @@ JobSpec parallelism:1:i* completions:2:i* activeDeadlineSeconds:3:i* selector:4:
 JobStatus conditions:1:JobCondition[] startTime:2:t* completionTime:3:t* active:4:i succeeded:5:i failed:6:i
   completedIndexes:7:s uncountedTerminatedPods:8:UncountedTerminatedPods* ready:9:i* failedIndexes:10:s*
   terminating:11:i*
+JobTemplateSpec metadata:1:ObjectMeta spec:2:JobSpec
 KeyToPath key:1:s* path:2:s* mode:3:i* user:4:i*
 LabelSelector matchLabels:1:s{} matchExpressions:2:LabelSelectorRequirement[]
 LabelSelectorAttributes rawSelector:1:s requirements:2:LabelSelectorRequirement[]
@@ -233,6 +246,7 @@ ObjectMeta name:1:s generateName:2:s namespace:3:s selfLink:4:s uid:5:s resource
 ObjectReference kind:1:s namespace:2:s name:3:s uid:4:s apiVersion:5:s resourceVersion:6:s fieldPath:7:s
 OwnerReference apiVersion:5:s* kind:1:s* name:3:s* uid:4:s* controller:6:b* blockOwnerDeletion:7:b*
 PartialObjectMetadata metadata:1:ObjectMeta
+PersistentVolumeClaim metadata:1:ObjectMeta spec:2:PersistentVolumeClaimSpec status:3:f
 PersistentVolumeClaimSpec accessModes:1:s[] selector:4:LabelSelector* resources:2:VolumeResourceRequirements
   volumeName:3:s storageClassName:5:s* volumeMode:6:s* dataSource:7:TypedLocalObjectReference*
   dataSourceRef:8:TypedObjectReference* volumeAttributesClassName:9:s*
@@ -326,7 +340,9 @@ ResourceStatus name:1:s* resources:2:ResourceHealth[]
 Role metadata:1:ObjectMeta rules:2:PolicyRule[]*
 RoleBinding metadata:1:ObjectMeta subjects:2:Subject[] roleRef:3:RoleRef*
 RoleRef apiGroup:1:s* kind:2:s* name:3:s*
+RollingUpdateDaemonSet maxUnavailable:1:o* maxSurge:2:o*
 RollingUpdateDeployment maxUnavailable:1:o* maxSurge:2:o*
+RollingUpdateStatefulSetStrategy partition:1:i* maxUnavailable:2:o*
 SELinuxOptions user:1:s role:2:s type:3:s level:4:s
 Scale metadata:1:ObjectMeta spec:2:ScaleSpec status:3:ScaleStatus
 ScaleIOVolumeSource gateway:1:s* system:2:s* secretRef:3:LocalObjectReference* sslEnabled:4:b
@@ -367,6 +383,19 @@ ServiceSpec ports:1:ServicePort[] selector:2:s{} clusterIP:3:s clusterIPs:18:s[]
 ServiceStatus loadBalancer:1:LoadBalancerStatus conditions:2:Condition[]
 SessionAffinityConfig clientIP:1:ClientIPConfig*
 SleepAction seconds:1:i*
+StatefulSet metadata:1:ObjectMeta spec:2:StatefulSetSpec status:3:StatefulSetStatus
+StatefulSetCondition type:1:s* status:2:s* lastTransitionTime:3:t reason:4:s message:5:s
+StatefulSetOrdinals start:1:i*
+StatefulSetPersistentVolumeClaimRetentionPolicy whenDeleted:1:s whenScaled:2:s
+StatefulSetSpec replicas:1:i* selector:2:LabelSelector* template:3:PodTemplateSpec*
+  volumeClaimTemplates:4:PersistentVolumeClaim[] serviceName:5:s* podManagementPolicy:6:s
+  updateStrategy:7:StatefulSetUpdateStrategy revisionHistoryLimit:8:i* minReadySeconds:9:i
+  persistentVolumeClaimRetentionPolicy:10:StatefulSetPersistentVolumeClaimRetentionPolicy*
+  ordinals:11:StatefulSetOrdinals*
+StatefulSetStatus observedGeneration:1:i replicas:2:i* readyReplicas:3:i currentReplicas:4:i
+  updatedReplicas:5:i currentRevision:6:s updateRevision:7:s collisionCount:9:i*
+  conditions:10:StatefulSetCondition[] availableReplicas:11:i*
+StatefulSetUpdateStrategy type:1:s rollingUpdate:2:RollingUpdateStatefulSetStrategy*
 StorageOSVolumeSource volumeName:1:s volumeNamespace:2:s fsType:3:s readOnly:4:b
   secretRef:5:LocalObjectReference*
 Subject kind:1:s* apiGroup:2:s name:3:s* namespace:4:s

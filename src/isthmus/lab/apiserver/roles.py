@@ -33,11 +33,12 @@ _VIEW = [
         ["apps"],
         (
             f"{plural}{part}"
-            for plural in ("deployments", "replicasets")
+            for plural in ("deployments", "replicasets", "statefulsets")
             for part in ("", "/scale", "/status")
         ),
     ),
-    _rule(_READ, ["batch"], ("jobs", "jobs/status")),
+    _rule(_READ, ["apps"], ("daemonsets", "daemonsets/status")),
+    _rule(_READ, ["batch"], ("cronjobs", "cronjobs/status", "jobs", "jobs/status")),
     _rule(_READ, ["policy"], ("poddisruptionbudgets", "poddisruptionbudgets/status")),
 ]
 _EDIT = [
@@ -47,7 +48,8 @@ _EDIT = [
     _rule(_WRITE, [""], ("pods/proxy", "services/proxy")),
     _rule(["create"], [""], ("pods/eviction", "serviceaccounts/token")),
     _rule(_WRITE, ["apps"], ("deployments", "deployments/scale", "replicasets", "replicasets/scale")),
-    _rule(_WRITE, ["batch"], ["jobs"]),
+    _rule(_WRITE, ["apps"], ("daemonsets", "statefulsets", "statefulsets/scale")),
+    _rule(_WRITE, ["batch"], ("cronjobs", "jobs")),
     _rule(_WRITE, ["policy"], ["poddisruptionbudgets"]),
     _rule((*_READ, *_WRITE), ["coordination.k8s.io"], ["leases"]),
 ]

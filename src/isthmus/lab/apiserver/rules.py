@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from isthmus.lab.apiserver import definitions, jobs, kinds, plain, pods, services, workloads
+from isthmus.lab.apiserver import definitions, jobs, kinds, plain, pods, services, sets, workloads
 from isthmus.lab.apiserver.errors import Cause, bad_request, invalid, invalid_value
 from isthmus.lab.apiserver.names import validate_metadata
 from isthmus.lab.apiserver.objects import Object, metadata, name_of
@@ -53,6 +53,13 @@ RULES: Mapping[kinds.Resource, Rules] = {
     kinds.REPLICA_SETS: Rules(
         workloads.default_replica_set, workloads.validate_replica_set, workloads.validate_workload_update
     ),
+    kinds.STATEFUL_SETS: Rules(
+        sets.default_stateful_set, sets.validate_stateful_set, sets.validate_stateful_set_update
+    ),
+    kinds.DAEMON_SETS: Rules(
+        sets.default_daemon_set, sets.validate_daemon_set, workloads.validate_workload_update
+    ),
+    kinds.CRON_JOBS: Rules(jobs.default_cron_job, jobs.validate_cron_job),
     kinds.JOBS: Rules(jobs.default_job, jobs.validate_job, jobs.validate_job_update),
     kinds.ENDPOINT_SLICES: Rules(
         plain.default_endpoint_slice, plain.validate_endpoint_slice, plain.validate_endpoint_slice_update

@@ -42,6 +42,10 @@ def _count(field: str) -> Callable[[Object], int]:
     return lambda object_: len(object_.get(field) or ())
 
 
+def _pod_of(workload: Object) -> Object:
+    return section(section(section(workload, "spec"), "template"), "spec")
+
+
 _NAME = Column("Name", name_of)
 _AGE = Column("Age", lambda object_: cells.age(metadata(object_).get("creationTimestamp")))
 _TEMPLATE_COLUMNS = (
@@ -146,6 +150,32 @@ _COLUMNS: Mapping[Resource, tuple[Column, ...]] = {
         Column("Ready", _at("status", "readyReplicas", otherwise=0), type="integer"),
         _AGE,
         *_TEMPLATE_COLUMNS,
+    ),
+    kinds.STATEFUL_SETS: (_NAME, Column("Ready", cells.deployment_ready), _AGE, *_TEMPLATE_COLUMNS[:2]),
+    kinds.DAEMON_SETS: (
+        _NAME,
+        *(
+            Column(title, _at("status", field, otherwise=0), type="integer")
+            for title, field in (
+                ("Desired", "desiredNumberScheduled"),
+                ("Current", "currentNumberScheduled"),
+                ("Ready", "numberReady"),
+                ("Up-to-date", "updatedNumberScheduled"),
+                ("Available", "numberAvailable"),
+            )
+        ),
+        Column("Node Selector", lambda one: cells.pairs(section(_pod_of(one), "nodeSelector"))),
+        _AGE,
+        *_TEMPLATE_COLUMNS,
+    ),
+    kinds.CRON_JOBS: (
+        _NAME,
+        Column("Schedule", _at("spec", "schedule")),
+        Column("Timezone", _at("spec", "timeZone", otherwise="<none>")),
+        Column("Suspend", lambda one: str(bool(section(one, "spec").get("suspend")))),
+        Column("Active", lambda one: len(section(one, "status").get("active") or ()), type="integer"),
+        Column("Last Schedule", lambda one: cells.age(section(one, "status").get("lastScheduleTime"))),
+        _AGE,
     ),
     kinds.JOBS: (
         _NAME,

@@ -29,7 +29,7 @@ def default_deployment(deployment: Object) -> None:
         rolling = strategy.setdefault("rollingUpdate", {})
         rolling.setdefault("maxSurge", "25%")
         rolling.setdefault("maxUnavailable", "25%")
-    _default_template(spec)
+    default_template(spec)
     deployment.setdefault("status", {})
 
 
@@ -37,11 +37,12 @@ def default_replica_set(replica_set: Object) -> None:
     """Fill in a ReplicaSet as the API server does."""
     spec = replica_set.setdefault("spec", {})
     spec.setdefault("replicas", 1)
-    _default_template(spec)
+    default_template(spec)
     replica_set.setdefault("status", {"replicas": 0})
 
 
-def _default_template(spec: Object) -> None:
+def default_template(spec: Object) -> None:
+    """Fill in what all pod templates have."""
     template = spec.setdefault("template", {})
     template.setdefault("metadata", {})
     default_pod_spec(template.setdefault("spec", {}))
@@ -60,11 +61,16 @@ def validate_deployment(deployment: Object) -> Iterator[Cause]:
 
 
 def validate_replica_set(workload: Object) -> Iterator[Cause]:
-    """The faults that Deployments and ReplicaSets share: the selector must select the template."""
-    spec = workload["spec"]
-    replicas = spec["replicas"]
+    """The faults that Deployments, ReplicaSets and StatefulSets share."""
+    replicas = workload["spec"]["replicas"]
     if not isinstance(replicas, int) or replicas < 0:
         yield invalid_value("spec.replicas", replicas, "must be greater than or equal to 0")
+    yield from validate_template(workload)
+
+
+def validate_template(workload: Object) -> Iterator[Cause]:
+    """The faults of a pod template whose pods are kept: the selector must select it."""
+    spec = workload["spec"]
     selector, labels = section(spec, "selector"), section(metadata(spec["template"]), "labels")
     if not selector:
         text = "empty selector is invalid for deployment"

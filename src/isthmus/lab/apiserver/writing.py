@@ -37,6 +37,9 @@ _SERVER_OWNED = ("deletionTimestamp", "deletionGracePeriodSeconds", "generation"
 _STATUS_DROPPED = (
     kinds.DEPLOYMENTS,
     kinds.REPLICA_SETS,
+    kinds.STATEFUL_SETS,
+    kinds.DAEMON_SETS,
+    kinds.CRON_JOBS,
     kinds.SERVICES,
     kinds.PODS,
     kinds.NAMESPACES,
