@@ -31,7 +31,9 @@ class FakeServer:
         self.problem: Exception | None = None
         self.forbidden: set[str] = set()
         self.tokens = {"good"}
-        self.serves_slices = True
+        self.slice_version: str | None = "v1"
+        self.also: set[str] = set()
+        """Further addresses."""
         self.retry_every = 1.0
         self.lists = 0
         self.version = "v1.31.0"
@@ -105,17 +107,20 @@ class FakeServer:
     async def follow(
         self,
         token: str | None,
-        plural: str,
+        kind: Kind[Any],
         namespace: str | None,
         deliver: Callable[[Any], None],
         report: Callable[[WatchState], None],
     ) -> NoReturn:
+        plural = kind.plural
         known: dict[Ref, Any] = {}
         synced = False
         while True:
             try:
                 report(WatchState(Phase.LISTING, time.time()))
                 await self.answer(token, plural)
+                if plural == "endpointslices" and kind.version != self.slice_version:
+                    raise ApiError(404, "NotFound", "the server could not find the requested resource")
                 self.lists += 1
                 here = self._objects.get(plural, {})
                 now = {ref: item for ref, item in here.items() if namespace in (None, ref.namespace)}
@@ -161,7 +166,7 @@ class _FakeApi:
 
     async def serves(self, group: str, version: str, plural: str) -> bool:
         await self._server.answer(self._token, "discovery")
-        return self._server.serves_slices and version == "v1"
+        return version == self._server.slice_version
 
     async def ready(self) -> None:
         await self._server.answer(self._token, "readyz")
@@ -227,7 +232,7 @@ class _FakeApi:
         label_selector: str = "",
         field_selector: str = "",
     ) -> NoReturn:
-        await self._server.follow(self._token, kind.plural, namespace, deliver, report)
+        await self._server.follow(self._token, kind, namespace, deliver, report)
 
 
 class World:
@@ -248,7 +253,7 @@ class World:
     @asynccontextmanager
     async def connect(self, access: Access) -> AsyncGenerator[Api]:
         self.connections += 1
-        (server,) = [each for each in self.servers.values() if each.url == access.server]
+        (server,) = [each for each in self.servers.values() if access.server in {each.url, *each.also}]
         yield _FakeApi(server, access.token)
 
     def put_secret(
@@ -276,18 +281,19 @@ class World:
     def remove_secret(self, name: str) -> None:
         self["home"].remove(kinds.SECRET, name, CONTROL)
 
-    def kubeconfig(self, name: str, token: str = "good") -> str:
-        known = self._kubeconfigs.get((name, token))
+    def kubeconfig(self, name: str, token: str = "good", server: str | None = None) -> str:
+        server = server or self[name].url
+        known = self._kubeconfigs.get((server, token))
         if known is None:
-            known = self._kubeconfigs[name, token] = self._make_kubeconfig(name, token)
+            known = self._kubeconfigs[server, token] = self._make_kubeconfig(server, token)
         return known
 
-    def _make_kubeconfig(self, name: str, token: str) -> str:
+    def _make_kubeconfig(self, server: str, token: str) -> str:
         return yaml.safe_dump(
             {
                 "current-context": "it",
                 "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
-                "clusters": [{"name": "it", "cluster": {"server": self[name].url}}],
+                "clusters": [{"name": "it", "cluster": {"server": server}}],
                 "users": [{"name": "it", "user": {"token": token}}],
             }
         )

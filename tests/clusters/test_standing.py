@@ -4,7 +4,7 @@ from datetime import timedelta
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isthmus.clusters.standing import AFTER_ANNOTATION, POLICY_ANNOTATION, Absence, Standing, read_worth
@@ -45,6 +45,7 @@ def test_short_returns_do_not_begin_an_absence_anew():
     assert absence.standing(AFTER, SECOND) is Standing.SECOND
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 400)), max_size=40))
 def test_however_it_flaps_its_standing_changes_seldom(steps: list[tuple[bool, int]]):
     absence, now, changes = Absence(), 0, [(-AFTER, Standing.FULL)]
@@ -59,6 +60,7 @@ def test_however_it_flaps_its_standing_changes_seldom(steps: list[tuple[bool, in
         assert at - before >= (RECOVERY if old is Standing.SECOND else AFTER)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 400)), max_size=20))
 def test_what_is_due_is_when_the_standing_changes(steps: list[tuple[bool, int]]):
     absence, now = Absence(), 0

@@ -1,5 +1,6 @@
 """`isthmus cluster add`: what it makes, and that it makes all of it or nothing."""
 
+import base64
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from isthmus.clusters.annotations import EXPIRES
+from isthmus.clusters.annotations import EXPIRES, IDENTITY
 from isthmus.kube.client import Client, running_client
 from isthmus.kube.errors import ApiError
 from isthmus.kube.kinds import NAMESPACE, POD, SECRET, SERVICE, untyped
@@ -239,3 +240,25 @@ async def test_a_server_that_only_the_control_plane_reaches_is_stored_when_that_
         secret = await desk.mesh.west.api.get(SECRET, "east", "istio-system")
         assert access_from_secret(secret.data["east"]).server == "https://east.invalid:6443"
         assert "needs --context" in await desk.refused("rotate", "east", "--server-unreachable")
+
+
+async def test_another_cluster_takes_a_name_only_if_that_is_said(tmp_path: Path) -> None:
+    async with at_desk(tmp_path) as desk:
+        await desk.add()
+        west = desk.mesh.west.api
+        mine = (await west.get(SECRET, "east", "istio-system")).metadata.annotations[IDENTITY]
+        # As if the name were another cluster's, which does not answer any more.
+        dead = desk.east.kubeconfig("east").replace(desk.east.url.encode(), b"https://127.0.0.1:1")
+        patch = {
+            "metadata": {"annotations": {IDENTITY: "another"}},
+            "data": {"east": base64.b64encode(dead).decode()},
+        }
+        await west.patch(SECRET, "east", patch, "istio-system")
+        refusal = await desk.refused("add", "east", "--context", "east", "--server", desk.east.url)
+        assert "is another cluster" in refusal
+        assert "--allow-different-cluster" in refusal
+        joined = await desk.add("east", "--allow-different-cluster")
+        assert joined["secret"] == "updated"
+        secret = await west.get(SECRET, "east", "istio-system")
+        assert secret.metadata.annotations[IDENTITY] == mine
+        assert access_from_secret(secret.data["east"]).server == desk.east.url

@@ -69,6 +69,10 @@ def add(
     use_current_credentials: Annotated[
         bool, typer.Option("--use-current-credentials", help="Store the context's own credential.")
     ] = False,
+    allow_different: Annotated[
+        bool,
+        typer.Option("--allow-different-cluster", help="Put it in the place of the cluster of that name."),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check, and print the objects as YAML.")] = False,
     output: Output = "table",
 ) -> None:
@@ -84,6 +88,7 @@ def add(
         seconds=_seconds(lifetime),
         own_credential=use_current_credentials,
         tried_at=operator if server_unreachable else None,
+        allow_different=allow_different,
     )
     if use_current_credentials:
         copied_credential(name, wish.access)

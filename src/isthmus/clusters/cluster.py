@@ -13,10 +13,11 @@ from typing import NoReturn, cast
 
 import structlog
 
+from isthmus.clusters.annotations import IDENTITY
 from isthmus.clusters.api import Api, Connect
 from isthmus.clusters.health import Health, State
 from isthmus.clusters.intake import Intake
-from isthmus.clusters.session import Session
+from isthmus.clusters.session import KindGone, Session
 from isthmus.kube.access import Access
 from isthmus.lib.backoff import Backoff
 from isthmus.lib.errors import UserError
@@ -63,6 +64,7 @@ class Cluster:
         self._intake = intake
         self._completed = completed
         self._moved = moved
+        self._meant = ""
         self._current: Session | None = None
         self._in_force: _Trial | None = None
         self._next: _Trial | None = None
@@ -73,8 +75,14 @@ class Cluster:
         self.last_error = ""
         """The latest trouble in words, also once it is over."""
 
-    def offer(self, access: Access) -> None:
-        """Reach the cluster by this access from now on; one that is in use already changes nothing."""
+    def offer(self, access: Access, meant: str = "") -> None:
+        """Reach the cluster by this access from now on; one that is in use already changes nothing.
+
+        `meant` says which one it must be, by the UID of `kube-system`; "" where nobody has said.
+        """
+        self._meant = meant
+        if self._next is not None and self._next.access == access and self._next.session is not None:
+            self._progressed(self._next, self._next.session)  # which may have been refused until now
         newest = self._next or self._in_force
         if newest is not None and newest.access == access:
             return
@@ -117,9 +125,19 @@ class Cluster:
         return self._current or (self._next and self._next.session)
 
     @property
+    def complete(self) -> bool:
+        """Whether it was read as a whole, and is the cluster that it must be."""
+        return self._current is not None
+
+    @property
     def health(self) -> Health:
-        """How the cluster is, by that session."""
-        return self._last if self.session is None else self.session.health
+        """How the cluster is, by that session; refused where that leads to another than was meant."""
+        if self.session is None:
+            return self._last
+        health = self.session.health
+        if self._current is None and self.session.complete and self._is_other_cluster(self.session):
+            return Health(State.REFUSED, health.since, self._other_cluster(self.session))
+        return health
 
     @property
     def rotation(self) -> str:
@@ -128,7 +146,7 @@ class Cluster:
             return ""
         session = self._next.session
         if session is not None and session.complete:
-            reason = "it leads to another cluster; if you mean that, delete the Secret and create it anew"
+            reason = self._other_cluster(session)
         else:
             reason = (session and session.health.reason) or "still reading"
         return f"a new credential is being tried, the old one stays in use: {reason}"
@@ -149,7 +167,10 @@ class Cluster:
                     await session.serve(api)
             except Exception as error:  # noqa: BLE001 - one cluster's fault must not become the others'
                 first = _first(error)
-                if isinstance(first, UserError):
+                if isinstance(first, KindGone):
+                    _log.info("cluster is read anew", cluster=self.name, reason=str(first))
+                    session.crashed(str(first))
+                elif isinstance(first, UserError):
                     _log.warning("cluster cannot be reached as told", cluster=self.name, reason=str(first))
                     session.crashed(str(first))
                 else:
@@ -177,9 +198,22 @@ class Cluster:
             self._moved()
 
     def _is_other_cluster(self, session: Session) -> bool:
-        """Whether it read a cluster that is certainly not the one in force (by the UID of `kube-system`)."""
-        known, found = self._current and self._current.store.identity, session.store.identity
+        """Whether it read a cluster that is certainly not the one that it must be (UID of `kube-system`)."""
+        known, found = self._known_identity, session.store.identity
         return bool(known and found and known != found)
+
+    @property
+    def _known_identity(self) -> str:
+        """That of the cluster which is meant, or else of the one in force; "" where neither is known."""
+        return self._meant or (self._current.store.identity if self._current is not None else "")
+
+    def _other_cluster(self, session: Session) -> str:
+        found = session.store.identity
+        return (
+            f"it leads to another cluster (kube-system has the UID {found}, not {self._known_identity}); if "
+            f"that is meant, run `isthmus cluster add {self.name} --allow-different-cluster`, or annotate "
+            f"its Secret: {IDENTITY}={found}; a Secret of several clusters is to be made anew"
+        )
 
     def _take_over(self, trial: _Trial, session: Session) -> None:
         """This session is in force from now on; what went before is let go only now."""

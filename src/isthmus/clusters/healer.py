@@ -191,6 +191,8 @@ class Healing:
         before, undoers, wrote = course.trouble, set[str](), False
         try:
             for service in SERVICES:
+                if not addresses[service]:
+                    continue  # perhaps only for a moment: what stands there is better than nothing
                 found = await write_addresses(
                     case.api, self._namespace, service, addresses[service], self._own
                 )

@@ -59,7 +59,8 @@ class Clients(Mapping[ClusterId, Api]):
 
     A name stands for the credential in force, during a rotation still for the old one; before a cluster was
     read for the first time, for the one that is being tried. There is none for a cluster that is not being
-    watched, or that is `same` as another. That a client is there does not say that its server answers.
+    watched, that is `same` as another, or that is not the one that was meant. That a client is there does not
+    say that its server answers.
     """
 
     def __init__(self, members: Mapping[ClusterId, Member], same: Mapping[ClusterId, ClusterId]) -> None:
@@ -67,14 +68,19 @@ class Clients(Mapping[ClusterId, Api]):
         self._same = same
 
     def __getitem__(self, name: ClusterId) -> Api:
-        api = self._members[name].cluster.api
-        if api is None or name in self._same:
+        api = self._find(name)
+        if api is None:
             raise KeyError(name)
         return api
 
     def __iter__(self) -> Iterator[ClusterId]:
-        members = tuple(self._members.items())
-        return (name for name, one in members if one.cluster.api is not None and name not in self._same)
+        return (name for name in tuple(self._members) if self._find(name) is not None)
+
+    def _find(self, name: ClusterId) -> Api | None:
+        member = self._members.get(name)
+        if member is None or name in self._same or member.health.state is State.REFUSED:
+            return None
+        return member.cluster.api
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

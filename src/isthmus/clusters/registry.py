@@ -163,7 +163,7 @@ class Clusters:
             self._add(name, claim.rank, claim, claim.access)
         else:
             member.claim, member.rank, member.refusal = claim, claim.rank, ""
-            member.cluster.offer(claim.access)
+            member.cluster.offer(claim.access, claim.meant)
         self._rating.stir()
         self._healing.wake()
         self._renewal.wake()
@@ -180,7 +180,7 @@ class Clusters:
             moved=self._moved,
         )
         self._members[name] = Member(cluster, rank, claim)
-        cluster.offer(access)
+        cluster.offer(access, "" if claim is None else claim.meant)
 
     def _remove(self, name: ClusterId) -> None:
         self._members.pop(name).cluster.end()

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from isthmus.clusters.annotations import IDENTITY
 from isthmus.kube.access import Access
 from isthmus.kube.decoding import Ref
 from isthmus.kube.errors import KubeconfigRefused
@@ -38,6 +39,11 @@ class Claim:
     """The Secret's."""
     alone: bool = True
     """Whether the Secret holds no other cluster."""
+
+    @property
+    def meant(self) -> str:
+        """Which cluster it must lead to, by the UID of `kube-system`; "" where the Secret does not say."""
+        return self.annotations.get(IDENTITY, "") if self.alone else ""
 
     @property
     def secret(self) -> Ref:

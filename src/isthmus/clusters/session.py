@@ -20,7 +20,9 @@ from isthmus.kube.kinds import (
     NODE,
     POD,
     SERVICE,
+    Kind,
 )
+from isthmus.kube.objects import EndpointSlice
 from isthmus.kube.watch import Phase, WatchState
 from isthmus.lib.backoff import Backoff
 from isthmus.lib.lifecycle import task_scope
@@ -34,6 +36,10 @@ _FIRST_PROBE = (1.0, 5.0)
 _PROBE_EVERY = (20.0, 30.0)
 _VERSION_EVERY = 600.0
 """Seconds; of the pairs something in between, so that the probes of many clusters spread."""
+
+
+class KindGone(Exception):  # noqa: N818 - it is a state of affairs
+    """The server has ceased to serve the version of a kind that was watched: begin anew with what it has."""
 
 
 class Session:
@@ -135,18 +141,43 @@ class Session:
             try:
                 for kind in _CHOICES:
                     if await api.serves(kind.group, kind.version, kind.plural):
-                        await api.watch(kind, self._intake.slice, report=report)
+                        await self._watch_slices(api, kind)
                 await api.watch(ENDPOINTS, self._intake.endpoints, report=report)
             except (ApiError, Unreachable) as error:
                 delay = backoff.next_delay()
                 report(WatchState(Phase.FAILED, time.time(), error=error, retry_in=delay))
                 await asyncio.sleep(delay)
 
+    async def _watch_slices(self, api: Api, kind: Kind[EndpointSlice]) -> NoReturn:
+        """Watch them for as long as the server has that version: an upgrade may take it away (KindGone)."""
+        report, missed = self._reporter("endpoints"), asyncio.Event()
+
+        def note(watch: WatchState) -> None:
+            report(watch)
+            if isinstance(watch.error, ApiError) and watch.error.status == 404:
+                missed.set()
+
+        async with task_scope() as scope:
+            scope.serve(api.watch(kind, self._intake.slice, report=note), name=kind.plural)
+            while True:
+                await missed.wait()
+                missed.clear()
+                if await _is_gone(api, kind):
+                    raise KindGone(f"it serves {kind.api_version} {kind.plural} no more")
+
     def _reporter(self, plural: str) -> Callable[[WatchState], None]:
         def report(watch: WatchState) -> None:
             self._learn(self._life.watched(plural, watch))
 
         return report
+
+
+async def _is_gone(api: Api, kind: Kind[EndpointSlice]) -> bool:
+    """Whether discovery confirms it; silence does not."""
+    try:
+        return not await api.serves(kind.group, kind.version, kind.plural)
+    except (ApiError, Unreachable):
+        return False
 
 
 async def _outcome(question: Coroutine[Any, Any, None]) -> ApiError | Unreachable | None:

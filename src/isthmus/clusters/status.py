@@ -83,7 +83,7 @@ def describe(
         since=health.since,
         reason=health.reason,
         secret=secret,
-        served=(restored is not None or (session is not None and session.complete)) and same_as is None,
+        served=(restored is not None or cluster.complete) and same_as is None,
         server=server,
         services=0 if store is None else len(store.services),
         endpoint_slices=0 if store is None else len(store.slices),

@@ -35,6 +35,7 @@ class Wish:
 
     `seconds` is how long a token is to last; `own_credential` stores the operator's instead of one.
     `tried_at` is where the credential is tried, if this machine cannot reach that server; None: right there.
+    `allow_different`: another cluster may take the place of the one that has this name.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Wish:
     seconds: int
     own_credential: bool = False
     tried_at: Access | None = None
+    allow_different: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +107,10 @@ async def check_wish(control: Site, remote: Site, wish: Wish) -> tuple[str, Regi
     for one, known in zip(joined, identities, strict=True):
         where = f"Secret {wish.namespace}/{one.secret}, key {one.name}"
         if one.name == wish.name:
-            if known and known != identity:
+            if known and known != identity and not wish.allow_different:
                 raise UserError(
-                    f"{where}, is another cluster (server {one.server}); choose another name, or first run "
-                    f"`isthmus cluster remove {wish.name}`."
+                    f"{where}, is another cluster (server {one.server}); choose another name, or say "
+                    f"--allow-different-cluster if {remote.label} is to take its place."
                 )
             if one.secret != wish.name or not one.alone:
                 raise UserError(
@@ -136,7 +138,7 @@ async def join(control: Site, remote: Site, wish: Wish) -> Joined:
     try:
         for body in planned_objects(wish):
             await creation.ensure(body)
-        if present is not None and present.access is not None and _lasts(present, wish):
+        if present is not None and present.access is not None and _lasts(present, identity, wish):
             with suppress(UserError):  # a token that was revoked: another is needed
                 await verify_access(present.access, remote.label, identity, wish.tried_at)
                 return Joined(
@@ -177,8 +179,10 @@ async def _credential(remote: Site, wish: Wish) -> Credential:
     return await issue_credential(remote, wish.name, wish.access, wish.namespace, wish.seconds)
 
 
-def _lasts(present: Registration, wish: Wish) -> bool:
+def _lasts(present: Registration, identity: str, wish: Wish) -> bool:
     """Whether what is stored is what was wished for, with more than half of its time to go."""
+    if present.identity != identity:
+        return False
     if present.server != wish.access.server or wish.own_credential or present.expires is None:
         return False
     left = present.expires - datetime.now(UTC)

@@ -78,7 +78,8 @@ async def rotate(
         identity = await read_identity(remote)
         if present.identity and identity != present.identity:
             raise UserError(
-                f"{label} is another cluster than {name} (kube-system has another UID); name its own context."
+                f"{label} is another cluster than {name} (kube-system has another UID); name its own context "
+                f"or put that one in its place by `isthmus cluster add {name} --allow-different-cluster`."
             )
         credential = await issue_credential(remote, name, access, account_namespace, lifetime)
     tried_at = operator if untried else None
