@@ -1,23 +1,16 @@
-"""A machine within the machine: network, mount and PID namespaces of its own, with an empty `/run`.
-
-What runs in it cannot meet a lab that is up outside, and nothing of it outlives its first process.
-Needs root.
-"""
+"""A machine within the machine, for tests that bring up a lab or parts of one. See `tools/boxed`."""
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="a box is made of namespaces, which needs root")
 
-_SCRIPT = (
-    "umount -lR /run/netns 2>/dev/null; mount -t tmpfs tmpfs /run && mount -t sysfs sysfs /sys"
-    ' && ip link set lo up && exec "$@"'
-)
+_BOXED = Path(__file__).parents[2] / "tools" / "boxed"
 
 
 def boxed(command: Sequence[str]) -> list[str]:
     """The command line that runs `command` in a new box."""
-    namespaces = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
-    return ["unshare", *namespaces, "sh", "-c", _SCRIPT, "sh", *command]
+    return [str(_BOXED), *command]
