@@ -112,8 +112,8 @@ def virtual_inbound(
     secured: bool,
     check: PolicyCheck | None = None,
 ) -> listener_pb2.Listener:
-    """The listener on 15006: filter chains for each own port, and for all others. With a `check` it asks about
-    what it lets in.
+    """The listener on 15006: filter chains for each own port, and for all others. With a `check` it asks
+    about what it lets in.
 
     Without a certificate (not `secured`) it takes plain text where that is accepted, and otherwise nothing.
     A connection meant for 15006 itself would come back for ever, so it is closed.
