@@ -47,6 +47,7 @@ class ConfigWatch:
         self._client = client
         self._taker = taker
         self._missing = False
+        self._told: dict[Ref, tuple[object, str]] = {}
 
     async def run(self) -> NoReturn:
         """Until cancelled."""
@@ -58,6 +59,7 @@ class ConfigWatch:
                 self._apply(_ref(found), found)
             case Removed(found):
                 self._taker.remove(_ref(found))
+                self._told.pop(_ref(found), None)
                 _log.info("configuration removed", kind=self.kind.kind, object=str(_ref(found)))
             case Synced():
                 self.settled.set()
@@ -65,6 +67,10 @@ class ConfigWatch:
 
     def _apply(self, ref: Ref, found: Mapping[str, Any]) -> None:
         refusal = self._taker.apply(ref, found)
+        verdict = (found["metadata"].get("generation"), "" if refusal is None else str(refusal))
+        if self._told.get(ref) == verdict:
+            return  # Only its status changed, or its metadata.
+        self._told[ref] = verdict
         if refusal is None:
             _log.info("configuration in force", kind=self.kind.kind, object=str(ref))
         else:
