@@ -2,7 +2,8 @@
 
 100 rules are in force, of which 20 apply to the destination; none refuses, so all 20 are asked each time.
 Both servers run at once and are asked in turns, by the same caller; of several rounds the best counts, for
-other work on the machine can only add. JSON on standard output.
+other work on the machine can only add. JSON on standard output. `--plot` measures with other numbers of rules
+too, and draws what a check costs.
 """
 
 import argparse
@@ -20,9 +21,11 @@ from envoy.service.auth.v3.external_auth_pb2 import CheckRequest
 from grpc import aio
 
 from bench.children import running_child, usage
+from bench.plots import plot
 from bench.unary import call
 from isthmus.config.policy_context import CONTEXT_METADATA, Destination, context_text
 
+_APPLYING = (1, 5, 20, 50, 100)
 METHOD = "/envoy.service.auth.v3.Authorization/Check"
 _CONDITIONS = (
     'source.namespace == "forbidden-{n}"',
@@ -186,6 +189,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=32, help="calls under way at once")
     parser.add_argument("--seconds", type=float, default=2.0, help="of a round")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--plot", type=Path, metavar="FILE.svg")
     parser.add_argument("--floor", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.floor:
@@ -193,6 +197,20 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as name:
         print(json.dumps(uvloop.run(_compare(options, Path(name))), indent=2))
+    if options.plot is not None:
+        _plot(options)
+
+
+def _plot(options: argparse.Namespace) -> None:
+    lines: dict[str, list[tuple[float, float]]] = {"isthmus policy": [], "empty gRPC": []}
+    for applying in _APPLYING:
+        options.applying = applying
+        with tempfile.TemporaryDirectory() as name:
+            found = uvloop.run(_compare(options, Path(name)))
+        for line, side in zip(lines, ("ours", "floor"), strict=True):
+            lines[line].append((applying, found[side]["cpuUs"]))
+    title = f"What a check costs, {options.rules} rules in force"
+    plot(options.plot, title, "rules that apply", "µs of CPU a check", lines)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ nothing is lost on the way (checked). Of several rounds in turn the cheapest cou
 machine can only add.
 """
 
+import argparse
 import asyncio
 import json
 import os
@@ -17,10 +18,12 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 
 import aiohttp
 
 from bench.children import Json, running_child, usage
+from bench.plots import plot
 
 METRICS = (
     *((b"rq_%d" % number, b"c") for number in range(14)),
@@ -32,6 +35,7 @@ BURSTS = 60
 WARM_UP = 20
 SERIES = 1000
 _DATAGRAM = 1400
+_LINES_A_DATAGRAM = (1, 2, 4, 8, 15)
 _BUFFER = 160_000
 """Bytes of kernel memory that a burst may take: a share of the least buffer, 212,992 bytes."""
 
@@ -69,8 +73,9 @@ def loads() -> list[Load]:
     ]
 
 
-def _packed(name: str, lines: Sequence[bytes]) -> Load:
-    each = _DATAGRAM // (max(map(len, lines)) + 1)
+def _packed(name: str, lines: Sequence[bytes], each: int = 0) -> Load:
+    """So many lines a datagram; 0: as many as fit."""
+    each = each or _DATAGRAM // (max(map(len, lines)) + 1)
     packets = [b"\n".join(lines[at : at + each]) for at in range(0, len(lines) - each + 1, each)]
     return Load(name, packets, each)
 
@@ -92,7 +97,7 @@ async def floor() -> AsyncGenerator[Receiver]:
 @asynccontextmanager
 async def bridge() -> AsyncGenerator[Receiver]:
     """The product."""
-    port, http = _free_port(), _free_port()
+    port, http = _free_port(), _free_port(socket.SOCK_STREAM)
     page = f"http://127.0.0.1:{http}"
     command = ("-m", "isthmus.cli.main", "statsd-bridge", "--log-level", "error", "--tcp-address", "")
     addresses = ("--udp-address", f"127.0.0.1:{port}", "--http-address", f"127.0.0.1:{http}")
@@ -114,8 +119,8 @@ async def bridge() -> AsyncGenerator[Receiver]:
         yield Receiver(child.pid, port, received)
 
 
-def _free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+def _free_port(kind: socket.SocketKind = socket.SOCK_DGRAM) -> int:
+    with socket.socket(socket.AF_INET, kind) as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
@@ -159,10 +164,10 @@ def _queued(port: int) -> bool:
         )
 
 
-async def run() -> Json:
-    """All loads on both processes."""
+async def run(measured: Sequence[Load]) -> Json:
+    """Loads on both processes."""
     results = list[Json]()
-    for load in loads():
+    for load in measured:
         floor_costs, costs = list[float](), list[float]()
         async with floor() as bare, bridge() as ours:
             for _ in range(ROUNDS):
@@ -184,5 +189,27 @@ async def run() -> Json:
     return {"bench": "statsd", "series": SERIES, "unit": "per CPU second of the process", "loads": results}
 
 
+def draw(file: Path) -> None:
+    """Plot lines a second by lines a datagram."""
+    single = loads()[0].packets
+    packed = [_packed("", single, each) for each in _LINES_A_DATAGRAM]
+    found = asyncio.run(run(packed))["loads"]
+    series = {
+        name: [(one["lines_a_datagram"], one[f"{side}_lines_per_second"]) for one in found]
+        for name, side in (("received only", "floor"), ("bridge", "bridge"))
+    }
+    plot(file, "statsd on one core", "lines a datagram", "lines a second of CPU", series)
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(prog="python -m bench.statsd")
+    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw it too, by lines a datagram")
+    options = parser.parse_args()
+    print(json.dumps(asyncio.run(run(loads())), indent=1))
+    if options.plot is not None:
+        draw(options.plot)
+
+
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(run()), indent=1))
+    main()
