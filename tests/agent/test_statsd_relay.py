@@ -173,7 +173,6 @@ def test_one_of_many_addresses_is_kept_while_it_is_among_them() -> None:
             b"a:10|c|#direction:outbound,port:80,subset:v1,service:e.d.svc.cluster.local,x:y\nb:1|g",
         ),
         (b"a:1|c|#cluster_name:xds-grpc", b"a:1|c|#cluster_name:xds-grpc"),
-        (b"\n\n", b""),
     ],
 )
 def test_lines_are_shortened(line: bytes, sent: bytes) -> None:
