@@ -1,5 +1,6 @@
 """What helm says beside the objects: a clean bill from lint, and notes on what to do next."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,28 @@ def test_archive_of_the_chart_holds_all_that_it_renders_from(chart: Path, tmp_pa
     assert renders[0].stdout == renders[1].stdout != ""
 
 
+@both_charts
+def test_what_is_rendered_does_not_hang_on_the_kubernetes_that_helm_takes_it_to_be_for(chart: Path) -> None:
+    """Helm 2's `template` says 1.7 whatever the cluster is."""
+    plain, old = (
+        run_helm(["template", "x", str(chart), *told]) for told in ((), ("--kube-version", "v1.7.3"))
+    )
+    assert (old.returncode, old.stdout) == (0, plain.stdout)
+
+
+def test_package_carries_every_file_of_the_charts() -> None:
+    """The commands read the charts from where pip puts them, where there is no checkout."""
+    root = CONTROL_PLANE.parents[3]
+    listed = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["data-files"]
+    carried = {file for patterns in listed.values() for one in patterns for file in root.glob(one)}
+    charts = {file for file in CONTROL_PLANE.parent.rglob("*") if file.is_file()}
+    assert charts == carried
+    for folder, (pattern,) in listed.items():
+        assert folder.removeprefix("share/isthmus/helm") == str(Path(pattern).parent).removeprefix(
+            "install/kubernetes/helm"
+        )
+
+
 def test_notes_of_the_control_plane_are_the_guides_next_lines() -> None:
     text = notes(CONTROL_PLANE)
     for line in (
@@ -45,6 +68,8 @@ def test_notes_of_the_control_plane_are_the_guides_next_lines() -> None:
         "helm template istio-remote install/kubernetes/helm/istio-remote --namespace mesh",
         "--set global.policyEndpoint=${POLICY_POD_IP} --set global.statsdEndpoint=${STATSD_POD_IP}",
         "kubectl create -f $HOME/istio-remote.yaml",
+        "kubectl create -f install/kubernetes/helm/istio/crds/",
+        "isthmus cluster list --namespace mesh",
     ):
         assert line in text
 
@@ -57,4 +82,4 @@ def test_notes_leave_out_what_is_not_installed() -> None:
 
 def test_notes_of_the_remote_say_how_to_inject() -> None:
     text = notes(REMOTE, "global.multiCluster.clusterName=east")
-    assert "--cluster-id east --discovery-address istio-pilot.mesh.svc:15012" in text
+    assert "isthmus inject -f app.yaml --istio-namespace mesh | kubectl apply -f -" in text

@@ -96,9 +96,11 @@ def uninstall(
 ) -> None:
     """Uninstall the control plane. Its CRDs, namespace and cluster Secrets stay."""
     release = charts.Release(charts.CONTROL_PLANE, namespace, context or "", kubeconfig)
-    _uninstall(
-        release, "Proxies keep what they were told last, and learn nothing new.", yes=yes, dry_run=dry_run
+    gone = (
+        "Proxies keep what they were told last, and learn nothing new. Its namespace, the cluster Secrets "
+        "and the custom kinds with their objects stay."
     )
+    _uninstall(release, gone, yes=yes, dry_run=dry_run)
 
 
 @remote.command("uninstall")
