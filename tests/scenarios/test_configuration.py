@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 
 from isthmus.kube.kinds import untyped
+from isthmus.lab.pki import Identity
 from tests.scenarios.mesh import Mesh, Proxy, echo_slice, eventually, proxy_of, running_pilot, two_clusters
 
 TREE = Path(__file__).parents[2]
@@ -18,6 +19,10 @@ CRDS = untyped(
 )
 V1 = untyped("security.istio.io", "v1", "peerauthentications", "PeerAuthentication")
 V1BETA1 = untyped("security.istio.io", "v1beta1", "peerauthentications", "PeerAuthentication")
+ROLES = untyped("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole", namespaced=False)
+BINDINGS = untyped(
+    "rbac.authorization.k8s.io", "v1", "clusterrolebindings", "ClusterRoleBinding", namespaced=False
+)
 PODS = untyped("", "v1", "pods", "Pod")
 SLICES = untyped("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
 ACCOUNTS = untyped("", "v1", "serviceaccounts", "ServiceAccount")
@@ -101,3 +106,30 @@ async def test_an_object_that_the_api_server_let_pass_is_rejected_by_name_and_th
             for state in ("in_force", "rejected"):
                 row = f'isthmus_config_objects{{kind="PeerAuthentication",state="{state}"}} 1.0'
                 assert row in metrics
+
+
+def rights(*groups: str) -> dict[str, Any]:
+    rule = {"apiGroups": list(groups), "resources": ["*"], "verbs": ["*"]}
+    return {"metadata": {"name": "pilot"}, "rules": [rule]}
+
+
+async def test_no_proxy_is_answered_while_the_objects_may_not_be_read(tmp_path: Path) -> None:
+    async with two_clusters() as mesh:
+        await define(mesh)
+        most = ("", "discovery.k8s.io", "authentication.k8s.io", "coordination.k8s.io", "policy.isthmus.dev")
+        await mesh.west.api.create(ROLES, rights(*most))
+        role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "pilot"}
+        binding = {"metadata": {"name": "pilot"}, "roleRef": role}
+        await mesh.west.api.create(BINDINGS, binding | {"subjects": [{"kind": "User", "name": "pilot"}]})
+        kubeconfig = tmp_path / "limited"
+        kubeconfig.write_bytes(mesh.west.server.kubeconfig("west", Identity("pilot")))
+        async with running_pilot(kubeconfig, tmp_path) as pilot:
+
+            async def refused() -> bool:
+                status, said = await pilot.page("/ready")
+                return status == 503 and "PeerAuthentication (403 Forbidden" in said
+
+            await eventually(refused)
+            assert not any("xds_port" in line for line in pilot.log)
+            await mesh.west.api.patch(ROLES, "pilot", rights(*most, V1.group))
+            assert await pilot.xds_port()
