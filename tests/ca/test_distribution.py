@@ -134,6 +134,23 @@ async def test_a_missing_right_is_named_and_taken_up_once_it_is_given(verbs: lis
             await until(lambda: distribution.missing == "")
 
 
+async def test_who_else_writes_the_same_copies_is_named_and_not_raced_with() -> None:
+    async with (
+        cluster("a") as (client, api),
+        distributing_bundle(api, Source(b"ours"), cluster=WEST) as ours,
+        distributing_bundle(api, Source(b"theirs"), cluster=WEST) as theirs,
+    ):
+        await until(lambda: "somebody else" in ours.missing + theirs.missing)
+        (before,) = await versions(client, "a")
+        await asyncio.sleep(0.5)
+        assert await versions(client, "a") == [before]
+
+
+async def versions(client: Client, namespace: str) -> list[str]:
+    found = (await client.list(CONFIG_MAP, namespace)).items
+    return [one.metadata.resource_version for one in found if one.metadata.name == CONFIG_MAP_NAME]
+
+
 async def test_clusters_come_go_and_fail_without_each_other() -> None:
     source, live = Source(b"one"), dict[ClusterId, Api]()
     async with cluster("a") as (west, at_west), cluster() as (east, at_east):

@@ -2,7 +2,8 @@
 
 Level-based: namespaces, ConfigMaps and the bundle only say which namespace to look at; what is then done
 follows from what is there. It owns that one key; nothing else of a ConfigMap is touched. Kubernetes' own
-namespaces are left alone. Where a right is missing only this is, and `missing` names it.
+namespaces are left alone. Where a right is missing only this is, and `missing` names it; so it does where
+somebody else, such as another mesh's control plane, writes the same ConfigMap: there is no race with it.
 Source: Istio, namespace controller.
 """
 
@@ -14,6 +15,7 @@ from typing import NoReturn, Protocol
 import structlog
 
 from isthmus.ca.material import ROOT_CERT
+from isthmus.ca.rates import Rate
 from isthmus.clusters.api import Api
 from isthmus.kube.errors import ApiError, Unreachable
 from isthmus.kube.kinds import CONFIG_MAP, NAMESPACE
@@ -30,6 +32,12 @@ _ASK_AGAIN = 60.0
 """Seconds until what fails for ever is tried again."""
 _GIVE_UP = 3
 """Failures in a row after which the rest waits as well."""
+_WRITES, _WRITES_PER_SECOND = 5, 1 / 60
+"""Of one copy; more would be a race with somebody else."""
+
+
+class _Contested(Exception):  # noqa: N818 - a finding
+    """Somebody else writes this copy."""
 
 
 class BundleSource(Protocol):
@@ -50,7 +58,7 @@ class Distribution:
 
     def __init__(self, api: Api, source: BundleSource, cluster: ClusterId) -> None:
         self.missing = ""
-        """What cannot be done here for lack of rights, "" where nothing is amiss."""
+        """What keeps copies from being right, "" where nothing is amiss."""
         self._api = api
         self._source = source
         self._log = _log.bind(cluster=cluster)
@@ -60,6 +68,7 @@ class Distribution:
         self._listed: set[str] = set()
         self._due: dict[str, None] = {}
         self._woken = asyncio.Event()
+        self._writes = Rate(_WRITES, _WRITES_PER_SECOND)
 
     def all_due(self) -> None:
         """Look at every namespace."""
@@ -135,6 +144,9 @@ class Distribution:
                 failed[namespace] = None
                 in_a_row += 1
                 self._note(error)
+            except _Contested:
+                failed[namespace] = None
+                self._tell(f"ConfigMap {namespace}/{CONFIG_MAP_NAME} is written by somebody else, too")
         if len(self._listed) == 2 and not failed and not self._due:
             self.missing = ""
         return failed
@@ -156,6 +168,8 @@ class Distribution:
         """Make one namespace's copy what it should be. Conflicts come back by the watch."""
         if namespace not in self._namespaces or self._copies.get(namespace, "") == bundle:
             return
+        if not self._writes.take(namespace, asyncio.get_running_loop().time()):
+            raise _Contested
         try:
             if namespace in self._copies:
                 patch = {"metadata": {"labels": _LABELS}, "data": {ROOT_CERT: bundle}}
@@ -175,9 +189,12 @@ class Distribution:
         """Remember a right that is missing, and log it where that is new."""
         if not (isinstance(error, ApiError) and error.status in (401, 403)):
             return
+        self._tell(str(error))
+
+    def _tell(self, reason: str) -> None:
         if not self.missing:
-            self._log.warning("trust bundle is not distributed", reason=str(error))
-        self.missing = f"the trust bundle is not distributed: {error}"
+            self._log.warning("trust bundle is not distributed", reason=reason)
+        self.missing = f"the trust bundle is not distributed: {reason}"
 
 
 def _is_served(namespace: str) -> bool:
