@@ -174,6 +174,7 @@ async def measure(options: argparse.Namespace) -> Json:
             tell(f"{options.proxies} proxies follow everything")
             quiet = await bench.rest(options.seconds)
             busy = await bench.changing(most, options.seconds, options.rounds, probed=1)
+            again = await bench.changing(most, options.seconds, options.rounds, probed=1)
             serving = usage(pilot.pid).memory
             await mocked.ask({"do": "hang", "cluster": 0})
             await asyncio.sleep(_SETTLE)
@@ -191,6 +192,7 @@ async def measure(options: argparse.Namespace) -> Json:
         },
         "quiet": {"cpu_share_of_a_core": round(quiet, 3)},
         "changing": busy,
+        "changing_once_more": again,
         "changing_with_one_hung": hung,
     }
 
