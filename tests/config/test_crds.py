@@ -79,6 +79,10 @@ LABELS = {"matchLabels": {"app": "web"}}
         ({"selector": LABELS, "portLevelMtls": {"65536": {}}}, "spec.portLevelMtls"),
         ({"selector": LABELS, "portLevelMtls": {"http": {}}}, "spec.portLevelMtls"),
         ({"selector": LABELS, "portLevelMtls": {"80": {"mode": "NONE"}}}, "spec.portLevelMtls[...].mode"),
+        (
+            {"selector": LABELS, "portLevelMtls": {str(port): {} for port in range(1, 1002)}},
+            "spec.portLevelMtls",
+        ),
         ({"selector": {"matchLabels": {"": "web"}}}, "spec.selector.matchLabels"),
         ({"selector": {"matchLabels": {"app": "w*"}}}, "spec.selector.matchLabels"),
         ({"selector": {"matchLabels": {"ap*": "web"}}}, "spec.selector.matchLabels"),

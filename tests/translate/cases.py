@@ -174,7 +174,11 @@ CASES: dict[str, tuple[Callable[[FakeView], None], MeshConfig, PeerAuthenticatio
         peers("demo", "STRICT", p8443="DISABLE", p8080="PERMISSIVE"),
     ),
     "inbound_strict": (inbound, MeshConfig(), peers("demo", "STRICT", p8443="DISABLE", p6000="PERMISSIVE")),
-    "inbound_disable": (inbound, MeshConfig(), peers("demo", "DISABLE", p8443="STRICT", p6000="STRICT")),
+    "inbound_disable": (
+        inbound,
+        MeshConfig(),
+        peers("demo", "DISABLE", p8443="STRICT", p6000="STRICT", p15006="DISABLE"),
+    ),
 }
 
 

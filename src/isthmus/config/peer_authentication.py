@@ -75,6 +75,7 @@ _PortLevel = Annotated[
     dict[int, MutualTls],
     Meta(
         min_length=1,
+        max_length=1000,
         extra_json_schema=_cel(
             ("self.all(key, 0 < int(key) && int(key) <= 65535)", "a port must be from 1 to 65535")
         ),

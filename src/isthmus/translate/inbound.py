@@ -138,7 +138,7 @@ def virtual_inbound(
     listener.filter_chains.extend(_others(ways["tcp", accepted.mode], mesh, check))
     numbers = {port.number for port in own}
     for number, mode in accepted.ports:
-        if number not in numbers:
+        if number not in numbers and number != INBOUND_PORT:
             listener.filter_chains.extend(_others(ways["tcp", mode], mesh, check, number))
     for port in own:
         own_ways = ways[_carries(port), accepted.on(port.number)]
