@@ -6,7 +6,6 @@ from typing import Any
 
 import msgspec
 from rich.console import Console
-from rich.table import Table
 
 from isthmus.kube.access import access_from_file
 from isthmus.kube.client import running_client
@@ -82,17 +81,17 @@ def print_status(status: LabStatus, console: Console) -> None:
     if not status.clusters:
         console.print("No lab is up; bring one up with `isthmus lab up`.")
         return
-    table = Table(box=None, pad_edge=False)
-    for column in ("POD", "PHASE", "READY", "IP"):
-        table.add_column(column, no_wrap=True)
+    lines = [("POD", "PHASE", "READY", "IP")]
     for cluster in status.clusters:
         dead = [name for name, alive in cluster.processes.items() if not alive]
         health = f"not running: {', '.join(dead)}" if dead else cluster.problem or "up"
         console.print(f"Cluster {cluster.name}: {cluster.server}, {health}", soft_wrap=True)
         for fault in cluster.faults:
             console.print(f"    broken on purpose: {fault}", soft_wrap=True)
-        for pod in cluster.pods:
-            table.add_row(pod.name, pod.phase, "yes" if pod.ready else "no", pod.ip)
-    if table.rows:
+        lines += [(pod.name, pod.phase, "yes" if pod.ready else "no", pod.ip) for pod in cluster.pods]
+    if len(lines) > 1:
         console.print()
-        console.print(table)
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        for line in lines:
+            cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+            console.print("  ".join(cells).rstrip(), soft_wrap=True)

@@ -71,6 +71,8 @@ def how_to_go_on(client: PodReference) -> Sequence[str]:
         f"    {program} lab status",
         f"    {program} lab exec {client} -- curl -s {ECHO_URL}",
         f"    {program} lab logs {client} -c istio-proxy",
-        f'    eval "$({program} lab env {client.cluster})"; {find_kubectl()} get pods -A',
+        f'    eval "$({program} lab env {client.cluster})"',
+        f"    {program} cluster list",
+        f"    {find_kubectl()} get pods -A",
         f"To take it down: {program} lab down",
     )
