@@ -70,11 +70,10 @@ def test_a_folder_that_lacks_a_program_is_refused_by_name(tmp_path: Path) -> Non
 def test_a_controller_manager_need_not_be_there(tmp_path: Path) -> None:
     for name in ("etcd", "kube-apiserver"):
         (tmp_path / name).touch(mode=0o755)
-    assets = find_assets({"KUBEBUILDER_ASSETS": str(tmp_path)})
-    assert assets == tmp_path
-    assert not has_controller_manager(assets)
+    assert find_assets({"KUBEBUILDER_ASSETS": str(tmp_path)}) == tmp_path
+    assert not has_controller_manager(tmp_path)
     (tmp_path / "kube-controller-manager").touch(mode=0o755)
-    assert has_controller_manager(assets)
+    assert has_controller_manager(tmp_path)
 
 
 _STAND_IN = """
