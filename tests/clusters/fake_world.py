@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from typing import Any, NoReturn, TypeVar, cast
 
 import msgspec
-import yaml
 
 from isthmus.clusters.api import Api
 from isthmus.kube import kinds, objects
@@ -289,14 +288,15 @@ class World:
         return known
 
     def _make_kubeconfig(self, server: str, token: str) -> str:
-        return yaml.safe_dump(
-            {
-                "current-context": "it",
-                "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
-                "clusters": [{"name": "it", "cluster": {"server": server}}],
-                "users": [{"name": "it", "user": {"token": token}}],
-            }
-        )
+        return f"""
+current-context: it
+contexts: [{{name: it, context: {{cluster: it, user: it}}}}]
+clusters: [{{name: it, cluster: {{server: {server}}}}}]
+users:
+- name: it
+  user:
+    token: {token}
+"""
 
 
 def fill(server: FakeServer, *pods: tuple[str, str]) -> None:

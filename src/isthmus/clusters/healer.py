@@ -150,11 +150,10 @@ class Healing:
 
     def _case(self, name: ClusterId, member: Member) -> _Case | None:
         """None for a cluster that is not to be healed, or cannot be now."""
-        home, there = self._members[self._own].store, member.store
-        api = self._clients.get(name)
-        if member.claim is None or home is None or there is None or api is None:
+        if member.claim is None or not self._wish(member)[0]:
             return None
-        if member.health.state is not State.FRESH or not self._wish(member)[0]:
+        home, there, api = self._members[self._own].store, member.store, self._clients.get(name)
+        if home is None or there is None or api is None or member.health.state is not State.FRESH:
             return None
         return _Case(
             api,

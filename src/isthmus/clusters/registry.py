@@ -126,7 +126,8 @@ class Clusters:
     def _secret(self, event: Event[Secret]) -> None:
         match event:
             case Upserted(secret):
-                self._claims[_ref(secret)] = read_claims(secret)
+                ref = _ref(secret)
+                self._claims[ref] = read_claims(secret, self._claims.get(ref, ()))
             case Removed(secret):
                 self._claims.pop(_ref(secret), None)
             case Synced():

@@ -4,8 +4,9 @@ Each data key of a Secret claims its name for its kubeconfig. Should several cla
 wins, whether or not its kubeconfig is any good; the control plane's own cluster is older than all.
 """
 
+import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from isthmus.clusters.annotations import IDENTITY
@@ -39,6 +40,8 @@ class Claim:
     """The Secret's."""
     alone: bool = True
     """Whether the Secret holds no other cluster."""
+    digest: bytes = field(default=b"", repr=False)
+    """Of the kubeconfig's text: what is the same need not be read anew."""
 
     @property
     def meant(self) -> str:
@@ -51,20 +54,28 @@ class Claim:
         return self.rank.secret
 
 
-def read_claims(secret: Secret) -> tuple[Claim, ...]:
-    """The claims of a Secret, one for each key; a bad one does not take down the others."""
+def read_claims(secret: Secret, known: Iterable[Claim] = ()) -> tuple[Claim, ...]:
+    """The claims of a Secret, one for each key; a bad one does not take down the others.
+
+    `known` are those of the same Secret as it was: only kubeconfigs that changed are read.
+    """
     ref = Ref(secret.metadata.namespace, secret.metadata.name)
+    told, alone = secret.metadata.annotations, len(secret.data) == 1
+    before = {claim.cluster: claim for claim in known}
     claims: list[Claim] = []
-    for name, text in sorted(secret.data.items()):
-        rank = Rank(secret.metadata.creation_timestamp or "~", ref, name)
+    for key, text in sorted(secret.data.items()):
+        name, digest = ClusterId(key), hashlib.sha256(text).digest()
+        rank = Rank(secret.metadata.creation_timestamp or "~", ref, key)
+        same = before.get(name)
+        if same is not None and same.digest == digest:
+            claims.append(replace(same, rank=rank, annotations=told, alone=alone))
+            continue
         try:
-            access = access_from_secret(text)
-            told = secret.metadata.annotations
-            claims.append(Claim(ClusterId(name), rank, access, annotations=told, alone=len(secret.data) == 1))
+            claims.append(Claim(name, rank, access_from_secret(text), "", told, alone, digest))
         except KubeconfigRefused as error:
             field = f", field {error.field}" if error.field else ""
-            refusal = f"Secret {ref}, key {name}{field}: {error.reason}; {error.remedy}"
-            claims.append(Claim(ClusterId(name), rank, None, refusal))
+            refusal = f"Secret {ref}, key {key}{field}: {error.reason}; {error.remedy}"
+            claims.append(Claim(name, rank, None, refusal, told, alone, digest))
     return tuple(claims)
 
 

@@ -49,6 +49,7 @@ class Session:
         self._intake = intake
         self._progressed = progressed
         self._life = Life(time.time())
+        self._health = self._life.health
         self.version = ""
         """What the API server calls itself, "" while it has not said."""
         self.latency: float | None = None
@@ -67,7 +68,7 @@ class Session:
     @property
     def health(self) -> Health:
         """How the cluster looks through this client."""
-        return self._life.health
+        return self._health
 
     @property
     def changed_at(self) -> float | None:
@@ -94,7 +95,7 @@ class Session:
         self._learn(self._life.broke(time.time(), reason))
 
     def _learn(self, life: Life) -> None:
-        self._life = life
+        self._life, self._health = life, life.health
         self._progressed(self)
 
     async def serve(self, api: Api) -> NoReturn:
