@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from isthmus.agent.certificate import Answer
 from isthmus.agent.errors import NoCertificateError
 from isthmus.ca.issuing import issue_certificate
 from isthmus.ca.messages import CertificateRequest
@@ -27,11 +28,11 @@ class SmallCa:
     trouble: str = ""
     asked: list[float] = field(default_factory=list[float])
 
-    async def ask(self, csr: str, roots: bytes) -> list[str]:
+    async def ask(self, csr: str, roots: bytes) -> Answer:
         self.asked.append(self.clock())
         if self.trouble:
             raise NoCertificateError(self.trouble)
-        return list(
+        return Answer(
             issue_certificate(
                 CertificateRequest(csr, self.seconds),
                 ECHO,

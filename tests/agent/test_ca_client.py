@@ -38,7 +38,9 @@ async def test_a_certificate_is_for_whom_the_token_proves_in_each_cluster(tmp_pa
             token.write_text(f"{text}\n")
             key = new_key()
             client = client_of(plane, token, cluster=cluster)
-            certificate = read_certificate(key, await client.request(make_csr(key), roots))
+            answer = await client.request(make_csr(key), roots)
+            assert answer.cluster == (cluster or "west")
+            certificate = read_certificate(key, answer.certificates)
             leaf = x509.load_pem_x509_certificate(certificate.chain)
             names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
             [uri] = names.get_values_for_type(x509.UniformResourceIdentifier)

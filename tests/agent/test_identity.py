@@ -176,7 +176,7 @@ def test_a_bundle_that_cannot_be_read_is_named_and_the_last_good_one_stays(
 def test_an_answer_for_another_key_is_of_no_use() -> None:
     async def life() -> None:
         ca = SmallCa(NOW.timestamp)
-        answer = await ca.ask(make_csr(new_key()), b"")
+        answer = (await ca.ask(make_csr(new_key()), b"")).certificates
         with pytest.raises(ValueError, match="for another key"):
             read_certificate(new_key(), answer)
         for useless in ([], ["x"], [*answer[:1], "x"]):

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import socket
 import stat
 from datetime import timedelta
 from pathlib import Path
@@ -82,6 +83,27 @@ async def test_a_renewed_certificate_and_changed_roots_reach_envoy(tmp_path: Pat
         async with asyncio.timeout(PATIENCE):
             while await roots_of(pod) != both:  # noqa: ASYNC110 -- another process decides
                 await asyncio.sleep(0.2)
+
+
+async def test_statistics_name_the_cluster_that_vouched_for_the_pod(tmp_path: Path) -> None:
+    """As in the guide, where no value names a remote cluster."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as inlet:
+        inlet.setblocking(False)
+        inlet.bind(("127.0.0.1", 0))
+        proxy = {**SECURE, "statsdUdpAddress": f"localhost:{inlet.getsockname()[1]}"}
+        more = {"SERVICE_ACCOUNT": "echo"}
+        async with (
+            serving_control_plane() as plane,
+            running_pod(tmp_path, find_envoy(), f"{HOST}:{plane.port}", proxy=proxy, more=more) as pod,
+        ):
+            await give(plane, tmp_path)
+            await pod.health_says(pod.health, "ready\n")
+            async with asyncio.timeout(PATIENCE):
+                while True:
+                    datagram = await asyncio.get_running_loop().sock_recv(inlet, 65_535)
+                    lines = datagram.decode().split("\n")
+                    if all("|#cluster:west,namespace:demo" in line for line in lines):
+                        break
 
 
 async def test_a_control_plane_with_a_certificate_of_others_is_not_believed(tmp_path: Path) -> None:

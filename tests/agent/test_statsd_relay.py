@@ -179,6 +179,11 @@ def test_lines_are_shortened(line: bytes, sent: bytes) -> None:
     assert shortened(line) == sent
 
 
+def test_a_tag_goes_before_those_of_each_line() -> None:
+    line = b"a:1|c|#namespace:demo\nb:2|g|#namespace:demo"
+    assert shortened(line, b"cluster:west,") == line.replace(b"#", b"#cluster:west,")
+
+
 @given(st.binary())
 def test_any_datagram_is_taken(datagram: bytes) -> None:
     assert shortened(shortened(datagram)) == shortened(datagram)

@@ -3,6 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isthmus.ca.messages import (
+    CLUSTER_FIELD,
     CertificateRequest,
     MalformedRequest,
     decode_request,
@@ -10,11 +11,13 @@ from isthmus.ca.messages import (
     encode_request,
     encode_response,
 )
+from isthmus.lib.protobuf import texts_of
 
 
 def test_messages_are_on_the_wire_as_istio_has_them() -> None:
     assert encode_request(CertificateRequest("abc", 5)) == b"\x0a\x03abc\x18\x05"
     assert encode_response(["x", "yz"]) == b"\x0a\x01x\x0a\x02yz"
+    assert texts_of(encode_response(["x"], "west"), CLUSTER_FIELD) == ["west"]
 
 
 def test_unknown_fields_and_metadata_that_is_no_text_are_left_out() -> None:

@@ -10,6 +10,7 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
+from isthmus.agent.certificate import Answer
 from isthmus.agent.errors import CallRefusedError, NoCertificateError
 from isthmus.agent.grpc_call import Call, make_call
 from isthmus.lib.address import HostPort
@@ -19,7 +20,10 @@ from isthmus.lib.resolving import resolve
 _METHOD = "/istio.v1.auth.IstioCertificateService/CreateCertificate"
 _CSR = 1
 _CERT_CHAIN = 1
-"""Fields of IstioCertificateRequest and IstioCertificateResponse (Istio API, security/v1alpha1)."""
+_CLUSTER = 15012
+"""Fields of IstioCertificateRequest and IstioCertificateResponse (Istio API, security/v1alpha1); the last one
+is of our CA alone.
+"""
 _SECONDS = 10.0
 _MOST_TOKEN = 64 * 1024
 
@@ -35,15 +39,16 @@ class CaClient:
     cluster: str
     token_file: Path
 
-    async def request(self, csr: str, roots: bytes) -> list[str]:
-        """PEM certificates for a CSR (PEM), the workload's first. Raises NoCertificateError."""
+    async def request(self, csr: str, roots: bytes) -> Answer:
+        """What the CA answers a CSR (PEM). Raises NoCertificateError."""
         metadata = [("authorization", f"Bearer {self._token()}")]
         if self.cluster:
             metadata.append(("clusterid", self.cluster))
         call = Call(_METHOD, str(self.address), text(_CSR, csr), metadata, "https", "isthmus-agent")
         try:
             async with asyncio.timeout(_SECONDS):
-                return texts_of(await self._answer(call, roots), _CERT_CHAIN)
+                answer = await self._answer(call, roots)
+                return Answer(texts_of(answer, _CERT_CHAIN), "".join(texts_of(answer, _CLUSTER)))
         except TimeoutError:
             reason = f"no answer within {_SECONDS:g} seconds"
         except ssl.SSLCertVerificationError as error:

@@ -5,6 +5,7 @@ A key lives in the memory of this process and of Envoy, and nowhere else.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -25,6 +26,13 @@ class Certificate:
     key: bytes = field(repr=False)
     chain: bytes
     expires: float
+
+
+class Answer(NamedTuple):
+    """A CA's certificates (PEM), the workload's first, and the cluster that vouched for it, if it says so."""
+
+    certificates: Sequence[str]
+    cluster: str = ""
 
 
 def new_key() -> ec.EllipticCurvePrivateKey:

@@ -13,7 +13,15 @@ from typing import NoReturn
 
 import structlog
 
-from isthmus.agent.certificate import Certificate, check_roots, is_under, make_csr, new_key, read_certificate
+from isthmus.agent.certificate import (
+    Answer,
+    Certificate,
+    check_roots,
+    is_under,
+    make_csr,
+    new_key,
+    read_certificate,
+)
 from isthmus.agent.errors import NoCertificateError
 from isthmus.agent.renewal import Renewal
 from isthmus.lib.lifecycle import task_scope
@@ -26,8 +34,8 @@ _LONGEST_SLEEP = 30.0
 """Seconds after which the wall clock is read again: a machine may have slept."""
 _MOST_ROOTS = 1 << 20
 
-Ask = Callable[[str, bytes], Awaitable[list[str]]]
-"""A CSR and the roots, both PEM → certificates, PEM. Raises NoCertificateError."""
+Ask = Callable[[str, bytes], Awaitable[Answer]]
+"""Sends a CSR to the CA that the roots vouch for, both PEM. Raises NoCertificateError."""
 
 
 @dataclass(slots=True)
@@ -50,6 +58,8 @@ class Identity:
     ) -> None:
         self.certificate: Certificate | None = None
         self.roots: bytes | None = None
+        self.cluster = ""
+        """The cluster that vouched for the pod, as the CA told."""
         self.tally = Tally()
         self._roots_file = roots_file
         self._ask = ask
@@ -120,10 +130,12 @@ class Identity:
     async def _request(self, roots: bytes) -> None:
         key = new_key()
         try:
-            self.certificate = read_certificate(key, await self._ask(make_csr(key), roots))
+            answer = await self._ask(make_csr(key), roots)
+            self.certificate = read_certificate(key, answer.certificates)
         except (NoCertificateError, ValueError) as error:
             self._fail(str(error))
             return
+        self.cluster = answer.cluster
         self.tally.issued += 1
         self._refusal = ""
         now, expires = self._clock(), self.certificate.expires

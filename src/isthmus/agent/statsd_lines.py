@@ -10,13 +10,16 @@ from functools import lru_cache
 _CLUSTER = re.compile(rb"cluster_name:((?:out|in)bound\|[^,\n]*)")
 _PARTS = (b"direction", b"port", b"subset", b"service")
 _IDLE = b":0|c"
+_TAGS = b"|#"
 _MOST_NAMES = 4096
 
 
-def shortened(datagram: bytes) -> bytes:
-    """The lines worth sending; empty where none is."""
+def shortened(datagram: bytes, tag: bytes = b"") -> bytes:
+    """The lines worth sending; empty where none is. `tag` (`name:value,`) goes before the tags of each."""
     if _IDLE in datagram:
         datagram = b"\n".join([line for line in datagram.split(b"\n") if _IDLE not in line])
+    if tag:
+        datagram = datagram.replace(_TAGS, _TAGS + tag)
     return _CLUSTER.sub(_replacement, datagram)
 
 

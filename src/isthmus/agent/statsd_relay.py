@@ -48,6 +48,8 @@ class Relay:
         """Datagrams that were handed to the kernel."""
         self.dropped: Counter[str] = Counter()
         """Those that were not, by reason."""
+        self.tag = b""
+        """What `shortened` puts before the tags of each line."""
         self._bound = bound
         self._target = target
         self._resolve = resolve
@@ -68,7 +70,7 @@ class Relay:
                 datagram = self._bound.recv(_LARGEST)
             except OSError:
                 return
-            self._send(shortened(datagram))
+            self._send(shortened(datagram, self.tag))
 
     def _send(self, datagram: bytes) -> None:
         if not datagram:

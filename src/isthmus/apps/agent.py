@@ -36,7 +36,7 @@ from isthmus.agent.sds import (
     secret_socket,
 )
 from isthmus.agent.settings import AgentSettings, read_settings
-from isthmus.agent.statsd_relay import relaying
+from isthmus.agent.statsd_relay import Relay, relaying
 from isthmus.agent.status_server import Status, serving_status
 from isthmus.lib.binaries import find_envoy
 from isthmus.lib.errors import UserError
@@ -64,7 +64,7 @@ async def run_agent(settings: AgentSettings, envoy: Path) -> None:
         relay = None if statsd is None else await stack.enter_async_context(relaying(statsd))
         bootstrap = write_bootstrap(settings, None if relay is None else relay.port)
         secrets = Secrets()
-        identity = await stack.enter_async_context(running_identity_for(settings, secrets))
+        identity = await stack.enter_async_context(running_identity_for(settings, secrets, relay))
         readiness = Readiness(admin, identity.pending)
         metrics = partial(render_metrics, identity, secrets, relay)
         status = Status(readiness.why_unready, stop.set, settings.app_probes, settings.address, metrics)
@@ -88,8 +88,13 @@ async def run_agent(settings: AgentSettings, envoy: Path) -> None:
 
 
 @asynccontextmanager
-async def running_identity_for(settings: AgentSettings, secrets: Secrets) -> AsyncGenerator[Identity]:
-    """The pod's identity, kept valid and handed to Envoy over its socket."""
+async def running_identity_for(
+    settings: AgentSettings, secrets: Secrets, relay: Relay | None
+) -> AsyncGenerator[Identity]:
+    """The pod's identity, kept valid and handed to Envoy over its socket.
+
+    Statistics get the cluster's name from it where injection named none.
+    """
     ca = CaClient(settings.ca, settings.cluster, settings.token_file)
 
     def hand_over(identity: Identity) -> None:
@@ -97,6 +102,8 @@ async def running_identity_for(settings: AgentSettings, secrets: Secrets) -> Asy
             secrets.put(ROOTS, roots_secret(identity.roots))
         if identity.certificate is not None:
             secrets.put(CERTIFICATE, certificate_secret(identity.certificate.key, identity.certificate.chain))
+        if relay is not None and identity.cluster and not settings.cluster:
+            relay.tag = f"cluster:{identity.cluster},".encode()
 
     def answer(call: Call) -> SecretStream:
         def finish(reason: str) -> None:

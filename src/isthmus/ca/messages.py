@@ -12,6 +12,8 @@ from google.protobuf import descriptor_pb2, descriptor_pool, json_format, messag
 from google.protobuf.message import DecodeError, Message
 
 METHOD = "/istio.v1.auth.IstioCertificateService/CreateCertificate"
+CLUSTER_FIELD = 15012
+"""Of the answer, far from what Istio may use."""
 _PACKAGE = "istio.v1.auth"
 _REQUEST = "IstioCertificateRequest"
 _RESPONSE = "IstioCertificateResponse"
@@ -72,10 +74,15 @@ def decode_response(data: bytes) -> tuple[str, ...]:
     return tuple(cast("Any", message).cert_chain)
 
 
-def encode_response(chain: Sequence[str]) -> bytes:
-    """Write an answer: one PEM certificate an element, the workload's first, its root last."""
+def encode_response(chain: Sequence[str], cluster: str = "") -> bytes:
+    """Write an answer: one PEM certificate an element, the workload's first, its root last.
+
+    `cluster` tells a workload which cluster vouched for it, if its proof says so. The field is ours: agents
+    of Istio's skip it.
+    """
     message = _new(_RESPONSE)
     cast("Any", message).cert_chain.extend(chain)
+    cast("Any", message).cluster = cluster
     return message.SerializeToString()
 
 
@@ -100,7 +107,10 @@ _FILE = {
         },
         {
             "name": _RESPONSE,
-            "field": [{"name": "cert_chain", "number": 1, "type": "TYPE_STRING", "label": "LABEL_REPEATED"}],
+            "field": [
+                {"name": "cert_chain", "number": 1, "type": "TYPE_STRING", "label": "LABEL_REPEATED"},
+                {"name": "cluster", "number": CLUSTER_FIELD, "type": "TYPE_STRING"},
+            ],
         },
     ],
 }

@@ -113,7 +113,7 @@ class CertificateService:
         except CsrRefused as refusal:
             code = StatusCode.PERMISSION_DENIED if refusal.foreign else StatusCode.INVALID_ARGUMENT
             raise CertificateFailed(code, f"CSR refused: {refusal.reason}") from None
-        return encode_response(chain)
+        return encode_response(chain, identity.cluster)
 
     def _tell(self, failure: CertificateFailed, identity: Identity, peer: str) -> None:
         if failure.code is StatusCode.UNAVAILABLE:
