@@ -101,6 +101,39 @@ async def check_job(west: ClusterPlan, client: Client) -> None:
             await asyncio.sleep(0.1)
 
 
+async def check_sets(west: ClusterPlan, client: Client) -> None:
+    """A StatefulSet, a DaemonSet and a CronJob get the sidecar likewise, and run with it."""
+    container = {"name": "main", "image": "isthmus/client", "command": ["sh", "-ec", serve(600)]}
+    labels = {"kept": "yes"}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
+    kept = {"selector": {"matchLabels": labels}, "template": template}
+    task = {"containers": [{**container, "command": ["true"]}], "restartPolicy": "Never"}
+    cron = {"schedule": "@yearly", "jobTemplate": {"spec": {"template": {"spec": task}}}}
+    parts = (
+        ("apps/v1", "StatefulSet", "db", {**kept, "serviceName": "db", "replicas": 2}),
+        ("apps/v1", "DaemonSet", "agent", kept),
+        ("batch/v1", "CronJob", "yearly", cron),
+    )
+    items = [
+        {"apiVersion": version, "kind": kind, "metadata": {"name": name, "namespace": _NS}, "spec": spec}
+        for version, kind, name, spec in parts
+    ]
+    stream = "\n---\n".join(map(json.dumps, items))
+    injected = await run(west, sys.executable, "-m", "isthmus.cli.main", "inject", "-f", "-", text=stream)
+    kubectl = str(find_kubectl())
+    await run(west, kubectl, "create", "-f", "-", text=injected)
+    await run(west, kubectl, "create", "job", "-n", _NS, "--from=cronjob/yearly", "now", text="")
+    for name in ("statefulset/db", "daemonset/agent"):
+        await run(west, kubectl, "rollout", "status", name, "-n", _NS, "--timeout=60s", text="")
+    await run(
+        west, kubectl, "wait", "job/now", "-n", _NS, "--for=condition=Complete", "--timeout=60s", text=""
+    )
+    pods = [each for each in (await client.list(POD, _NS)).items if each["metadata"]["labels"].get("kept")]
+    assert {"db-0", "db-1"} < {each["metadata"]["name"] for each in pods}
+    for each in pods:
+        assert "istio-proxy" in [one["name"] for one in each["spec"]["containers"]]
+
+
 async def run(west: ClusterPlan, *command: str, text: str) -> str:
     """A command's standard output; it must succeed."""
     environment = {**os.environ, "KUBECONFIG": str(west.kubeconfig)}
@@ -147,6 +180,7 @@ async def scenario(west: ClusterPlan) -> None:
         await default_account(client, _NS)
         await check_native(client)
         await check_job(west, client)
+        await check_sets(west, client)
         await check_classic(client)
         await check_held(client)
 
