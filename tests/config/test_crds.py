@@ -60,6 +60,7 @@ def rule_faults(schema: Json, value: Any) -> Iterator[str]:
                 yield from rule_faults(below, inner)
 
 
+MANY: Json = {str(port): {} for port in range(1, 1002)}
 LABELS = {"matchLabels": {"app": "web"}}
 
 
@@ -80,7 +81,7 @@ LABELS = {"matchLabels": {"app": "web"}}
         ({"selector": LABELS, "portLevelMtls": {"http": {}}}, "spec.portLevelMtls"),
         ({"selector": LABELS, "portLevelMtls": {"80": {"mode": "NONE"}}}, "spec.portLevelMtls[...].mode"),
         (
-            {"selector": LABELS, "portLevelMtls": {str(port): {} for port in range(1, 1002)}},
+            {"selector": LABELS, "portLevelMtls": MANY},
             "spec.portLevelMtls",
         ),
         ({"selector": {"matchLabels": {"": "web"}}}, "spec.selector.matchLabels"),

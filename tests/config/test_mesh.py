@@ -4,7 +4,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from isthmus.config.durations import parse_duration
-from isthmus.config.mesh import MeshConfig, OutboundMode, StalePolicy, read_mesh_config
+from isthmus.config.mesh import MeshConfig, OutboundMode, StalePolicy, TlsVersion, read_mesh_config
 from isthmus.lib.errors import UserError
 from isthmus.model.service import ServiceKey
 
@@ -18,6 +18,8 @@ def test_empty_text_gives_istios_defaults() -> None:
 def test_istios_yaml_is_read() -> None:
     config = read_mesh_config(
         """
+        enableAutoMtls: false
+        meshMTLS: {minProtocolVersion: TLSV1_3}
         trustDomain: mesh.example
         trustDomainAliases: [old.example]
         outboundTrafficPolicy: {mode: REGISTRY_ONLY}
@@ -38,6 +40,8 @@ def test_istios_yaml_is_read() -> None:
         mixerCheckServer: istio-policy.mesh.svc.cluster.local:9091
         """
     )
+    assert not config.enable_auto_mtls
+    assert config.mesh_mtls.min_protocol_version is TlsVersion.TLSV1_3
     assert config.trust_domain == "mesh.example"
     assert config.trust_domain_aliases == ("old.example",)
     assert config.outbound_traffic_policy.mode is OutboundMode.REGISTRY_ONLY

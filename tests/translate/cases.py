@@ -18,7 +18,7 @@ from envoy.config.route.v3 import route_pb2
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
 
-from isthmus.config.mesh import MeshConfig, OutboundMode, OutboundTrafficPolicy
+from isthmus.config.mesh import MeshConfig, MeshTls, OutboundMode, OutboundTrafficPolicy, TlsVersion
 from isthmus.config.peer_authentication import PEER_AUTHENTICATION, PeerAuthentications
 from isthmus.config.store import ConfigStore
 from isthmus.kube.decoding import Ref
@@ -154,6 +154,7 @@ STRICT = MeshConfig(
 TWO_DOMAINS = MeshConfig(
     trust_domain="mesh",
     trust_domain_aliases=("old",),
+    mesh_mtls=MeshTls(min_protocol_version=TlsVersion.TLSV1_3),
     mixer_check_server="istio-policy.istio-system.svc.cluster.local:15004",
 )
 NOBODY = PeerAuthentications("istio-system")

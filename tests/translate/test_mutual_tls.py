@@ -169,6 +169,7 @@ async def test_a_server_is_told_who_calls_and_accepts_what_its_policy_says(
         assert caller.startswith(f"By={SERVER};Hash=")
         assert caller.endswith(f";URI={CLIENT}")
         assert await mesh.plain() == (200, "")
+        assert "TLSv1.3: 1" in await mesh.server.text("/stats?filter=ssl.versions")
 
         await mesh.now(STRICT)
         assert await mesh.through_sidecar() == (status, caller)

@@ -75,6 +75,20 @@ class StaleEndpoints(_Part, frozen=True):
     recovery: Duration = Duration(seconds=30)
 
 
+class TlsVersion(Enum):
+    """The least version of TLS. TLS_AUTO is 1.2."""
+
+    TLS_AUTO = "TLS_AUTO"
+    TLSV1_2 = "TLSV1_2"
+    TLSV1_3 = "TLSV1_3"
+
+
+class MeshTls(_Part, frozen=True):
+    """How sidecars speak mutual TLS, on both sides."""
+
+    min_protocol_version: TlsVersion = TlsVersion.TLS_AUTO
+
+
 class Certificates(_Part, frozen=True):
     """How long certificates and roots last.
 
@@ -113,6 +127,7 @@ class MeshConfig(_Part, frozen=True):
     """
 
     enable_auto_mtls: bool = True
+    mesh_mtls: MeshTls = msgspec.field(default=MeshTls(), name="meshMTLS")
     trust_domain: str = "cluster.local"
     trust_domain_aliases: tuple[str, ...] = ()
     root_namespace: str = "istio-system"

@@ -15,7 +15,7 @@ from envoy.type.matcher.v3 import string_pb2
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.wrappers_pb2 import BoolValue
 
-from isthmus.config.mesh import MeshConfig
+from isthmus.config.mesh import MeshConfig, TlsVersion
 from isthmus.model.identity import spiffe_id
 from isthmus.model.service import Protocol, ServiceKey
 from isthmus.translate import names
@@ -32,6 +32,7 @@ TLS_MODE = "tlsMode"
 ISTIO = "istio"
 _SDS_CLUSTER = "sds-grpc"
 _OWN, _ROOTS = "default", "ROOTCA"
+_NEWEST = common_pb2.TlsParameters.TlsProtocol.Value("TLSv1_3")
 _Matcher = common_pb2.SubjectAltNameMatcher
 _Match = cluster_pb2.Cluster.TransportSocketMatch
 
@@ -61,7 +62,7 @@ def upstream(
         known = [_beginning(spiffe_id(domain, service.namespace, "")) for domain in domains]
     alpn = (ISTIO, "h2") if protocol in (Protocol.HTTP2, Protocol.GRPC) else (ISTIO,)
     context = tls_pb2.UpstreamTlsContext(
-        common_tls_context=_common(known, alpn), sni=names.service_sni(service, port)
+        common_tls_context=_common(known, alpn, mesh), sni=names.service_sni(service, port)
     )
     return base_pb2.TransportSocket(name="envoy.transport_sockets.tls", typed_config=pack(context))
 
@@ -70,7 +71,7 @@ def downstream(mesh: MeshConfig, alpn: Sequence[str]) -> base_pb2.TransportSocke
     """Mutual TLS of a server: a client must show an identity of the mesh, whichever it is."""
     domains = (mesh.trust_domain, *mesh.trust_domain_aliases)
     context = tls_pb2.DownstreamTlsContext(
-        common_tls_context=_common([_beginning(f"spiffe://{domain}/") for domain in domains], alpn),
+        common_tls_context=_common([_beginning(f"spiffe://{each}/") for each in domains], alpn, mesh),
         require_client_certificate=BoolValue(value=True),
     )
     return base_pb2.TransportSocket(name="envoy.transport_sockets.tls", typed_config=pack(context))
@@ -83,10 +84,13 @@ def marked_for_tls() -> base_pb2.Metadata:
     return base_pb2.Metadata(filter_metadata={"envoy.transport_socket_match": criteria})
 
 
-def _common(known: Iterable[_Matcher], alpn: Sequence[str]) -> tls_pb2.CommonTlsContext:
+def _common(known: Iterable[_Matcher], alpn: Sequence[str], mesh: MeshConfig) -> tls_pb2.CommonTlsContext:
+    least = "TLSv1_3" if mesh.mesh_mtls.min_protocol_version is TlsVersion.TLSV1_3 else "TLSv1_2"
+    version = common_pb2.TlsParameters.TlsProtocol.Value(least)
     return tls_pb2.CommonTlsContext(
+        # Envoy's clients offer no more than TLS 1.2 unless they are told to.
         tls_params=common_pb2.TlsParameters(
-            tls_minimum_protocol_version=common_pb2.TlsParameters.TlsProtocol.Value("TLSv1_2")
+            tls_minimum_protocol_version=version, tls_maximum_protocol_version=_NEWEST
         ),
         alpn_protocols=alpn,
         tls_certificate_sds_secret_configs=[_secret(_OWN)],
