@@ -101,14 +101,22 @@ def test_check_explains_each_rule_and_its_exit_code_is_the_decision(tmp_path: Pa
     denied = run("check", "-f", east, "-r", rules, "-o", "json")
     found = json.loads(denied.output)
     assert (denied.exit_code, found["deniedBy"], found["status"]) == (1, "demo/guard/no-east", 403)
+    assert (found["unasked"], found["connection"]) == (2, False)
     allowed = run("check", "-f", west, "-r", rules)
     assert allowed.exit_code == 0
-    assert [line.split()[:3] for line in allowed.output.splitlines()[1:4]] == [
+    lines = [line.split() for line in allowed.output.splitlines()]
+    assert [line[:3] for line in lines if line and line[0].startswith("demo/guard/")] == [
         ["demo/guard/no-east", "no", "match"],
         ["demo/guard/few", "matched", "4"],
         ["demo/guard/rule-2", "no", "match"],
     ]
     assert allowed.output.splitlines()[-1] == "allowed"
+    assert "does not hold: source.cluster is `west`" in " ".join(allowed.output.split())
+    unproved = {"source": {"ip": "10.1.2.3"}, "destination.namespace": "demo"}
+    told = run("check", "-f", written(tmp_path, "unproved.yaml", unproved), "-r", rules)
+    assert told.exit_code == 1
+    assert "This is a connection without requests" in told.output
+    assert "`absent: skip` passes" in " ".join(told.output.split())
 
 
 def test_bad_files_end_in_one_sentence(tmp_path: Path) -> None:
@@ -126,3 +134,4 @@ def test_bad_files_end_in_one_sentence(tmp_path: Path) -> None:
         error = run(*arguments).exception
         assert isinstance(error, UserError)
         assert reason in str(error)
+        assert error.exit_code == (2 if "check" in arguments else 1)

@@ -64,6 +64,8 @@ def _plain(explanation: Explanation, rulebook: Rulebook) -> dict[str, Any]:
             "addToResponse": headers.add_to_response,
         },
         "policies": list(explanation.policies),
+        "connection": explanation.connection,
+        "unasked": explanation.unasked,
         "rules": [
             {"rule": step.label, "outcome": step.outcome.value, "why": step.why, "dryRun": step.dry_run}
             for step in explanation.steps

@@ -107,19 +107,26 @@ def check(
     root_namespace: _RootNamespace = None,
     output: Annotated[str, typer.Option("--output", "-o", help="text or json.")] = "text",
 ) -> None:
-    """Tell which rules would match a request, and why. Ends with 0 where it would be allowed, 1 where not."""
+    """Tell which rules would match a request, and why.
+
+    Ends with 0 where it would be allowed, 1 where not, and 2 where that cannot be told.
+    """
     from isthmus.apps.policy_check import check_request
     from isthmus.lib.errors import UserError
 
     if output not in ("text", "json"):
         raise UserError(f"--output is {output!r}; give text or json.", exit_code=2)
-    result = check_request(
-        request,
-        rules=rules or [],
-        kubeconfig=kubeconfig,
-        context=context,
-        root_namespace=root_namespace or "istio-system",
-    )
+    try:
+        result = check_request(
+            request,
+            rules=rules or [],
+            kubeconfig=kubeconfig,
+            context=context,
+            root_namespace=root_namespace or "istio-system",
+        )
+    except UserError as error:
+        error.exit_code = 2
+        raise
     _print(result, output)
     if not result["allowed"]:
         raise typer.Exit(1)
@@ -139,8 +146,16 @@ def _print(result: dict[str, Any], output: str) -> None:
         outcome = f"{step['outcome']} (dry run)" if step["dryRun"] else step["outcome"]
         table.add_row(step["rule"], outcome, step["why"])
     console = Console(highlight=False, markup=False)
+    if result["connection"]:
+        console.print("This is a connection without requests: rules about requests say nothing of it.")
     if result["rules"]:
         console.print(table)
+        if any(step["outcome"] == "denied" and step["why"].endswith("is absent") for step in result["rules"]):
+            console.print(
+                "What refuses takes an absent proof for a match; `absent: skip` passes such a rule over."
+            )
+        if result["unasked"]:
+            console.print(f"{result['unasked']} more of the rules that apply were not asked.")
     elif not result["policies"]:
         console.print("No policy applies to that destination.")
     for one in result["rejected"]:

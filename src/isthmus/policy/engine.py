@@ -101,7 +101,7 @@ class _Deciding:
         for rule, answer in zip(rules, self.asked.answers, strict=True):
             if answer is False:
                 if self.trace is not None:
-                    self._note(rule, Outcome.NO_MATCH, "its condition does not hold")
+                    self._note(rule, Outcome.NO_MATCH, self.asked.found(rule))
                 continue
             why = _match(rule, answer)
             if why is None:

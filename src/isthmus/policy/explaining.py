@@ -49,11 +49,16 @@ class GivenAttributes:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The decision, and how it came about. Rules after a refusal were not asked."""
+    """The decision, and how it came about. Rules after a refusal were not asked: `unasked` of them.
+
+    `connection`: it is about one without requests, so that rules about requests were left out.
+    """
 
     decision: Decision
     steps: Sequence[Step]
     policies: Sequence[str]
+    unasked: int
+    connection: bool
 
 
 def read_request(found: Mapping[str, Any], source: str) -> GivenAttributes:
@@ -112,4 +117,5 @@ async def explain(rulebook: Rulebook, attributes: GivenAttributes) -> Explanatio
         tally=Tally(),
         trace=steps,
     )
-    return Explanation(decision, steps, [str(policy.ref) for policy in plan.policies])
+    policies = [str(policy.ref) for policy in plan.policies]
+    return Explanation(decision, steps, policies, len(plan.rules) - len(steps), attributes.connection)

@@ -14,6 +14,7 @@ from isthmus.policy.syntax import Need, Reading
 from isthmus.policy.vocabulary import VOCABULARY, Attributes
 
 Answer: TypeAlias = bool | Unevaluated
+_MOST_SHOWN = 60
 
 
 class Plan:
@@ -72,6 +73,12 @@ class Asked:
         if self._activation is None:
             self._activation = activate(self.values)
         return expression.evaluate(self._activation)
+
+    def found(self, rule: CompiledRule) -> str:
+        """What a condition that does not hold reads here, for people."""
+        needs = () if rule.when is None else rule.when.reading.needs
+        read = [f"{need} is {_shown(need, self.values)}" for need in needs]
+        return "its condition does not hold" + (f": {', '.join(read)}" if read else "")
 
     def text(self, expression: Expression) -> str | Unevaluated:
         """The value of a rule's other expression, which is a string."""
@@ -183,6 +190,14 @@ def _keys(name: str, readings: Sequence[Reading]) -> tuple[str, ...]:
 def _is_there(need: Need, values: Mapping[str, Any]) -> bool:
     value = values.get(need.attribute)
     return value is not None and (not need.key or need.key in value)
+
+
+def _shown(need: Need, values: Mapping[str, Any]) -> str:
+    if not _is_there(need, values):
+        return "absent"
+    value = values[need.attribute]
+    text = str(value[need.key] if need.key else value)
+    return f"`{text[:_MOST_SHOWN]}{'…' if len(text) > _MOST_SHOWN else ''}`"
 
 
 def _missing(
