@@ -115,6 +115,19 @@ def test_workloads_of_each_namespace_are_answered_by_their_own_and_the_root_name
     assert PeerAuthentications(ROOT).accepted("demo", WEB) == AcceptedTls()
 
 
+def test_a_changed_object_is_answered_for_at_once() -> None:
+    store, ref = ConfigStore(PEER_AUTHENTICATION), Ref("demo", "default")
+    every = PeerAuthentications(ROOT, store)
+    found: list[Mode] = []
+    for mode in ("STRICT", "DISABLE", None):
+        if mode is None:
+            store.remove(ref)
+        else:
+            store.apply(ref, {"metadata": ref._asdict(), "spec": {"mtls": {"mode": mode}}})
+        found += [every.accepted("demo", WEB).mode, every.accepted("other", WEB).mode]
+    assert found == [STRICT, PERMISSIVE, DISABLE, PERMISSIVE, PERMISSIVE, PERMISSIVE]
+
+
 def test_an_object_concerns_its_namespace_and_one_of_the_root_namespace_all() -> None:
     every = PeerAuthentications(ROOT)
     assert every.concerns(Ref("demo", "x"), "demo")

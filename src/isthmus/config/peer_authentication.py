@@ -168,19 +168,31 @@ class PeerAuthentications:
     def __init__(self, root_namespace: str, store: ConfigStore[PeerAuthentication] | None = None) -> None:
         self._root = root_namespace
         self._store = store or ConfigStore(PEER_AUTHENTICATION)
+        self._known: dict[tuple[str, int], tuple[Mapping[str, str], AcceptedTls]] = {}
+        self._known_as_of = 0
 
     def accepted(self, namespace: str, labels: Mapping[str, str]) -> AcceptedTls:
-        """What a workload with these labels accepts."""
-        mesh = self._store.within(self._root)
-        own = () if namespace == self._root else self._store.within(namespace).values()
-        return accepted_tls(mesh.values(), own, labels) if mesh or own else _ANYTHING
+        """What a workload with these labels accepts. `labels` must not change any more.
+
+        It is asked for every endpoint, while pods of one template have one labels object: so answers are
+        remembered by that object, which is kept to keep its id its own.
+        """
+        if self._store.empty:
+            return _ANYTHING
+        if self._store.changes != self._known_as_of or len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+            self._known_as_of = self._store.changes
+        known = self._known.get((namespace, id(labels)))
+        if known is None:
+            mesh = self._store.within(self._root).values()
+            own = () if namespace == self._root else self._store.within(namespace).values()
+            known = self._known[namespace, id(labels)] = labels, accepted_tls(mesh, own, labels)
+        return known[1]
 
     def takes_tls(self, workload: Workload, port: int) -> bool:
         """Whether a client may use mutual TLS to a port of this workload: it can, and accepts it."""
         if not workload.tls_capable:
             return False
-        if self._store.empty:
-            return True
         return self.accepted(workload.key.namespace, workload.labels).on(port) is not Mode.DISABLE
 
     def concerns(self, ref: Ref, namespace: str) -> bool:
@@ -189,6 +201,7 @@ class PeerAuthentications:
 
 
 _ANYTHING = AcceptedTls()
+_MOST_KNOWN = 10_000
 
 
 def accepted_tls(

@@ -35,6 +35,8 @@ class ConfigStore(Generic[T]):
         self.kind = kind
         self.rejected: dict[Ref, ConfigRefused] = {}
         """Why the latest version of an object is not in force, while it is not."""
+        self.changes = 0
+        """How often something in force changed: whoever derives from it knows by this when to do so anew."""
         self._by_namespace: dict[str, dict[str, T]] = {}
         self._listeners: list[Callable[[Ref], None]] = []
 
@@ -92,5 +94,6 @@ class ConfigStore(Generic[T]):
             self._listeners.remove(listener)
 
     def _tell(self, ref: Ref) -> None:
+        self.changes += 1
         for listener in tuple(self._listeners):
             listener(ref)
