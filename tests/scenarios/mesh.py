@@ -27,7 +27,7 @@ SLICES = untyped("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
 SECRETS = untyped("", "v1", "secrets", "Secret")
 NAMESPACES = untyped("", "v1", "namespaces", "Namespace", namespaced=False)
 ECHO = "outbound|80||echo.demo.svc.cluster.local"
-DEADLINE = 15.0
+DEADLINE = 60.0
 
 
 @dataclass(frozen=True, slots=True)
