@@ -103,6 +103,7 @@ async def test_a_changed_pod_is_told_alone_and_another_replica_tells_only_what_w
         for number in range(1, 6):
             pilot.has(f"echo-{number}", f"10.2.0.{number}")
         pilot.has("node-agent", "192.168.0.1", own_address=False)
+        pilot.has("odd", "not an address")
     port: list[int] = []
     async with AsyncExitStack() as following_it:
         async with first.serving() as bound:

@@ -7,7 +7,7 @@ fields keep their numbers; labels, which it lacks, are a field of our own that i
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address
+from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from typing import Any, cast
 
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
@@ -51,12 +51,12 @@ def split_uid(text: str) -> tuple[str, str, str] | None:
 
 
 def encode(workload: FedWorkload) -> bytes:
-    """The serialised Address, the same for equal content in every process."""
+    """The serialised Address, the same for equal content in every process; without what is no IP address."""
     address = _ADDRESS()
     found = cast("Any", address).workload
     found.uid = workload.uid
     found.name, found.namespace, found.cluster_id = workload.name, workload.namespace, workload.cluster
-    found.addresses.extend(ip_address(one).packed for one in workload.addresses)
+    found.addresses.extend(filter(None, map(packed, workload.addresses)))
     found.service_account, found.workload_name = workload.account, workload.workload
     found.labels.update(workload.labels)
     return address.SerializeToString(deterministic=True)
@@ -76,11 +76,26 @@ def decode(body: bytes) -> FedWorkload:
         cluster=found.cluster_id,
         namespace=found.namespace,
         name=found.name,
-        addresses=tuple(str(ip_address(one)) for one in found.addresses),
+        addresses=tuple(map(_address, found.addresses)),
         account=found.service_account,
         workload=found.workload_name,
         labels=dict(found.labels),
     )
+
+
+def packed(address: str) -> bytes | None:
+    """An IP address in 4 or 16 bytes; None where the text is none."""
+    try:
+        return inet_pton(AF_INET6 if ":" in address else AF_INET, address)
+    except OSError:
+        return None
+
+
+def _address(raw: bytes) -> str:
+    """An address as Envoy spells it."""
+    if len(raw) not in (4, 16):
+        raise ValueError(f"an IP address has 4 or 16 bytes, not {len(raw)}")
+    return inet_ntop(AF_INET if len(raw) == 4 else AF_INET6, raw)
 
 
 def _text(name: str, number: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ versions. Nothing is kept while nobody follows it.
 from collections.abc import Collection, Sequence
 from weakref import WeakValueDictionary
 
-from isthmus.config.workload_feed import ACCOUNT, KIND, TYPE_URL, FedWorkload, encode, split_uid, uid
+from isthmus.config.workload_feed import ACCOUNT, KIND, TYPE_URL, FedWorkload, encode, packed, split_uid, uid
 from isthmus.model.identity import Identity
 from isthmus.model.proxy import Proxy
 from isthmus.model.resources import Scope, ScopeChange
@@ -88,9 +88,13 @@ class _Workloads:
         return self._view.workload(WorkloadKey(ClusterId(cluster), namespace, pod))
 
     def _own_addresses(self, workload: Workload) -> tuple[str, ...]:
-        """Without those of the node, by which the view finds no pod."""
+        """Without those of the node, by which the view finds no pod, and without what is no address."""
         cluster = workload.key.cluster
-        return tuple(one for one in workload.addresses if self._view.workload_at(cluster, one) is not None)
+        return tuple(
+            one
+            for one in workload.addresses
+            if packed(one) is not None and self._view.workload_at(cluster, one) is not None
+        )
 
 
 class Served:
