@@ -10,8 +10,8 @@ from isthmus.model.workload import Endpoint
 def describe_endpoints(view: MeshView) -> list[dict[str, Any]]:
     """One row for each service port: `{"svc": "HOST:PORT-NAME", "ep": [...]}`, sorted by host.
 
-    An element of `ep` has `service`, `servicePort` and `endpoint`, the last with istiod's field names; ours is
-    `AwaitsPod`: proxies are not told of it, as the Pod that it names has not been seen.
+    An element of `ep` has `service`, `servicePort` and `endpoint`, the last with istiod's field names. One is
+    ours, `AwaitsPod`: proxies are not told of it, as the Pod that it names has not been seen.
     """
     rows: list[dict[str, Any]] = []
     for key in sorted(view.services()):
