@@ -20,6 +20,8 @@ log = structlog.get_logger()
 _NEW = 5.0
 """Seconds for which a connection is a newcomer, at least."""
 _MOST_ARRIVED = 4
+_MOST_ENCRYPTED = 16 * 1024
+"""Bytes that are given to TLS at once, a record: OpenSSL keeps a buffer for the most that it was given."""
 LAST_WORDS = 5.0
 """Seconds that a connection that is to be closed gets for its last bytes."""
 
@@ -54,6 +56,7 @@ class Connection(asyncio.Protocol):
         self._limits: Limits = listener.limits
         self._now: Callable[[], float] = listener.now
         self._transport: asyncio.Transport | None = None
+        self._secure = False
         self._session: HttpSession | None = None
         self._heard = self._busy = self._now()
         self._pinged = 0.0
@@ -69,6 +72,7 @@ class Connection(asyncio.Protocol):
         address = cast("Sequence[object] | None", transport.get_extra_info("peername"))
         self.peer = f"{address[0]}:{address[1]}" if address else ""
         secure = transport.get_extra_info("ssl_object")
+        self._secure = secure is not None
         unknown = secure is not None and secure.selected_alpn_protocol() != "h2"
         if not self._listener.opened(self) or unknown:
             self.abort(End.GONE)
@@ -132,7 +136,11 @@ class Connection(asyncio.Protocol):
         """See `Socket`."""
         if self._transport is None or self._transport.is_closing():
             return
-        if len(parts) == 1:
+        if self._secure:
+            for part in parts:
+                for at in range(0, len(part), _MOST_ENCRYPTED):
+                    self._transport.write(memoryview(part)[at : at + _MOST_ENCRYPTED])
+        elif len(parts) == 1:
             self._transport.write(parts[0])
         else:
             self._transport.writelines(parts)
