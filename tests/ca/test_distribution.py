@@ -60,7 +60,7 @@ async def copies(client: Client) -> dict[str, str]:
 
 
 async def settle(client: Client, expected: dict[str, str]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await copies(client) != expected:  # noqa: ASYNC110 - it changes without telling
             await asyncio.sleep(0.005)
 

@@ -100,7 +100,7 @@ class Siege:
                 seconds=seconds,
                 token=token,
                 cluster=cluster,
-                timeout=15,
+                timeout=60,
             )
 
     async def denial(self, token: str, csr: str = "", **more: Any) -> tuple[grpc.StatusCode, str]:
@@ -141,7 +141,7 @@ class Siege:
 
     async def refused(self, claim: Claim, **proof: Any) -> tuple[grpc.StatusCode, str]:
         """How the stream ended, which must not have been served."""
-        async with self.stream(claim, **proof) as call, asyncio.timeout(20):
+        async with self.stream(claim, **proof) as call, asyncio.timeout(60):
             with contextlib.suppress(aio.AioRpcError):
                 assert await call.read() is aio.EOF
             self.said.append(details := await call.details() or "")
@@ -182,7 +182,7 @@ class Siege:
 
 async def hear(call: Call) -> DiscoveryResponse:
     """The next response."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         data = await call.read()
     assert isinstance(data, bytes), f"the stream ended: {await call.code()} {await call.details()}"
     return DiscoveryResponse.FromString(data)
