@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import base64
 import json
+import signal
 import statistics
 import tempfile
 import time
@@ -233,6 +234,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15, help="changes whose arrival is timed")
     parser.add_argument("--plots", type=Path, metavar="FOLDER", help="where to draw what joining costs")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the children, too
     result = uvloop.run(measure(options))
     if options.plots is not None:
         draw(result, options.plots)
