@@ -49,7 +49,7 @@ async def test_envoy_waits_for_its_certificate_and_connects_with_it(tmp_path: Pa
         await pod.health_says(pod.status, "istio-token holds no token")
         await give(plane, tmp_path)
         await pod.health_says(pod.health, "ready\n")
-        [(claimed, identity)] = plane.admitted
+        claimed, identity = plane.admitted[0]
         assert identity.uri == "spiffe://cluster.local/ns/demo/sa/echo"
         assert (claimed.cluster, claimed.namespace, claimed.pod) == ("west", "demo", "echo-1")
         assert identity.cluster == "", "proved by a certificate, not by a token"
