@@ -18,8 +18,9 @@ from envoy.config.route.v3 import route_pb2
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
 
+from isthmus.config.accepted_tls import PeerAuthentications
 from isthmus.config.mesh import MeshConfig, MeshTls, OutboundMode, OutboundTrafficPolicy, TlsVersion
-from isthmus.config.peer_authentication import PEER_AUTHENTICATION, PeerAuthentications
+from isthmus.config.peer_authentication import PEER_AUTHENTICATION
 from isthmus.config.store import ConfigStore
 from isthmus.kube.decoding import Ref
 from isthmus.model.resources import CLUSTER, ENDPOINT, LISTENER, PUSH_ORDER, ROUTE, Resource

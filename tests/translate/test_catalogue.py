@@ -8,8 +8,9 @@ from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.listener.v3 import listener_pb2
 from envoy.config.route.v3 import route_pb2
 
+from isthmus.config.accepted_tls import PeerAuthentications
 from isthmus.config.mesh import MeshConfig
-from isthmus.config.peer_authentication import PEER_AUTHENTICATION, PeerAuthentications
+from isthmus.config.peer_authentication import PEER_AUTHENTICATION
 from isthmus.config.store import ConfigStore
 from isthmus.kube.decoding import Ref
 from isthmus.model.identity import Identity

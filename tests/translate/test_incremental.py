@@ -7,13 +7,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from isthmus.config.accepted_tls import PeerAuthentications
 from isthmus.config.mesh import MeshConfig
-from isthmus.config.peer_authentication import (
-    PEER_AUTHENTICATION,
-    Mode,
-    PeerAuthentication,
-    PeerAuthentications,
-)
+from isthmus.config.peer_authentication import PEER_AUTHENTICATION, Mode, PeerAuthentication
 from isthmus.config.store import ConfigStore
 from isthmus.kube.decoding import Ref
 from isthmus.model.resources import LISTENER, PUSH_ORDER, Resource, Scope

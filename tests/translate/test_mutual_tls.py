@@ -12,9 +12,9 @@ from aiohttp import ClientError
 from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 
+from isthmus.config.accepted_tls import PeerAuthentications
 from isthmus.config.durations import Duration
 from isthmus.config.mesh import MeshConfig
-from isthmus.config.peer_authentication import PeerAuthentications
 from isthmus.model.resources import LISTENER, PUSH_ORDER, Resource
 from isthmus.model.service import Protocol, ServiceKey
 from isthmus.model.workload import InboundPort

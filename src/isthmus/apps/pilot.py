@@ -25,8 +25,8 @@ from isthmus.apps.pilot_options import (
 )
 from isthmus.apps.pilot_pages import Readiness, config_of, status_of, sync_of
 from isthmus.clusters.registry import Clusters, running_clusters
+from isthmus.config.accepted_tls import PeerAuthentications
 from isthmus.config.mesh import MeshConfig
-from isthmus.config.peer_authentication import PeerAuthentications
 from isthmus.dashboard.clusterz import ClusterMetrics, describe_clusters
 from isthmus.dashboard.configz import describe_objects
 from isthmus.dashboard.endpointz import describe_endpoints, describe_services

@@ -9,8 +9,8 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
+from isthmus.config.accepted_tls import AcceptedTls, PeerAuthentications
 from isthmus.config.mesh import MeshConfig
-from isthmus.config.peer_authentication import AcceptedTls, PeerAuthentications
 from isthmus.config.policy import POLICY
 from isthmus.config.policy_scope import Policies
 from isthmus.config.store import ConfigStore

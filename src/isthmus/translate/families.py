@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Collection, Iterator
 
+from isthmus.config.accepted_tls import AcceptedTls
 from isthmus.config.mesh import MeshConfig
-from isthmus.config.peer_authentication import AcceptedTls
 from isthmus.model.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from isthmus.model.service import Kind, ServiceKey
 from isthmus.model.view import MeshView

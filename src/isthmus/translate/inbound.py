@@ -13,8 +13,9 @@ from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.wrappers_pb2 import UInt32Value
 
+from isthmus.config.accepted_tls import AcceptedTls
 from isthmus.config.mesh import MeshConfig
-from isthmus.config.peer_authentication import AcceptedTls, Mode
+from isthmus.config.peer_authentication import Mode
 from isthmus.model.service import Protocol
 from isthmus.model.workload import InboundPort
 from isthmus.translate import filters, names, tls

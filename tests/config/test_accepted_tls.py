@@ -5,14 +5,8 @@ from typing import Any
 
 import pytest
 
-from isthmus.config.peer_authentication import (
-    PEER_AUTHENTICATION,
-    AcceptedTls,
-    Mode,
-    PeerAuthentication,
-    PeerAuthentications,
-    accepted_tls,
-)
+from isthmus.config.accepted_tls import AcceptedTls, PeerAuthentications, accepted_tls
+from isthmus.config.peer_authentication import PEER_AUTHENTICATION, Mode, PeerAuthentication
 from isthmus.config.store import ConfigStore
 from isthmus.kube.decoding import Ref
 from isthmus.model.service import ClusterId, Network
