@@ -16,7 +16,7 @@ from isthmus.kube.reflector import Reflector
 from isthmus.model.service import ClusterId
 
 CLUSTERS, SERVICES, PODS = 4, 100, 10
-MOST = 2560
+MOST = 1792
 
 
 def test_an_endpoint_stays_within_its_budget_from_the_wire_to_the_view():

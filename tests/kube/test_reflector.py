@@ -2,7 +2,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
 
@@ -10,7 +10,17 @@ from isthmus.kube.decoding import decode_page
 from isthmus.kube.errors import ApiError, Unreachable
 from isthmus.kube.kinds import CONFIG_MAP, Kind, untyped
 from isthmus.kube.objects import ConfigMap, Metadata
-from isthmus.kube.reflector import LineBuffer, Outdated, Reflector, Removed, Synced, Upserted, is_older
+from isthmus.kube.reflector import (
+    LineBuffer,
+    Outdated,
+    Reflector,
+    Removed,
+    Synced,
+    Upserted,
+    is_older,
+    pack_uid,
+    unpack_uid,
+)
 
 NAMES = st.sampled_from(["a", "b", "c"])
 
@@ -245,3 +255,11 @@ def test_a_line_without_end_is_given_up() -> None:
     with pytest.raises(Unreachable, match="longer than 1 KiB"):
         for _ in range(3):
             buffer.feed(b"x" * 512)
+
+
+@settings(deadline=None)
+@given(st.one_of(st.uuids().map(str), st.text(), st.from_regex(r"[0-9a-fA-F-]{36}", fullmatch=True)))
+def test_any_uid_is_packed_and_found_again(uid: str):
+    packed = pack_uid(uid)
+    assert unpack_uid(packed) == uid
+    assert pack_uid(unpack_uid(packed)) == packed

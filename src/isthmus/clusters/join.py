@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain, pairwise
 from operator import attrgetter
 from typing import Protocol as Interface
@@ -136,8 +137,8 @@ def _endpoint_maker(backend: Backend, part: ServicePart, around: Surroundings) -
         network, locality = workload.network, workload.locality
     else:
         network, locality = around.network, around.locality(backend.node)
-    if not any(locality) and backend.zone:
-        locality = Locality(zone=backend.zone)
+    if backend.zone and not any(locality):
+        locality = _zone(backend.zone)
     awaited = workload is None and bool(backend.pod)
     ready = part.publish_not_ready and backend.health is Health.UNREADY
     health = Health.READY if ready else backend.health
@@ -152,6 +153,12 @@ def _endpoint_maker(backend: Backend, part: ServicePart, around: Surroundings) -
         backend.hostname,
         awaited=awaited,
     )
+
+
+@lru_cache(maxsize=1024)
+def _zone(zone: str) -> Locality:
+    """Shared: there are few zones and many endpoints."""
+    return Locality(zone=zone)
 
 
 def _better(new: Endpoint, old: Endpoint) -> bool:

@@ -266,7 +266,7 @@ class ClusterStore:
 
     def _placed(self, part: PodPart) -> PodPart:
         network = part.workload.labels.get(NETWORK_LABEL)
-        locality = self._nodes.get(part.node, Locality())
+        locality = self.locality(part.node)
         own = self._network if network is None else Network(network)
         return replace(part, workload=replace(part.workload, network=own, locality=locality))
 

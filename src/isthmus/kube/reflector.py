@@ -7,7 +7,7 @@ and is named in `rejected` until it can be read or is gone.
 
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
-from typing import Any, Generic, NamedTuple, TypeVar, cast, get_origin
+from typing import Any, Generic, TypeVar, cast, get_origin
 
 import msgspec
 from msgspec import Struct
@@ -39,11 +39,8 @@ class Synced(Struct, frozen=True):
     resource_version: str
 
 
-class _Known(NamedTuple):
-    """What tells whether an object is another one, or differs from what was delivered."""
-
-    uid: str
-    digest: bytes
+_DIGEST = 16
+"""Bytes."""
 
 
 class Outdated(Exception):  # noqa: N818 - a state, not a failure
@@ -69,7 +66,8 @@ class Reflector(Generic[T]):
         self.synced = False
         self._kind = kind
         self._deliver = deliver
-        self._known: dict[Ref, _Known] = {}
+        self._known: dict[Ref, bytes] = {}
+        """A digest of the content, and the packed uid: one object for each, as there are many."""
         self._listed: set[Ref] = set()
 
     def begin_list(self) -> None:
@@ -130,12 +128,12 @@ class Reflector(Generic[T]):
         meta = metadata_of(item)
         ref = Ref(meta.namespace, meta.name)
         self._absolve(ref)
-        now = _Known(meta.uid, blake2b(_encoder.encode(item), digest_size=16).digest())
+        now = blake2b(_encoder.encode(item), digest_size=_DIGEST).digest() + pack_uid(meta.uid)
         known = self._known.get(ref)
         if known is not None:
             if known == now:
                 return ref
-            if known.uid != now.uid:
+            if known[_DIGEST:] != now[_DIGEST:]:
                 self._remove(ref)
         self._known[ref] = now
         self._deliver(Upserted(item))
@@ -145,7 +143,7 @@ class Reflector(Generic[T]):
         self._absolve(ref)
         known = self._known.pop(ref, None)
         if known is not None:
-            self._deliver(Removed(_bare(self._kind, ref, known.uid)))
+            self._deliver(Removed(_bare(self._kind, ref, unpack_uid(known[_DIGEST:]))))
 
     def _reject(self, rejected: Rejected) -> None:
         if self.rejected.get(rejected.ref) != rejected:
@@ -155,6 +153,27 @@ class Reflector(Generic[T]):
     def _absolve(self, ref: Ref) -> None:
         if self.rejected and self.rejected.pop(ref, None) is not None:
             self.rejections += 1
+
+
+def pack_uid(uid: str) -> bytes:
+    """A uid in as few bytes as will do: Kubernetes' are UUIDs, but a server may say anything."""
+    if len(uid) == 36:
+        try:
+            packed = b"\0" + bytes.fromhex(uid.replace("-", ""))
+        except ValueError:
+            pass
+        else:
+            if len(packed) == 17 and unpack_uid(packed) == uid:
+                return packed
+    return b"\1" + uid.encode(errors="surrogatepass")
+
+
+def unpack_uid(packed: bytes) -> str:
+    """The uid that was packed."""
+    if packed[0]:
+        return packed[1:].decode(errors="surrogatepass")
+    text = packed[1:].hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def _bare(kind: Kind[T], ref: Ref, uid: str) -> T:
