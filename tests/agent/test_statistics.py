@@ -14,7 +14,7 @@ from isthmus.agent.bootstrap import make_bootstrap
 from isthmus.agent.settings import read_settings
 from isthmus.lib.binaries import find_envoy
 from tests.agent.fake_ads import serving_empty_mesh
-from tests.agent.pod import PATIENCE, free_ports, running_pod
+from tests.agent.pod import PATIENCE, Pod, free_ports, running_pod
 from tests.agent.test_settings import ENVIRONMENT
 
 WEST = {
@@ -84,8 +84,8 @@ async def running_bridge(udp: int, http: int) -> AsyncGenerator[None]:
         await bridge.wait()
 
 
-async def scraped(http: int, pattern: str) -> str:
-    """The bridge's metrics as soon as a line of theirs matches."""
+async def scraped(http: int, pattern: str, pod: Pod) -> str:
+    """The bridge's metrics as soon as a line of theirs matches; meanwhile Envoy gets requests to count."""
     async with asyncio.timeout(PATIENCE * 2), aiohttp.ClientSession() as session:
         while True:
             try:
@@ -95,6 +95,7 @@ async def scraped(http: int, pattern: str) -> str:
                         return text
             except aiohttp.ClientError:
                 pass
+            await pod.health_of(pod.health)
             await asyncio.sleep(0.1)
 
 
@@ -108,7 +109,7 @@ async def test_a_real_envoys_statistics_reach_a_real_bridge(tmp_path: Path) -> N
         async with running_bridge(udp, http):
             await pod.health_says(pod.health, "ready\n")
             name = r'envoy_cluster_upstream_rq_total\{.*cluster_name="agent".*\}'
-            text = await scraped(http, f"^{name} [1-9]")
+            text = await scraped(http, f"^{name} [1-9]", pod)
             [line] = re.findall(name, text)
             for tag in ('cluster="west"', 'namespace="demo"', 'workload="echo"'):
                 assert tag in line
