@@ -211,12 +211,12 @@ async def test_five_minutes_of_minutely_certificates_cost_no_request(
 
 
 def _logs(cluster: str) -> str:
+    """What all pods have said, but those that are going."""
     listing = json.loads(kubectl(cluster, "get", "pods", "-A", "-o", "json"))["items"]
     return "\n".join(
-        kubectl(
-            cluster, "logs", "-n", one["metadata"]["namespace"], one["metadata"]["name"], "--all-containers"
-        )
-        for one in listing
+        kubectl(cluster, "logs", "-n", one["namespace"], one["name"], "--all-containers")
+        for one in (item["metadata"] for item in listing)
+        if "deletionTimestamp" not in one
     )
 
 
