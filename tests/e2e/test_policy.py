@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest_asyncio
 import yaml
 
@@ -29,7 +30,7 @@ from isthmus.lab.demo.installing import install_control_plane, install_remote, j
 from isthmus.lab.demo.workloads import DEMO, ECHO_URL, client
 from isthmus.lab.exec import enter_pod
 from isthmus.lab.plan import ClusterPlan, host_interfaces
-from tests.e2e.commands import kubectl
+from tests.e2e.commands import kubectl, pods
 
 SECURE = "global.controlPlaneSecurityEnabled=true"
 DEADLINE = 0.5
@@ -50,9 +51,9 @@ class Mesh:
     redis: str
 
     async def ask(self, cluster: LabCluster, times: int) -> list[Answer]:
-        """Ask echo from a cluster's client, one request after the other."""
+        """Ask echo from a cluster's client, so many times at once."""
         written = "%{http_code} %{time_total} %header{x-isthmus-policy}\\n"
-        curl = ["curl", "-s", "-o", "/dev/null", "-m", "20", "-w", written, f"{ECHO_URL}[1-{times}]"]
+        curl = ["curl", "-s", "-Z", "-o", "/dev/null", "-m", "20", "-w", written, f"{ECHO_URL}[1-{times}]"]
         entrance = enter_pod(await find_client(cluster), "client", curl)
         process = await asyncio.create_subprocess_exec(
             *entrance.argv, env=entrance.env, stdout=asyncio.subprocess.PIPE
@@ -62,19 +63,22 @@ class Mesh:
         return [Answer(int(status), rule, float(seconds)) for status, seconds, rule in lines]
 
     async def until(self, cluster: LabCluster, wanted: Sequence[tuple[int, str]]) -> None:
-        """Ask until the answers to a dozen requests are just these."""
+        """Ask until the answers to two dozen requests are just these."""
         seen: set[tuple[int, str]] = set()
         try:
             async with asyncio.timeout(30):
                 while seen != set(wanted):
-                    seen = {(one.status, one.rule) for one in await self.ask(cluster, 12)}
+                    seen = {(one.status, one.rule) for one in await self.ask(cluster, 24)}
         except TimeoutError:
             raise AssertionError(f"{cluster.name}'s client got {seen}, not {wanted}") from None
 
     async def hangs(self, cluster: LabCluster, status: int) -> None:
-        """While the policy servers do not answer, each request has that answer when the deadline is over."""
+        """While no policy server answers, each request has that answer when the deadline is over, once all
+        sidecars have what the mesh config says.
+        """
         signal_policy(signal.SIGSTOP)
-        for one in await self.ask(cluster, 3):
+        await self.until(cluster, [(status, "")])
+        for one in await self.ask(cluster, 12):
             assert (one.status, one.rule) == (status, "")
             assert DEADLINE * 0.9 < one.seconds < DEADLINE + 3
         signal_policy(signal.SIGCONT)
@@ -138,6 +142,18 @@ async def mesh(plans: Sequence[ClusterPlan]) -> AsyncGenerator[Mesh]:
             kubectl(remote.name, "delete", "deployment", "client", "-n", DEMO)
 
 
+async def until_in_force(rule: str) -> None:
+    """Until every policy server has the rule."""
+    addresses = [one["status"]["podIP"] for one in pods("west", SYSTEM, "istio=mixer")]
+    assert len(addresses) == 2
+    async with asyncio.timeout(20), aiohttp.ClientSession() as session:
+        for address in addresses:
+            known = ""
+            while rule not in known:
+                async with session.get(f"http://{address}:9093/debug/policyz") as page:
+                    known = await page.text()
+
+
 def signal_policy(number: signal.Signals) -> None:
     """Send a signal to every policy server."""
     for entry in Path("/proc").iterdir():
@@ -170,7 +186,7 @@ async def test_rules_hold_in_both_clusters_and_their_server_may_hang_or_die(mesh
     mesh.apply({**rule, "name": "again"})
     await mesh.until(east, [(429, "demo/guard/again")])
     mesh.apply({**rule, "name": "counted"})
-    await asyncio.sleep(2)
+    await until_in_force("demo/guard/counted")
     asked = await asyncio.gather(mesh.ask(west, 20), mesh.ask(east, 20))
     assert Counter(one.status for answers in asked for one in answers) == {200: 10, 429: 30}
     # A server that hangs costs the deadline, and then nobody is let in; the same when it is gone.
