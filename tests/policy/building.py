@@ -8,12 +8,13 @@ from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
 from isthmus.config.policy_context import Destination, context_of
 from isthmus.model.identity import TrustDomain
 from isthmus.policy.checks import Checks
-from isthmus.policy.client import KnownWorkload, NoWorkloads, Workloads
+from isthmus.policy.client import KnownWorkload, Workloads
 from isthmus.policy.lists import Entries
 from isthmus.policy.quotas import MemoryQuotas, Quotas
 from isthmus.policy.rulebook import Rulebook
 from isthmus.policy.rules import ListSource
 from isthmus.policy.tally import Tally
+from isthmus.policy.workloads import WorkloadIndex
 
 Json = dict[str, Any]
 ROOT = "istio-system"
@@ -97,7 +98,7 @@ def checks(
     return Checks(
         book,
         trust_domain=TrustDomain("cluster.local"),
-        workloads=workloads or NoWorkloads(),
+        workloads=workloads or WorkloadIndex(),
         lists=(lists or {}).get,
         quotas=quotas or MemoryQuotas(),
         tally=tally or Tally(),

@@ -32,14 +32,6 @@ class Workloads(Protocol):
         ...
 
 
-class NoWorkloads:
-    """Knows none: `source.cluster`, `source.workload` and `source.labels` stay absent."""
-
-    def at(self, address: str) -> Sequence[KnownWorkload]:
-        """None."""
-        return ()
-
-
 @dataclass(frozen=True, slots=True)
 class Client:
     """What is proved of a request's sender. `identity` None: nothing."""
