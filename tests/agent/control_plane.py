@@ -13,6 +13,7 @@ from isthmus.ca.serving import ServingCertificate
 from isthmus.ca.signer import Lifetimes, Signer
 from isthmus.model.identity import Identity
 from isthmus.model.proxy import Proxy
+from isthmus.model.service import ClusterId
 from isthmus.xds.ads import running_ads
 from isthmus.xds.grpc_server import serving_grpc
 from isthmus.xds.grpc_unary import answering
@@ -48,6 +49,10 @@ async def serving_control_plane(life: timedelta = timedelta(hours=24)) -> AsyncG
             it.admitted.append((claimed, identity))
             return claimed
 
+        async def cluster_of(namespace: str, pod: str, address: str) -> ClusterId:
+            return WEST
+
+        judge = Authenticator(MESH, clusters.clients, home=WEST, cluster_of=cluster_of)
         async with (
             running_ads(Hub(FakeProvider(FakeScope("nothing")))) as ads,
             answering(certifying(it.service)) as certify,
@@ -56,7 +61,7 @@ async def serving_control_plane(life: timedelta = timedelta(hours=24)) -> AsyncG
                 {METHOD: certify, **ads.judging_handlers(admit)},
                 Limits(drain=0),
                 ssl_context=ServingCertificate(it, [HOST], Lifetimes()).server_context(),
-                authenticate=proving(Authenticator(MESH, clusters.clients, home=WEST)),
+                authenticate=proving(judge),
             ) as port,
         ):
             it.port = port

@@ -146,3 +146,22 @@ def test_a_proxy_that_may_be_either_of_two_pods_is_neither() -> None:
             await judged(View(pod(), pod(EAST)), claiming(cluster="", address="10.9.9.9"), BY_CERTIFICATE)
 
     run_in_virtual_time(scene())
+
+
+async def test_the_cluster_of_a_pod_is_the_one_that_shows_it_and_of_several_the_one_at_its_address() -> None:
+    there = replace(pod(EAST, "twin"), addresses=("10.2.0.7",))
+    view = View(pod(EAST), pod(WEST, "twin"), there)
+    with admitting(view, (WEST, EAST), patience=0.05) as admission:
+        assert await admission.cluster_of("demo", "echo-1", "192.0.2.1") == EAST
+        assert await admission.cluster_of("demo", "twin", "10.2.0.7") == EAST
+        assert await admission.cluster_of("demo", "twin", "192.0.2.1") is None
+        assert await admission.cluster_of("demo", "unknown", "10.2.0.7") is None
+
+
+async def test_the_cluster_of_a_pod_is_waited_for() -> None:
+    view = View()
+    with admitting(view, (WEST, EAST), patience=30.0) as admission:
+        asked = asyncio.ensure_future(admission.cluster_of("demo", "echo-1", "10.1.0.7"))
+        await asyncio.sleep(0)
+        view.add(pod(EAST))
+        assert await asked == EAST

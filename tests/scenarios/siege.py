@@ -121,16 +121,17 @@ class Siege:
 
     @asynccontextmanager
     async def stream(
-        self, claim: Claim, *, token: str = "", named: str = "west", pair: Pair | None = None
+        self, claim: Claim | None, *, token: str = "", named: str = "west", pair: Pair | None = None
     ) -> AsyncGenerator[Call]:
-        """An ADS stream on which the first request is sent."""
+        """An ADS stream on which the first request is sent, if there is a claim to be sent."""
         metadata = [("clusterid", named)] if token and named else []
         if token:
             metadata.append(("authorization", f"Bearer {token}"))
         async with self.channel(pair) as channel:
             call = ads(channel)(metadata=aio.Metadata(*metadata))
-            with contextlib.suppress(aio.AioRpcError):
-                await call.write(claim.request().SerializeToString())
+            if claim is not None:
+                with contextlib.suppress(aio.AioRpcError):
+                    await call.write(claim.request().SerializeToString())
             yield call
             call.cancel()
 
@@ -139,8 +140,11 @@ class Siege:
         async with self.stream(claim, **proof) as call:
             assert await hear(call)
 
-    async def refused(self, claim: Claim, **proof: Any) -> tuple[grpc.StatusCode, str]:
-        """How the stream ended, which must not have been served."""
+    async def refused(self, claim: Claim | None, **proof: Any) -> tuple[grpc.StatusCode, str]:
+        """How the stream ended, which must not have been served.
+
+        Without a claim nothing is sent: gRPC's client says INTERNAL where it writes to a refused call.
+        """
         async with self.stream(claim, **proof) as call, asyncio.timeout(60):
             with contextlib.suppress(aio.AioRpcError):
                 assert await call.read() is aio.EOF

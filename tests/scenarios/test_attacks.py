@@ -64,6 +64,7 @@ async def test_tokens_that_prove_nothing_open_neither_discovery_nor_the_ca(siege
     header, payload, _ = good.split(".")
     forged = siege.hide(jwt.encode(jwt.decode(good, options={"verify_signature": False}), "x" * 32))
     claims = {"aud": ["istio-ca"], "sub": "system:serviceaccount:demo:echo"}
+    unbound = siege.hide(jwt.encode(claims | {"exp": time.time() + 60}, "x" * 32))
     expired = siege.hide(jwt.encode(claims | {"exp": time.time() - 5}, "x" * 32))
     for token, cluster, reason in (
         (forged, WEST, "does not accept the token"),
@@ -74,12 +75,12 @@ async def test_tokens_that_prove_nothing_open_neither_discovery_nor_the_ca(siege
         (await siege.token(EAST), WEST, "does not accept the token"),
         (await siege.token(WEST), EAST, "does not accept the token"),
         (good, ClusterId("nowhere"), "not in this mesh"),
-        (forged, ClusterId(""), "no cluster of this mesh"),
+        (unbound, ClusterId(""), "does not accept the token"),
         ("", WEST, "neither a token nor a client certificate"),
         ("x" * 15_000, WEST, "15000 characters"),
     ):
         before = len(siege.pilot.log)
-        code, told = await siege.refused(Claim(), token=token, named=cluster)
+        code, told = await siege.refused(None, token=token, named=cluster)
         assert (code, reason in told) == (NOBODY, True), told
         assert await siege.denial(token, cluster=cluster) == (NOBODY, told)
         line = await siege.logged("caller refused", since=before, times=2)

@@ -71,7 +71,7 @@ async def running_identity(
                 namespace,
                 rules.lifetimes,
                 authority,
-                Authenticator(domain, clusters.clients, home=home),
+                Authenticator(domain, clusters.clients, home=home, cluster_of=admission.cluster_of),
                 admission,
                 CertificateService(authority, domain, rules.lifetimes),
                 distributions,

@@ -7,8 +7,8 @@ is waited for.
 """
 
 import asyncio
-from collections.abc import Callable, Generator, Iterable
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from typing import Protocol, TypeAlias
 
@@ -89,28 +89,42 @@ class Admission:
         if reason:
             raise NotAdmitted(reason)
 
+    async def cluster_of(self, namespace: str, pod: str, address: str) -> ClusterId | None:
+        """The cluster that shows a Pod of that name, waited for; of several the one where it is at `address`.
+
+        None where none shows it in time, or several do and the address does not tell.
+        """
+        name = (namespace, pod)
+        found = await self._awaited_pod(name, lambda: _one_of(self._everywhere(name), address))
+        return None if found is None else found.key.cluster
+
     async def _pod(self, claimed: Proxy, identity: Identity) -> Workload:
         name, cluster = (identity.namespace, claimed.pod), identity.cluster or claimed.cluster
-        try:
-            async with asyncio.timeout(self._patience):
-                while (found := self._find(name, cluster, claimed, identity)) is None:
-                    await self._change_of(name)
-        except TimeoutError:
+        found = await self._awaited_pod(name, lambda: self._find(name, cluster, claimed, identity))
+        if found is None:
             where = f"cluster {shown(cluster)} shows" if cluster else "no cluster shows"
             no = "no pod" if cluster else "a pod"
-            raise PodUnknown(f"{where} {no} {shown(claimed.pod)} in namespace {identity.namespace}") from None
+            raise PodUnknown(f"{where} {no} {shown(claimed.pod)} in namespace {identity.namespace}")
         return found
+
+    async def _awaited_pod(self, name: _Name, find: Callable[[], Workload | None]) -> Workload | None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._patience):
+                while (found := find()) is None:
+                    await self._change_of(name)
+                return found
+        return None
 
     def _find(self, name: _Name, cluster: ClusterId, claimed: Proxy, identity: Identity) -> Workload | None:
         """The Pod as far as it is known. Of several in clusters unnamed the address decides."""
         if cluster:
             return self._pods.workload(WorkloadKey(cluster, *name))
-        everywhere = (self._pods.workload(WorkloadKey(one, *name)) for one in self._clusters)
-        fitting = [
-            one for one in everywhere if one is not None and one.service_account == identity.service_account
-        ]
-        at_home = [one for one in fitting if claimed.address in one.addresses]
-        return next(iter(at_home or (fitting if len(fitting) == 1 else ())), None)
+        fitting = [one for one in self._everywhere(name) if one.service_account == identity.service_account]
+        return _one_of(fitting, claimed.address)
+
+    def _everywhere(self, name: _Name) -> list[Workload]:
+        found = (self._pods.workload(WorkloadKey(one, *name)) for one in self._clusters)
+        return [one for one in found if one is not None]
 
     async def _change_of(self, name: _Name) -> None:
         waiting = asyncio.get_running_loop().create_future()
@@ -122,6 +136,12 @@ class Admission:
             others.discard(waiting)
             if not others and self._awaited.get(name) is others:
                 del self._awaited[name]
+
+
+def _one_of(pods: Sequence[Workload], address: str) -> Workload | None:
+    """The only one, or else the only one at that address."""
+    there = pods if len(pods) == 1 else [one for one in pods if address in one.addresses]
+    return there[0] if len(there) == 1 else None
 
 
 @contextmanager

@@ -1,16 +1,15 @@
-"""Which cluster vouches for a token: the one that the caller names, or whichever does where it names none.
+"""Asking a cluster whether it vouches for a token.
 
-A cluster is asked only so many questions at once, and waited for only so long. A token that comes with a
-cluster's name is shown to no other.
+A cluster is asked only so many questions at once, and waited for only so long. A token is shown to one
+cluster and no other, since whoever reads it could present it as its own.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from isthmus.ca.errors import ProofUnavailable, Unauthenticated
 from isthmus.ca.review import Reviewer, review_token
-from isthmus.lib.lifecycle import task_scope
 from isthmus.model.identity import Identity, TrustDomain
 from isthmus.model.service import ClusterId
 
@@ -34,7 +33,6 @@ class Clusters:
         trust_domain: TrustDomain,
         reviewers: Mapping[ClusterId, Reviewer],
         *,
-        home: ClusterId,
         timeout: float,
         at_once: int,
     ) -> None:
@@ -42,7 +40,6 @@ class Clusters:
         """Why the latest token could not be judged, by the clusters where that is so."""
         self._trust_domain = trust_domain
         self._reviewers = reviewers
-        self._home = home
         self._timeout = timeout
         self._at_once = at_once
         self._turns: dict[ClusterId, asyncio.Semaphore] = {}
@@ -70,39 +67,3 @@ class Clusters:
             turn.release()
         self.troubles.pop(cluster, None)
         return Identity(self._trust_domain.name, account.namespace, account.name, cluster, account.pod)
-
-    async def ask_around(self, question: Question) -> Identity | str:
-        """Whose token it is, says home or else the first of the others that accepts it; or why none does.
-
-        Raises ProofUnavailable where none accepts it, and one could not be asked.
-        """
-        answers = [await self._settled(self._home, question)]
-        others = [name for name in self._reviewers if name != self._home]
-        if others and not isinstance(answers[0], Identity):
-            answers += await self._first_of(others, question)
-        for answer in reversed(answers):
-            if isinstance(answer, Identity):
-                return answer
-        for answer in answers:
-            if isinstance(answer, ProofUnavailable):
-                raise answer
-        return str(answers[0]) if len(answers) == 1 else "no cluster of this mesh accepts the token"
-
-    async def _first_of(
-        self, clusters: Sequence[ClusterId], question: Question
-    ) -> list[Identity | str | ProofUnavailable]:
-        """Answers as they come, until one accepts."""
-        answers: list[Identity | str | ProofUnavailable] = []
-        async with task_scope() as tasks:
-            asked = [tasks.spawn(self._settled(name, question), name="review") for name in clusters]
-            for answered in asyncio.as_completed(asked):
-                answers.append(await answered)
-                if isinstance(answers[-1], Identity):
-                    break
-        return answers
-
-    async def _settled(self, cluster: ClusterId, question: Question) -> Identity | str | ProofUnavailable:
-        try:
-            return await self.ask(cluster, question)
-        except ProofUnavailable as failure:
-            return failure

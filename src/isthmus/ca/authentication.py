@@ -7,8 +7,9 @@ question. The token itself is never kept, logged or repeated.
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import structlog
 from cryptography import x509
@@ -18,7 +19,7 @@ from isthmus.ca.errors import UNREADABLE, ProofUnavailable, Unauthenticated
 from isthmus.ca.memory import Memory
 from isthmus.ca.rates import Rate, host_of
 from isthmus.ca.review import Reviewer
-from isthmus.ca.tokens import ISTIO_CA, Audiences, check_token, read_token
+from isthmus.ca.tokens import ISTIO_CA, Audiences, Claims, check_token, read_token
 from isthmus.ca.wording import shown
 from isthmus.model.identity import Identity, TrustDomain
 from isthmus.model.service import ClusterId
@@ -26,6 +27,14 @@ from isthmus.model.service import ClusterId
 _log = structlog.stdlib.get_logger(__name__)
 _BEARER = "bearer "
 _CLUSTER = "clusterid"
+
+ClusterOf: TypeAlias = Callable[[str, str, str], Awaitable[ClusterId | None]]
+"""The one cluster that shows a Pod, by namespace, name and its proxy's address; None where none does."""
+
+
+async def in_none(namespace: str, pod: str, address: str) -> ClusterId | None:
+    """For meshes whose callers all name their clusters."""
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +85,9 @@ class ReviewLimits:
 class Authenticator:
     """Proves callers. `reviewers` are the clusters of the registry as they are at each call, `home` our own.
 
-    The token of a caller that names no cluster is reviewed at home (Istio: kubeauth), and then by all others:
-    the sidecars of a cluster that was given no name do not know it.
+    The sidecars of a cluster that was given no name name none. Then the cluster is asked that shows the Pod
+    which the token claims to be bound to, found by `cluster_of` (namespace, name, the caller's address); and
+    home for a token that is bound to none (Istio: kubeauth).
     """
 
     def __init__(
@@ -86,6 +96,7 @@ class Authenticator:
         reviewers: Mapping[ClusterId, Reviewer],
         *,
         home: ClusterId,
+        cluster_of: ClusterOf = in_none,
         audiences: Audiences = ISTIO_CA,
         limits: ReviewLimits = ReviewLimits(),
         clock: Callable[[], float] = time.time,
@@ -99,9 +110,9 @@ class Authenticator:
         self._limits = limits
         self._clock = clock
         self._known: Memory[Identity | str] = Memory(limits.most_remembered)
-        self._clusters = Clusters(
-            trust_domain, reviewers, home=home, timeout=limits.timeout, at_once=limits.at_once
-        )
+        self._home = home
+        self._cluster_of = cluster_of
+        self._clusters = Clusters(trust_domain, reviewers, timeout=limits.timeout, at_once=limits.at_once)
         self._patience = Rate(limits.refusals_burst, limits.refusals_per_second)
         self._telling = Rate(limits.refusals_burst, limits.refusals_per_second)
 
@@ -145,6 +156,15 @@ class Authenticator:
             reason=why.reason,
         )
 
+    async def _find_cluster(self, claims: Claims, host: str) -> ClusterId:
+        if claims.pod is None:
+            return self._home
+        cluster = await self._cluster_of(*claims.pod, host)
+        if cluster is None:
+            self._patience.take(host, self._clock())
+            raise ProofUnavailable("it names no cluster, and no one cluster shows the Pod of its token")
+        return cluster
+
     async def _by_token(self, credentials: Credentials) -> Identity:
         token, cluster = credentials.token, credentials.cluster
         if not token:
@@ -159,10 +179,7 @@ class Authenticator:
             if not self._patience.has(host, now):
                 raise ProofUnavailable("its address sent too many refused tokens", claimed=claims.subject)
             try:
-                ask = (
-                    self._clusters.ask(cluster, question) if cluster else self._clusters.ask_around(question)
-                )
-                known = await ask
+                known = await self._clusters.ask(cluster or await self._find_cluster(claims, host), question)
             except ProofUnavailable as failure:
                 raise ProofUnavailable(failure.reason, claimed=claims.subject) from None
             kept = self._limits.remember_refusal if isinstance(known, str) else self._limits.remember

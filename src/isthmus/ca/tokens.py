@@ -16,6 +16,7 @@ from isthmus.ca.wording import shown
 
 MOST_BYTES = 12 * 1024
 _ACCOUNT = "system:serviceaccount:"
+_BOUND = "kubernetes.io"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +42,16 @@ ISTIO_CA = Audiences()
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a token claims. `expires` is Unix seconds, infinite where it names no end."""
+    """What a token claims. `expires` is Unix seconds, infinite where it names no end.
+
+    `pod` is the namespace and name of the Pod that it is bound to, None where it names none.
+    """
 
     subject: str
     audiences: tuple[str, ...]
     expires: float
     begins: float
+    pod: tuple[str, str] | None = None
 
 
 def read_token(token: str) -> Claims:
@@ -92,7 +97,17 @@ def _claims(found: Mapping[str, Any]) -> Claims:
         audiences=tuple(str(one) for one in audiences),
         expires=float(found.get("exp", "inf")),
         begins=float(found.get("nbf", 0)),
+        pod=_pod(found.get(_BOUND)),
     )
+
+
+def _pod(bound: object) -> tuple[str, str] | None:
+    """Of `{"namespace": …, "pod": {"name": …, "uid": …}, …}` (Kubernetes: private claims)."""
+    match bound:
+        case {"namespace": str(namespace), "pod": {"name": str(name)}}:
+            return namespace, name
+        case _:
+            return None
 
 
 def _is_api_server(named: Sequence[str]) -> bool:
