@@ -49,7 +49,10 @@ fix: .venv/dev.stamp ## Mend what the linter can mend
 	$(BIN)/ruff format .
 
 bench: .venv/dev.stamp ## Measure ours against its floor; prints JSON
-	@$(BIN)/python -m bench
+	@for subject in bench bench.ca bench.policy bench.statsd bench.clusters; do
+	  echo "== python -m $$subject" >&2
+	  $(BIN)/python -m $$subject
+	done
 
 system: # the system packages that the lab needs, and tests besides; only root can install them
 	@[ "$$(id -u)" -eq 0 ] || exit 0
