@@ -7,7 +7,6 @@ remembers it by a finalizer. Refused with the Job itself: indexes and policies (
 from collections.abc import Sequence
 
 from isthmus.kube.client import Client
-from isthmus.kube.errors import ApiError
 from isthmus.lab.controllers.cache import Caches
 from isthmus.lab.controllers.objects import (
     Key,
@@ -22,11 +21,10 @@ from isthmus.lab.controllers.objects import (
     is_terminating,
     key_of,
     name_below,
-    owner_reference,
     section,
     timestamp,
-    uid_of,
 )
+from isthmus.lab.controllers.owned import end_pods, pod_of
 from isthmus.lab.controllers.queue import WorkQueue
 
 _FIRST_DELAY, _LONGEST_DELAY = 10.0, 600.0
@@ -72,7 +70,7 @@ class Jobs:
             else:
                 active += await self._create(job, wanted - len(active))
         elif wanted < len(active):
-            await self._delete(active[wanted:])
+            await end_pods(self._client, self._pods, active[wanted:])
             active = active[:wanted]
         await self._report(key, job, pods, active, ended)
         limit = job["spec"].get("activeDeadlineSeconds")
@@ -93,30 +91,14 @@ class Jobs:
             await self._client.request("DELETE", path, params={"propagationPolicy": "Foreground"})
 
     async def _create(self, job: Object, count: int) -> list[Object]:
-        key, template = key_of(job), job["spec"]["template"]
+        key = key_of(job)
         made: list[Object] = []
         for _ in range(count):
             name = name_below(key.name)
-            metadata = {
-                **template.get("metadata", {}),
-                "name": name,
-                "namespace": key.namespace,
-                "generateName": f"{key.name}-",
-                "ownerReferences": [owner_reference(job, "batch/v1", "Job")],
-            }
-            body = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
+            body = pod_of(job, name, "batch/v1", "Job")
             made.append(await self._client.create(self._pods.kind, body, key.namespace))
         await self._pods.until(lambda: all(self._pods.get(key_of(pod)) for pod in made))
         return made
-
-    async def _delete(self, pods: list[Object]) -> None:
-        for pod in pods:
-            key = key_of(pod)
-            try:
-                await self._client.delete(self._pods.kind, key.name, key.namespace, uid=uid_of(pod))
-            except ApiError as error:
-                if error.status not in (404, 409):
-                    raise
 
     async def _report(
         self, key: Key, job: Object, pods: list[Object], active: list[Object], ended: Sequence[Object]

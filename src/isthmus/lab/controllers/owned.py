@@ -60,34 +60,20 @@ class OwnedPods:
 
     async def create(self, owner: Object, name: str, *, labels: Mapping[str, str], **spec: Any) -> None:
         """Make one Pod of the owner's template, with further labels and fields of its spec."""
-        key, template = key_of(owner), owner["spec"]["template"]
-        metadata = {
-            **template.get("metadata", {}),
-            "name": name,
-            "namespace": key.namespace,
-            "generateName": f"{key.name}-",
-            "labels": {**labels_of(template), REVISION: revision_of(owner), **labels},
-            "ownerReferences": [owner_reference(owner, self._api_version, self._owners.kind.kind)],
+        key = key_of(owner)
+        body = pod_of(owner, name, self._api_version, self._owners.kind.kind)
+        body["metadata"]["labels"] = {
+            **labels_of(owner["spec"]["template"]),
+            REVISION: revision_of(owner),
+            **labels,
         }
-        body = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {**template["spec"], **spec}}
+        body["spec"] |= spec
         await self._client.create(self._pods.kind, body, key.namespace)
         await self._pods.until(lambda: self._pods.get(Key(key.namespace, name)) is not None)
 
     async def delete(self, pods: Sequence[Object]) -> None:
         """Ask for their end."""
-        for pod in pods:
-            key = key_of(pod)
-            try:
-                await self._client.delete(self._pods.kind, key.name, key.namespace, uid=uid_of(pod))
-            except ApiError as error:
-                if error.status not in (404, 409):
-                    raise
-
-        def going(pod: Object) -> bool:
-            now = self._pods.get(key_of(pod))
-            return now is None or uid_of(now) != uid_of(pod) or is_terminating(now)
-
-        await self._pods.until(lambda: all(going(pod) for pod in pods))
+        await end_pods(self._client, self._pods, pods)
 
     async def report(self, owner: Object, status: Mapping[str, Any]) -> None:
         """Write what is new of a status; a count of nought is the same as none."""
@@ -95,6 +81,36 @@ class OwnedPods:
         if any((before.get(field) or None) != (value or None) for field, value in status.items()):
             body = {"status": {**status}}
             await self._client.patch(self._owners.kind, key.name, body, key.namespace, subresource="status")
+
+
+def pod_of(owner: Object, name: str, api_version: str, kind: str) -> Object:
+    """A Pod of the owner's template."""
+    key, template = key_of(owner), owner["spec"]["template"]
+    metadata = {
+        **template.get("metadata", {}),
+        "name": name,
+        "namespace": key.namespace,
+        "generateName": f"{key.name}-",
+        "ownerReferences": [owner_reference(owner, api_version, kind)],
+    }
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {**template["spec"]}}
+
+
+async def end_pods(client: Client, cache: Cache, pods: Sequence[Object]) -> None:
+    """Ask for the end of Pods, and wait until the cache shows that it was asked for."""
+    for pod in pods:
+        key = key_of(pod)
+        try:
+            await client.delete(cache.kind, key.name, key.namespace, uid=uid_of(pod))
+        except ApiError as error:
+            if error.status not in (404, 409):
+                raise
+
+    def going(pod: Object) -> bool:
+        now = cache.get(key_of(pod))
+        return now is None or uid_of(now) != uid_of(pod) or is_terminating(now)
+
+    await cache.until(lambda: all(going(pod) for pod in pods))
 
 
 def revision_of(owner: Object) -> str:

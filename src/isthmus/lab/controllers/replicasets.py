@@ -1,7 +1,6 @@
 """ReplicaSet → Pods: as many as asked for, adopted by selector, the least useful deleted first."""
 
 from isthmus.kube.client import Client
-from isthmus.kube.errors import ApiError
 from isthmus.lab.controllers.cache import Caches
 from isthmus.lab.controllers.objects import (
     Key,
@@ -22,6 +21,7 @@ from isthmus.lab.controllers.objects import (
     section,
     uid_of,
 )
+from isthmus.lab.controllers.owned import end_pods, pod_of
 from isthmus.lab.controllers.queue import WorkQueue
 
 _PHASES = ("Pending", "Unknown", "Running")
@@ -65,7 +65,7 @@ class ReplicaSets:
         if not is_terminating(replica_set) and surplus < 0:
             await self._create(replica_set, -surplus)
         elif not is_terminating(replica_set) and surplus > 0:
-            await self._delete(sorted(active, key=usefulness)[:surplus])
+            await end_pods(self._client, self._pods, sorted(active, key=usefulness)[:surplus])
         await self._report(replica_set, active)
 
     async def _claim(self, replica_set: Object) -> list[Object]:
@@ -95,36 +95,14 @@ class ReplicaSets:
         await self._client.patch(self._pods.kind, key.name, {"metadata": metadata}, key.namespace)
 
     async def _create(self, replica_set: Object, count: int) -> None:
-        key, template = key_of(replica_set), replica_set["spec"]["template"]
+        key = key_of(replica_set)
         made: list[Key] = []
         for _ in range(count):
             name = name_below(key.name)
-            metadata = {
-                **template.get("metadata", {}),
-                "name": name,
-                "namespace": key.namespace,
-                "generateName": f"{key.name}-",
-                "ownerReferences": [owner_reference(replica_set, "apps/v1", "ReplicaSet")],
-            }
-            body = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
+            body = pod_of(replica_set, name, "apps/v1", "ReplicaSet")
             await self._client.create(self._pods.kind, body, key.namespace)
             made.append(Key(key.namespace, name))
         await self._pods.until(lambda: all(self._pods.get(each) for each in made))
-
-    async def _delete(self, pods: list[Object]) -> None:
-        for pod in pods:
-            key = key_of(pod)
-            try:
-                await self._client.delete(self._pods.kind, key.name, key.namespace, uid=uid_of(pod))
-            except ApiError as error:
-                if error.status not in (404, 409):
-                    raise
-
-        def gone(pod: Object) -> bool:
-            now = self._pods.get(key_of(pod))
-            return now is None or uid_of(now) != uid_of(pod) or is_terminating(now)
-
-        await self._pods.until(lambda: all(gone(pod) for pod in pods))
 
     async def _report(self, replica_set: Object, active: list[Object]) -> None:
         key, wait = key_of(replica_set), float(replica_set["spec"].get("minReadySeconds", 0))
