@@ -224,11 +224,10 @@ def test_pilot_may_read_the_mesh_keep_its_own_secrets_and_give_out_roots_and_not
     assert states["resources"] == ["configmaps"]
     assert states["verbs"] == ["get", "list", "create", "patch", "delete"]
     assert [(*rule["resources"], *rule["verbs"]) for rule in renewal] == [
-        ("secrets", "patch"),
         ("leases", "create"),
         ("leases", "get", "patch"),
     ]
-    assert renewal[2]["resourceNames"] == [LEASE]
+    assert renewal[1]["resourceNames"] == [LEASE]
     without = one(render(CONTROL_PLANE, "pilot.renewTokens=false"), "Role", "istio-pilot")
     assert without["rules"] == [secrets, key, events, states]
     for binding in (item for item in objects if item["kind"].endswith("RoleBinding")):

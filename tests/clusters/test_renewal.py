@@ -183,7 +183,7 @@ async def test_a_secret_that_changed_meanwhile_or_must_not_be_changed_is_left_as
         await mesh.clusters.settled()
         credential.patch_trouble = ApiError(403, "Forbidden", "cannot patch secrets")
         await asyncio.sleep(0.67 * LIFE)
-        assert f"grant the control plane patch on Secrets in {CONTROL}" in mesh.status("east").remarks[0]
+        assert f"grant the control plane patch on Secret {CONTROL}/east" in mesh.status("east").remarks[0]
         # Somebody rotated by hand while ours was on its way.
         credential.patch_trouble = ApiError(409, "Conflict", "east")
         await asyncio.sleep(0.1 * LIFE)

@@ -61,6 +61,31 @@ async def test_a_cluster_joins_with_a_token_of_least_rights(tmp_path: Path) -> N
             assert refusal.value.status == 403
 
 
+async def test_the_control_plane_may_renew_the_token_of_what_joined_and_change_no_other_secret(
+    tmp_path: Path,
+) -> None:
+    async with at_desk(tmp_path) as desk:
+        await desk.add()
+        west = desk.mesh.west
+        await west.api.create(SECRETS, {"metadata": {"name": "other"}}, "istio-system")
+        pilot = Identity("system:serviceaccount:istio-system:istio-pilot-service-account", ())
+        note = {"metadata": {"annotations": {"renewed": "now"}}}
+        async with running_client(west.server.access(pilot)) as client:
+
+            async def status_of_patching(name: str) -> int:
+                try:
+                    await client.patch(SECRETS, name, note, "istio-system")
+                except ApiError as error:
+                    return error.status
+                return 200
+
+            assert (await status_of_patching("east"), await status_of_patching("other")) == (200, 403)
+            await desk.type("remove", "east", "--yes")
+            assert await status_of_patching("east") == 403
+            await desk.add("east", "--rights", "read")
+            assert await status_of_patching("east") == 403
+
+
 async def test_the_control_plane_serves_what_joined(tmp_path: Path) -> None:
     async with at_desk(tmp_path) as desk, running_pilot(desk.mesh.west.server, tmp_path) as pilot:
         await desk.add()
@@ -112,7 +137,7 @@ async def test_a_dry_run_prints_the_objects_and_makes_none(tmp_path: Path) -> No
         text = await desk.type("add", "east", "--context", "east", "--server", desk.east.url, "--dry-run")
         kinds = [body["kind"] for body in yaml.safe_load_all(text)]
         assert kinds[:3] == ["Namespace", "ServiceAccount", "ClusterRole"]
-        assert kinds[-1] == "Secret"
+        assert kinds[-3:] == ["Role", "RoleBinding", "Secret"]
         assert (await objects(desk.mesh.west.api), await objects(desk.mesh.east.api)) == before
 
 
@@ -150,7 +175,9 @@ async def test_a_failure_leaves_nothing_half_made(tmp_path: Path) -> None:
             desk.kubeconfig, desk.mesh.west.server.kubeconfig("west", viewer), desk.east.kubeconfig("east")
         )
         before = await objects(desk.mesh.east.api)
-        with pytest.raises(UserError, match=r"create Secret istio-system/east.*administrator"):
+        with pytest.raises(
+            UserError, match=r"create Role istio-system/istio-pilot-renew-east.*administrator"
+        ):
             await desk.add()
         assert await objects(desk.mesh.east.api) == before
 

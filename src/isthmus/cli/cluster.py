@@ -102,8 +102,10 @@ def add(
                 identity, _ = await joining.check_wish(control, remote, wish)
                 where = f"in the cluster of context {context}"
                 bodies = [(where, body) for body in joining.planned_objects(wish)]
+                home = "in the control plane's cluster"
+                beside = [(home, body) for body in joining.planned_beside(wish)]
                 secret = joining.planned_secret(wish, identity)
-                print_documents([*bodies, ("in the control plane's cluster; `data` is left out", secret)])
+                print_documents([*bodies, *beside, (f"{home}; `data` is left out", secret)])
             else:
                 _print_joined(await joining.join(control, remote, wish), output)
 

@@ -170,7 +170,8 @@ class Renewal:
             except ApiError as error:
                 if error.status != 403:  # known, and not allowed: as good as an answer
                     raise
-        with _explaining(f"grant the control plane patch on Secrets in {self._namespace}"):
+        where = f"Secret {self._namespace}/{one.secret.name}"
+        with _explaining(f"grant the control plane patch on {where} (`isthmus cluster add` again)"):
             version = secret.metadata.resource_version
             await home.patch(SECRET, one.secret.name, renewal_patch(one, token, version), self._namespace)
         _log.info("token renewed", cluster=one.cluster, expires=token.expires.isoformat(timespec="seconds"))

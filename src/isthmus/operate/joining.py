@@ -21,7 +21,7 @@ from isthmus.operate.asking import NAMESPACES, SECRETS, Site, find, read_identit
 from isthmus.operate.creation import Creation
 from isthmus.operate.credential import Credential, copied_credential
 from isthmus.operate.registration import LABEL, Registration, patch_body, read_registrations, secret_body
-from isthmus.operate.rights import ACCOUNT, rights_objects
+from isthmus.operate.rights import ACCOUNT, renewal_objects, rights_objects
 from isthmus.operate.tokens import issue_credential, verify_access
 
 _DEPLOYMENTS = untyped("apps", "v1", "deployments", "Deployment")
@@ -50,7 +50,7 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """What was done. `secret` is `created`, `updated` or `unchanged`; `made` are new objects in it."""
+    """What was done. `secret` is `created`, `updated` or `unchanged`; `made` are new in the cluster."""
 
     name: str
     server: str
@@ -76,6 +76,12 @@ def planned_objects(wish: Wish) -> list[dict[str, Any]]:
     """What will be there in the cluster that joins, the namespace first."""
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": wish.namespace}}
     return [] if wish.own_credential else [namespace, *rights_objects(wish.tiers, wish.namespace)]
+
+
+def planned_beside(wish: Wish) -> list[dict[str, Any]]:
+    """What will be there in the control plane's cluster beside the Secret."""
+    renewed = "renew" in wish.tiers and not wish.own_credential
+    return renewal_objects(wish.name, wish.namespace) if renewed else []
 
 
 def planned_secret(wish: Wish, identity: str) -> dict[str, Any]:
@@ -134,10 +140,12 @@ async def check_wish(control: Site, remote: Site, wish: Wish) -> tuple[str, Regi
 async def join(control: Site, remote: Site, wish: Wish) -> Joined:
     """Join the cluster. Raises UserError, with nothing left half-made."""
     identity, present = await check_wish(control, remote, wish)
-    creation = Creation(remote)
+    creation, beside = Creation(remote), Creation(control)
     try:
         for body in planned_objects(wish):
             await creation.ensure(body)
+        for body in planned_beside(wish):
+            await beside.ensure(body)
         if present is not None and present.access is not None and _lasts(present, identity, wish):
             with suppress(UserError):  # a token that was revoked: another is needed
                 await verify_access(present.access, remote.label, identity, wish.tried_at)
@@ -149,6 +157,7 @@ async def join(control: Site, remote: Site, wish: Wish) -> Joined:
         await verify_access(stored, remote.label, identity, wish.tried_at)
         done = await store(control, wish.namespace, wish.name, credential, identity, present)
     except BaseException:
+        await beside.undo()
         await creation.undo()
         raise
     return Joined(wish.name, credential.server, done, credential.account, credential.expires, creation.made)

@@ -5,12 +5,17 @@ from isthmus.lib.errors import UserError
 from isthmus.operate.asking import SECRETS, Site, read_identity
 from isthmus.operate.creation import take_away
 from isthmus.operate.registration import Registration
-from isthmus.operate.rights import ACCOUNT, TIERS, rights_objects
+from isthmus.operate.rights import ACCOUNT, TIERS, renewal_objects, rights_objects
 
 
 async def leave(control: Site, namespace: str, present: Registration) -> str:
-    """Take the cluster's key out of its Secret, or delete the Secret that holds no other. What was done."""
+    """Take the cluster's key out of its Secret, or delete the Secret that holds no other. What was done.
+
+    First goes what `cluster add` made beside it: should that fail, the cluster is still there to be removed.
+    """
     where = f"Secret {namespace}/{present.secret}"
+    if present.origin == "token":
+        await take_away(control, renewal_objects(present.name, namespace))
     if present.alone:
         with control.asking(f"delete {where}"):
             try:

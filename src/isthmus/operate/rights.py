@@ -1,6 +1,7 @@
 """The reader's account and rights in a remote cluster, tier by tier: the files of the istio-remote chart.
 
-There is one copy of them, in the chart, which a wheel carries in its `share/isthmus/helm`.
+There is one copy of them, in the chart, which a wheel carries in its `share/isthmus/helm`. What tier renew
+takes in the control plane's own cluster is here alone: a role for each Secret, which no chart can know.
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ import yaml
 from isthmus.lib.errors import UserError
 
 ACCOUNT = "istio-reader-service-account"
+PILOT_ACCOUNT = "istio-pilot-service-account"
 TIERS = ("read", "authenticate", "heal", "renew")
 _ADOPTION = {
     "meta.helm.sh/release-name": "istio-remote",
@@ -48,6 +50,25 @@ def rights_objects(tiers: Sequence[str], namespace: str) -> list[dict[str, Any]]
             name: value.replace("NAMESPACE", namespace) for name, value in _ADOPTION.items()
         }
     return found
+
+
+def renewal_objects(cluster: str, namespace: str) -> list[dict[str, Any]]:
+    """What lets the control plane in `namespace` change this cluster's Secret, and no other."""
+    api, name = "rbac.authorization.k8s.io", f"istio-pilot-renew-{cluster}"
+    metadata = {"name": name, "namespace": namespace, "labels": {"app": "istio-pilot"}}
+    rule = {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [cluster], "verbs": ["patch"]}
+    subject = {"kind": "ServiceAccount", "name": PILOT_ACCOUNT, "namespace": namespace}
+    role_ref = {"apiGroup": api, "kind": "Role", "name": name}
+    return [
+        {"apiVersion": f"{api}/v1", "kind": "Role", "metadata": metadata, "rules": [rule]},
+        {
+            "apiVersion": f"{api}/v1",
+            "kind": "RoleBinding",
+            "metadata": metadata,
+            "roleRef": role_ref,
+            "subjects": [subject],
+        },
+    ]
 
 
 def charts_folder() -> Path:

@@ -50,7 +50,9 @@ def needed_rights(namespace: str, *, control: bool) -> dict[str, tuple[Right, ..
     """What is needed of the operator, by tier and for `join`."""
     if control:
         verbs = ("get", "list", "create", "patch", "delete")
-        return {"join": tuple(Right(verb, "", "secrets", namespace) for verb in verbs)}
+        roles = (Right("create", _RBAC, plural, namespace) for plural in ("roles", "rolebindings"))
+        join = tuple(Right(verb, "", "secrets", namespace) for verb in verbs)
+        return {"join": join, "renew": tuple(roles)}
     made = [
         *(Right("create", _RBAC, plural) for plural in ("clusterroles", "clusterrolebindings")),
         *(Right("create", _RBAC, plural, namespace) for plural in ("roles", "rolebindings")),
