@@ -22,15 +22,12 @@ from isthmus.clusters.roster import read_claims
 from isthmus.kube.election import Election, running_election
 from isthmus.kube.errors import ApiError, Unreachable
 from isthmus.kube.kinds import NAMESPACE, SECRET
-from isthmus.kube.lease import Terms
 from isthmus.kube.token_request import request_token
 from isthmus.lib.backoff import Backoff
 from isthmus.lib.lifecycle import task_scope
 from isthmus.model.service import ClusterId
 
 LEASE = "istio-pilot-renewal"
-_TERMS = Terms(duration=60, deadline=40, retry=10)
-"""Renewal can wait, and a Lease that is renewed every two seconds costs an API server more than all of it."""
 _LOOK = 60.0
 """Seconds after which the wall clock is asked again."""
 _WITHOUT_RIGHTS = (240.0, 360.0)
@@ -95,7 +92,6 @@ class Renewal:
             lambda: self._lead(home),
             namespace=self._namespace,
             name=LEASE,
-            terms=_TERMS,
             wall=self._wall,
         ) as self._election:
             await asyncio.Event().wait()
