@@ -12,6 +12,7 @@ import msgspec
 import structlog
 import yaml
 
+from isthmus.config.cluster_local import ServiceSettings
 from isthmus.config.durations import Duration, parse_duration
 from isthmus.config.proxy import ProxyConfig
 from isthmus.lib.address import split_host_port
@@ -121,7 +122,8 @@ class MeshConfig(_Part, frozen=True):
 
     Without `enable_auto_mtls` no client uses mutual TLS; servers still accept it. `access_log_file` is "" for
     none. A `protocol_detection_timeout` of 0 waits for ever, as a sniffed port must where a client may be
-    slow to speak. `policy_check_fail_open` says what becomes of a request whose check is not answered;
+    slow to speak. `service_settings` say which services are cluster-local (`cluster_local`).
+    `policy_check_fail_open` says what becomes of a request whose check is not answered;
     `mixer_check_server` is Istio's name for where checks are answered, HOST:PORT of a service ("": istio-
     policy in the root namespace, by mutual TLS).
     """
@@ -136,6 +138,7 @@ class MeshConfig(_Part, frozen=True):
     protocol_detection_timeout: Duration = Duration()
     access_log_file: str = ""
     mesh_networks: dict[str, MeshNetwork] = {}
+    service_settings: tuple[ServiceSettings, ...] = ()
     default_config: ProxyConfig = ProxyConfig()
     disable_policy_checks: bool = False
     policy_check_fail_open: bool = False

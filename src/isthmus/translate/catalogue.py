@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
 from isthmus.config.accepted_tls import AcceptedTls, PeerAuthentications
+from isthmus.config.cluster_local import ClusterLocalServices
 from isthmus.config.mesh import MeshConfig
 from isthmus.config.policy import POLICY
 from isthmus.config.policy_scope import Policies
@@ -51,7 +52,11 @@ class _Clusters:
 
 @dataclass(frozen=True, slots=True)
 class _Endpoints:
-    """The endpoints of outbound clusters: the same for all, while networks have no gateways."""
+    """The endpoints of outbound clusters: the same for all, while networks have no gateways; with a
+    `cluster` those of its cluster-local services.
+    """
+
+    cluster: ClusterId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +102,8 @@ class Catalogue:
         self._peers = peers or PeerAuthentications(mesh.root_namespace)
         self._policies: Policies = policies or ConfigStore(POLICY)
         self._clusters: Claims[ClusterSpec] = Claims()
-        self._assignments = Assignments(self._clusters, view, self._takes_tls)
+        self._local = ClusterLocalServices(mesh.service_settings)
+        self._assignments = Assignments(self._clusters, view, self._takes_tls, self._local)
         self._hosts = VirtualHosts(self.counters)
         self._askers = Askers()
         self._strangers = Askers(_MOST_UNKNOWN)
@@ -146,6 +152,7 @@ class Catalogue:
                     InboundListener(ports, accepted, self._mesh, secured=secured, check=check),
                 ),
             ),
+            self._scope(_Endpoints(cluster), lambda: (self._assignments_of(cluster),)),
         )
 
     def apply(self, changes: Changes) -> list[ScopeChange]:
@@ -155,18 +162,19 @@ class Catalogue:
         """
         clusters: set[str] = set()
         assignments: set[str] = set()
+        local: set[str] = set()
         vantages: dict[ClusterId, VantageChange] = {}
         for key in changes.services:
-            assignments.update(self._assignments.of_service(key))
+            (local if key in self._local else assignments).update(self._assignments.of_service(key))
             self._hosts.forget(key)
         for key in changes.services | changes.endpoints:
             together = not self._assignments.serves(key)
             if key in changes.services or key in changes.accounts or together:
                 clusters |= self._clusters.replace(key, self._cluster_specs(key))
-            assignments.update(self._assignments.of_service(key))
+            (local if key in self._local else assignments).update(self._assignments.of_service(key))
             if key in changes.services or together:
                 self._revise_vantages(key, vantages)
-        found = self._forget_outbound(clusters, assignments)
+        found = self._forget_outbound(clusters, assignments, local)
         for cluster, changed in vantages.items():
             found.append(self._forget(_Listeners(cluster), {LISTENER: changed.listeners}))
             of_cluster = [key for key in self._scopes if isinstance(key, _Routes) and key.cluster == cluster]
@@ -179,13 +187,14 @@ class Catalogue:
         Most assignments will be as before, which is noticed as they are read.
         """
         assignments: set[str] = set()
+        local: set[str] = set()
         clusters: set[str] = set()
         for key in self._view.services():
             if self._peers.concerns(ref, key.namespace):
-                assignments.update(self._assignments.of_service(key))
+                (local if key in self._local else assignments).update(self._assignments.of_service(key))
                 if not self._assignments.serves(key):
                     clusters |= self._clusters.replace(key, self._cluster_specs(key))
-        return [each for each in self._forget_outbound(clusters, assignments) if each is not None]
+        return [each for each in self._forget_outbound(clusters, assignments, local) if each is not None]
 
     def rescoped_by(self, ref: Ref) -> set[str]:
         """Node ids of the proxies whose `scopes` must be asked anew after that PeerAuthentication changed."""
@@ -228,6 +237,9 @@ class Catalogue:
     def _asking(self, subjects: Iterable[Hashable]) -> set[str]:
         wanted = tuple(subjects)
         return self._askers.take(wanted) | self._strangers.take(wanted)
+
+    def _assignments_of(self, cluster: ClusterId) -> Assignments:
+        return Assignments(self._clusters, self._view, self._takes_tls, self._local, of=cluster)
 
     def _cluster_specs(self, key: ServiceKey) -> Mapping[str, ClusterSpec]:
         """What of a service its outbound clusters depend on."""
@@ -284,11 +296,19 @@ class Catalogue:
                 before.listeners | change.listeners, before.routes | change.routes
             )
 
-    def _forget_outbound(self, clusters: set[str], assignments: set[str]) -> list[ScopeChange | None]:
+    def _forget_outbound(
+        self, clusters: set[str], assignments: set[str], local: set[str]
+    ) -> list[ScopeChange | None]:
+        within = (
+            [key for key in self._scopes if isinstance(key, _Endpoints) and key.cluster is not None]
+            if local
+            else []
+        )
         return [
             self._forget(_Clusters(secured=True), {CLUSTER: clusters}),
             self._forget(_Clusters(secured=False), {CLUSTER: clusters}),
             self._forget(_Endpoints(), {ENDPOINT: assignments}),
+            *(self._forget(key, {ENDPOINT: local}) for key in within),
         ]
 
     def _forget(self, key: Hashable, names: dict[str, set[str] | frozenset[str]]) -> ScopeChange | None:

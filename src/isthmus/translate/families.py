@@ -1,11 +1,11 @@
 """The families of resources that scopes are made of: each joins an index of names to a pure derivation."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Container, Iterator
 
 from isthmus.config.accepted_tls import AcceptedTls
 from isthmus.config.mesh import MeshConfig
 from isthmus.model.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE
-from isthmus.model.service import Kind, ServiceKey
+from isthmus.model.service import ClusterId, Kind, ServiceKey
 from isthmus.model.view import MeshView
 from isthmus.model.workload import Endpoint
 from isthmus.translate import clusters, inbound, listeners, names, routes
@@ -50,7 +50,9 @@ class OutboundClusters:
 
 
 class Assignments:
-    """Endpoints of all services that have virtual addresses. The same for every proxy of the mesh."""
+    """Endpoints of all services that have virtual addresses. The same for every proxy of the mesh, but for
+    services that are `local`: these are left out here, and are all there is for the proxies `of` a cluster.
+    """
 
     type_url = ENDPOINT
 
@@ -59,10 +61,15 @@ class Assignments:
         claims: Claims[clusters.ClusterSpec],
         view: MeshView,
         takes_tls: Callable[[Endpoint], bool],
+        local: Container[ServiceKey],
+        *,
+        of: ClusterId | None = None,
     ) -> None:
         self._claims = claims
         self._view = view
         self._takes_tls = takes_tls
+        self._local = local
+        self._cluster = of
 
     def names(self) -> Collection[str]:
         """The clusters that ask for their endpoints by EDS."""
@@ -70,20 +77,26 @@ class Assignments:
 
     def has(self, name: str) -> bool:
         """Whether there is such a cluster, and it asks."""
-        return any(spec.kind is Kind.CLUSTER_IP for spec in self._claims.on(name).values())
+        return any(
+            spec.kind is Kind.CLUSTER_IP and (service in self._local) is (self._cluster is not None)
+            for service, spec in self._claims.on(name).items()
+        )
 
     def of_service(self, service: ServiceKey) -> Iterator[str]:
-        """The names that one service has now."""
+        """The names that one service has now, local or not."""
         return (name for name, spec in self._claims.by(service).items() if spec.kind is Kind.CLUSTER_IP)
 
     def serves(self, service: ServiceKey) -> bool:
-        """Whether the service's endpoints are found here and nowhere else."""
+        """Whether the service's endpoints are asked for by EDS and found in nothing else."""
         return any(True for _ in self.of_service(service))
 
     def body(self, name: str) -> bytes:
         """Who stands behind the named cluster."""
         [(service, spec)] = self._claims.on(name).items()
-        return load_assignment(name, self._view.endpoints(service).get(spec.port, ()), self._takes_tls)
+        endpoints = self._view.endpoints(service).get(spec.port, ())
+        if self._cluster is not None:
+            endpoints = [each for each in endpoints if each.cluster == self._cluster]
+        return load_assignment(name, endpoints, self._takes_tls)
 
 
 class OutboundListeners:
