@@ -202,7 +202,7 @@ class Stages:
         with self._view.subscribe(lambda changes: announced.extend(self._catalogue.apply(changes))):
             stage("names", lambda: self._view.changed(store, changes))
         stage("subscribers", lambda: self._hub.publish(announced))
-        stage("joined view", lambda: self._view.endpoints(_KEY))
+        stage("joined view", lambda: self._view.groups(_KEY))
         stage("assignment", lambda: announced[0].scope.get(ENDPOINT, _NAME))
         stage("bytes and first write", self._woken[0].pump)
         stage("other writes", self.pump)

@@ -37,7 +37,7 @@ def test_an_endpoint_change_derives_one_service_of_one_cluster_however_many_ther
     view.hold(stores)
     for key in view.services():
         view.service(key)
-        view.endpoints(key)
+        view.groups(key)
     derivations = view.derivations
     before = (derivations.services, derivations.endpoints, derivations.cluster_endpoints)
     store = stores[names[0]]
@@ -46,7 +46,7 @@ def test_an_endpoint_change_derives_one_service_of_one_cluster_however_many_ther
         view.changed(store, store.put_slice(named("s3"), slice_of("s3", backend("10.9.9.9"))))
     for key in view.services():
         view.service(key)
-        view.endpoints(key)
+        view.groups(key)
     after = (derivations.services, derivations.endpoints, derivations.cluster_endpoints)
     assert told == [Changes(endpoints=frozenset({ServiceKey("demo", "s3")}))]
     assert [b - a for a, b in zip(before, after, strict=True)] == [0, 1, 1]

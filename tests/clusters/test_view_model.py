@@ -3,6 +3,7 @@
 A reader remembers what it read and forgets only what a change names: it must never be wrong.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
@@ -85,6 +86,10 @@ def once(endpoints: list[Endpoint]) -> list[Endpoint]:
             seen.add(place)
             kept.append(each)
     return [each for each in endpoints if any(each is one for one in kept)]
+
+
+def in_order(endpoints: Iterable[Endpoint]) -> list[Endpoint]:
+    return sorted(endpoints, key=lambda each: (each.cluster, each.network, each.address, each.port))
 
 
 @dataclass
@@ -304,8 +309,8 @@ class ViewAgainstModel(RuleBasedStateMachine):
             for cluster, truth in there.items():
                 for number, found in truth.endpoints(cluster, key).items():
                     endpoints.setdefault(number, []).extend(found)
-            read = {number: list(found) for number, found in self.view.endpoints(key).items()}
-            self.check(("endpoints", key), read, {n: once(found) for n, found in endpoints.items()})
+            read = {number: in_order(found) for number, found in self.view.endpoints(key).items()}
+            self.check(("endpoints", key), read, {n: in_order(once(found)) for n, found in endpoints.items()})
             accounts = {account for truth in there.values() for account in truth.accounts(key)}
             self.check(("accounts", key), set(self.view.accounts(key)), accounts)
         for key in WORKLOADS:

@@ -1,4 +1,4 @@
-from dataclasses import replace
+from msgspec.structs import replace
 
 from isthmus.dashboard.endpointz import describe_endpoints
 from isthmus.model.service import Protocol

@@ -6,7 +6,6 @@ the difference.
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from envoy.config.listener.v3 import listener_pb2
 from envoy.config.route.v3 import route_pb2
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
+from msgspec.structs import replace
 
 from isthmus.config.accepted_tls import PeerAuthentications
 from isthmus.config.mesh import MeshConfig, MeshTls, OutboundMode, OutboundTrafficPolicy, TlsVersion

@@ -6,7 +6,15 @@ from contextlib import contextmanager
 from isthmus.model.proxy import Proxy
 from isthmus.model.service import ClusterId, Kind, Network, Port, Protocol, Service, ServiceKey
 from isthmus.model.view import Changes
-from isthmus.model.workload import Endpoint, Health, InboundPort, Locality, Workload, WorkloadKey
+from isthmus.model.workload import (
+    Endpoint,
+    EndpointGroup,
+    Health,
+    InboundPort,
+    Locality,
+    Workload,
+    WorkloadKey,
+)
 
 WEST = ClusterId("west")
 EAST = ClusterId("east")
@@ -40,6 +48,9 @@ class FakeView:
     def endpoints(self, key: ServiceKey) -> Mapping[int, Sequence[Endpoint]]:
         self.reads += 1
         return self.backing.get(key, {})
+
+    def groups(self, key: ServiceKey) -> Mapping[int, Sequence[EndpointGroup]]:
+        return {number: [EndpointGroup(some)] for number, some in self.endpoints(key).items()}
 
     def workloads(self) -> Collection[WorkloadKey]:
         return self.pods.keys()

@@ -7,6 +7,7 @@ from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.listener.v3 import listener_pb2
 from envoy.config.route.v3 import route_pb2
+from msgspec import structs
 
 from isthmus.config.accepted_tls import PeerAuthentications
 from isthmus.config.mesh import MeshConfig
@@ -348,7 +349,7 @@ def test_a_headless_service_is_called_by_mutual_tls_only_while_all_of_its_endpoi
         cluster = cluster_pb2.Cluster.FromString(body(scopes, CLUSTER, name))
         found.append((changed, cluster.HasField("transport_socket")))
     assert found == [(False, True), (True, False), (False, False), (True, True), (True, False)]
-    awaited = replace(endpoint("10.0.1.2"), awaited=True)
+    awaited = structs.replace(endpoint("10.0.1.2"), awaited=True)
     view.put(kv, endpoint("10.0.1.1", behind=secured), awaited)
     catalogue.apply(Changes(endpoints=only))
     cluster = cluster_pb2.Cluster.FromString(body(scopes, CLUSTER, name))

@@ -1,13 +1,14 @@
-from dataclasses import replace
+from functools import partial
 
 from envoy.config.core.v3 import health_check_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from isthmus.model.workload import Endpoint, Health
+from isthmus.model.workload import Endpoint, EndpointGroup, Health
 from isthmus.translate import tls
-from isthmus.translate.endpoints import load_assignment
+from isthmus.translate.endpoints import Encoded, encoded, load_assignment
 from tests.translate.fake_view import endpoint, pod
 
 DRAINING = health_check_pb2.HealthStatus.Value("DRAINING")
@@ -27,9 +28,38 @@ def is_capable(endpoint: Endpoint) -> bool:
 
 
 def assignment(*endpoints: Endpoint) -> endpoint_pb2.ClusterLoadAssignment:
-    return endpoint_pb2.ClusterLoadAssignment.FromString(
-        load_assignment("outbound|80||x", endpoints, is_capable)
-    )
+    groups = [EndpointGroup(endpoints)]
+    return endpoint_pb2.ClusterLoadAssignment.FromString(load_assignment("outbound|80||x", groups, encode))
+
+
+def encode(group: EndpointGroup, mark_draining: bool) -> Encoded:
+    return encoded(group, is_capable, mark_draining=mark_draining)
+
+
+def written_by_protobuf(endpoints: list[Endpoint]) -> bytes:
+    """The same assignment by the book, and by nothing of what is tested."""
+    usable = [one for one in endpoints if one.health is not Health.UNREADY]
+    mark = any(one.health is Health.READY for one in usable)
+    made = endpoint_pb2.ClusterLoadAssignment(cluster_name="outbound|80||x")
+    places = sorted({(one.priority, one.locality) for one in usable})
+    priorities = sorted({priority for priority, _ in places})
+    for priority, locality in places:
+        group = made.endpoints.add(priority=priorities.index(priority))
+        group.locality.SetInParent()
+        group.locality.region, group.locality.zone, group.locality.sub_zone = locality
+        for one in usable:
+            if (one.priority, one.locality) != (priority, locality):
+                continue
+            member = group.lb_endpoints.add()
+            member.endpoint.address.socket_address.address = one.address
+            member.endpoint.address.socket_address.port_value = one.port
+            member.load_balancing_weight.value = max(one.weight, 1)
+            group.load_balancing_weight.value += max(one.weight, 1)
+            if one.priority > 0:
+                member.metadata.CopyFrom(tls.marked_for_tls())
+            if mark and one.health is Health.DRAINING:
+                member.health_status = DRAINING
+    return made.SerializeToString(deterministic=True)
 
 
 def test_the_joined_bytes_are_one_message() -> None:
@@ -39,13 +69,17 @@ def test_the_joined_bytes_are_one_message() -> None:
     assert [g.load_balancing_weight.value for g in made.endpoints] == [4, 1]
 
 
-@given(st.lists(st.builds(_placed, _ADDRESS, _ZONE, _WEIGHT, st.sampled_from(Health), st.booleans())))
-def test_bytes_are_those_that_protobuf_writes(endpoints: list[Endpoint]) -> None:
-    made = load_assignment("outbound|80||x", endpoints, lambda one: one.priority > 0)
-    parsed = endpoint_pb2.ClusterLoadAssignment.FromString(made)
-    assert parsed.SerializeToString(deterministic=True) == made
-    secured = [one for group in parsed.endpoints for one in group.lb_endpoints if one.HasField("metadata")]
-    assert all(one.metadata == tls.marked_for_tls() for one in secured)
+_ENDPOINTS = st.lists(st.builds(_placed, _ADDRESS, _ZONE, _WEIGHT, st.sampled_from(Health), st.booleans()))
+
+
+@given(st.lists(_ENDPOINTS, max_size=3))
+def test_bytes_are_those_of_protobuf_however_endpoints_are_grouped(
+    parts: list[list[Endpoint]],
+) -> None:
+    groups = [EndpointGroup(some) for some in parts]
+    secured = partial(encoded, takes_tls=lambda one: one.priority > 0)
+    made = load_assignment("outbound|80||x", groups, lambda group, mark: secured(group, mark_draining=mark))
+    assert made == written_by_protobuf([one for some in parts for one in some])
 
 
 def test_many_endpoints_need_a_length_of_several_bytes() -> None:

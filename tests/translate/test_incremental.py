@@ -6,6 +6,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from isthmus.config.accepted_tls import PeerAuthentications
 from isthmus.config.mesh import MeshConfig
@@ -90,7 +91,8 @@ def _within(namespace: str, endpoint: Endpoint) -> Endpoint:
     workload = endpoint.workload
     if workload is None:
         return endpoint
-    return replace(endpoint, workload=replace(workload, key=workload.key._replace(namespace=namespace)))
+    within = replace(workload, key=workload.key._replace(namespace=namespace))
+    return structs.replace(endpoint, workload=within)
 
 
 def _changes(view: FakeView, what: str, subject: Service, endpoints: list[Endpoint]) -> Changes:

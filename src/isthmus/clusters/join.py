@@ -1,11 +1,13 @@
 """Derives what the mesh sees from what its clusters say. Pure; it keeps nothing and looks nothing up."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain, pairwise
 from operator import attrgetter
 from typing import Protocol as Interface
+
+from msgspec.structs import replace
 
 from isthmus.clusters.parts import Backend, ServicePart, ServicePort, SlicePart
 from isthmus.clusters.protocols import undeclared_protocol
@@ -19,7 +21,7 @@ from isthmus.model.service import (
     Service,
     ServiceKey,
 )
-from isthmus.model.workload import Endpoint, Health, Locality, Workload
+from isthmus.model.workload import Endpoint, EndpointGroup, Health, Locality, Workload
 
 
 class Surroundings(Interface):
@@ -76,11 +78,23 @@ def merge_service(key: ServiceKey, parts: Mapping[ClusterId, ServicePart]) -> Se
     )
 
 
+_NOWHERE: frozenset[str] = frozenset()
 _PREFERENCE = {Health.READY: 0, Health.DRAINING: 1, Health.UNREADY: 2}
 
 
-Derived = Mapping[int, tuple[Endpoint, ...]]
-"""Endpoints by service port number, sorted by (address, port), each of these once."""
+Derived = Mapping[int, EndpointGroup]
+"""What one slice comes to: endpoints by service port number, each address and port once, sorted by these."""
+Groups = Mapping[int, tuple[EndpointGroup, ...]]
+"""Endpoints by service port number, group by group."""
+
+
+def flat(groups: Groups) -> dict[int, tuple[Endpoint, ...]]:
+    """The endpoints without their groups."""
+    return {number: tuple(_endpoints(some)) for number, some in groups.items()}
+
+
+def _endpoints(groups: Iterable[EndpointGroup]) -> Iterator[Endpoint]:
+    return chain.from_iterable(group.endpoints for group in groups)
 
 
 def derive_endpoints(part: ServicePart, piece: SlicePart, around: Surroundings) -> Derived:
@@ -95,22 +109,41 @@ def derive_endpoints(part: ServicePart, piece: SlicePart, around: Surroundings) 
     for subset in piece.subsets:
         targets = [(numbers[name], target) for name, target in subset.ports if name in numbers]
         for backend in subset.backends if targets else ():
-            make = _endpoint_maker(backend, part, around)
+            made = _endpoint(backend, targets[0][1], part, around)
             for number, target in targets:
-                found.setdefault(number, []).append(make(target))
-    return {number: _once_each(endpoints) for number, endpoints in found.items()}
+                same = target == made.port
+                found.setdefault(number, []).append(made if same else replace(made, port=target))
+    return {number: EndpointGroup(_once_each(endpoints)) for number, endpoints in found.items()}
 
 
-def unite_slices(pieces: Iterable[Derived]) -> Derived:
-    """One cluster's endpoints of one service, out of those of its slices."""
-    found: dict[int, list[tuple[Endpoint, ...]]] = {}
-    for piece in pieces:
-        for number, endpoints in piece.items():
-            found.setdefault(number, []).append(endpoints)
+def unite_slices(pieces: Iterable[Derived]) -> Groups:
+    """One cluster's endpoints of one service, out of those of its slices, which come in a fixed order."""
+    by_port = _by_port((number, (group,)) for piece in pieces for number, group in piece.items())
     return {
-        number: parts[0] if len(parts) == 1 else _once_each(chain.from_iterable(parts))
-        for number, parts in sorted(found.items())
+        number: groups if _disjoint(groups) else (EndpointGroup(_once_each(_endpoints(groups))),)
+        for number, groups in by_port
     }
+
+
+def _by_port(
+    parts: Iterable[tuple[int, tuple[EndpointGroup, ...]]],
+) -> list[tuple[int, tuple[EndpointGroup, ...]]]:
+    """Groups of the same port put together, in the order in which they come; sorted by port."""
+    found: dict[int, list[EndpointGroup]] = {}
+    for number, groups in parts:
+        found.setdefault(number, []).extend(groups)
+    return [(number, tuple(groups)) for number, groups in sorted(found.items())]
+
+
+def _disjoint(groups: Sequence[EndpointGroup]) -> bool:
+    """Whether no address is in two of the groups, whatever its network."""
+    if len(groups) == 1:
+        return True
+    return _distinct([some for group in groups for some in group.places.values()])
+
+
+def _distinct(sets: Sequence[frozenset[str]]) -> bool:
+    return len(frozenset[str]().union(*sets)) == sum(map(len, sets))
 
 
 _place = attrgetter("address", "port")
@@ -131,7 +164,7 @@ def _once_each(endpoints: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
     return tuple(best.values())
 
 
-def _endpoint_maker(backend: Backend, part: ServicePart, around: Surroundings) -> Callable[[int], Endpoint]:
+def _endpoint(backend: Backend, port: int, part: ServicePart, around: Surroundings) -> Endpoint:
     workload = around.pod(part.key.namespace, backend.pod) if backend.pod else None
     if workload is not None:
         network, locality = workload.network, workload.locality
@@ -139,19 +172,17 @@ def _endpoint_maker(backend: Backend, part: ServicePart, around: Surroundings) -
         network, locality = around.network, around.locality(backend.node)
     if backend.zone and not any(locality):
         locality = _zone(backend.zone)
-    awaited = workload is None and bool(backend.pod)
     ready = part.publish_not_ready and backend.health is Health.UNREADY
-    health = Health.READY if ready else backend.health
-    return lambda port: Endpoint(
+    return Endpoint(
         backend.address,
         port,
-        health,
+        Health.READY if ready else backend.health,
         around.cluster,
         network,
         locality,
         workload,
         backend.hostname,
-        awaited=awaited,
+        awaited=workload is None and bool(backend.pod),
     )
 
 
@@ -172,16 +203,9 @@ def _rank(endpoint: Endpoint) -> tuple[object, ...]:
     return *known, endpoint.locality, pod, endpoint.hostname
 
 
-def union(parts: Iterable[Mapping[int, tuple[Endpoint, ...]]]) -> dict[int, tuple[Endpoint, ...]]:
+def union(parts: Iterable[Groups]) -> Groups:
     """All clusters' endpoints of one service; `parts` come in the order of the clusters' names."""
-    together: dict[int, list[tuple[Endpoint, ...]]] = {}
-    for part in parts:
-        for number, endpoints in part.items():
-            together.setdefault(number, []).append(endpoints)
-    return {
-        number: pieces[0] if len(pieces) == 1 else tuple(chain.from_iterable(pieces))
-        for number, pieces in sorted(together.items())
-    }
+    return dict(_by_port((number, groups) for part in parts for number, groups in part.items()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,16 +217,21 @@ class Double:
     ignored: ClusterId
 
 
-def without_doubles(endpoints: Sequence[Endpoint]) -> tuple[tuple[Endpoint, ...], tuple[Double, ...]]:
+def without_doubles(
+    groups: tuple[EndpointGroup, ...],
+) -> tuple[tuple[EndpointGroup, ...], tuple[Double, ...]]:
     """Endpoints of several clusters with each address and port once a network, and what was left out.
 
     Who names a Pod wins over who only knows its address, as remotes know those of the control plane: that is
     a reference, and no claim to report. Then the lower priority wins, then the first cluster by name: every
     replica decides alike.
     """
+    networks = {network for group in groups for network in group.places}
+    if all(_distinct([group.places.get(each, _NOWHERE) for group in groups]) for each in networks):
+        return groups, ()
     chosen: dict[tuple[Network, str, int], Endpoint] = {}
     doubles: list[tuple[Endpoint, Endpoint]] = []
-    for endpoint in endpoints:
+    for endpoint in _endpoints(groups):
         place = endpoint.network, endpoint.address, endpoint.port
         known = chosen.setdefault(place, endpoint)
         if known is not endpoint:
@@ -210,10 +239,10 @@ def without_doubles(endpoints: Sequence[Endpoint]) -> tuple[tuple[Endpoint, ...]
             chosen[place], loser = (known, endpoint) if first else (endpoint, known)
             doubles.append((chosen[place], loser))
     if not doubles:
-        return tuple(endpoints), ()
+        return groups, ()
     losers = {id(loser) for _, loser in doubles}
-    kept = tuple(endpoint for endpoint in endpoints if id(endpoint) not in losers)
-    return kept, tuple(
+    kept = EndpointGroup(endpoint for endpoint in _endpoints(groups) if id(endpoint) not in losers)
+    return (kept,), tuple(
         Double(winner.address, winner.cluster, loser.cluster)
         for winner, loser in doubles
         if _names_pod(loser)

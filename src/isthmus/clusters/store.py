@@ -4,18 +4,18 @@ Cost follows the change: whom a pod, node or service concerns is read from index
 It knows nothing of other clusters, of Kubernetes objects, or of time.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from isthmus.clusters.accounts import Accounts
 from isthmus.clusters.index import Index
-from isthmus.clusters.join import Derived, derive_endpoints, unite_slices
+from isthmus.clusters.join import Derived, Groups, derive_endpoints, flat, unite_slices
 from isthmus.clusters.parts import PodPart, ServicePart, SlicePart
 from isthmus.clusters.selection import Selection
 from isthmus.kube.decoding import Ref
 from isthmus.model.service import ClusterId, Kind, Network, ServiceKey
 from isthmus.model.view import Changes
-from isthmus.model.workload import InboundPort, Locality, Workload, WorkloadKey
+from isthmus.model.workload import Endpoint, InboundPort, Locality, Workload, WorkloadKey
 
 _NOTHING = Changes()
 _NOWHERE = Locality()
@@ -56,7 +56,7 @@ class ClusterStore:
         self._pods_at: Index[str, Ref] = Index()
         self._selection = Selection()
         self._accounts = Accounts()
-        self._endpoints: dict[ServiceKey, Derived] = {}
+        self._groups: dict[ServiceKey, Groups] = {}
         self._derived: dict[Ref, Derived] = {}
 
     # What is known
@@ -104,17 +104,21 @@ class ClusterStore:
         """The slices of a service name, whether or not there is such a Service; by their own names."""
         return [self._slices[name] for name in sorted(self._slices_of_service[key])]
 
-    def endpoints(self, key: ServiceKey) -> Derived:
+    def groups(self, key: ServiceKey) -> Groups:
         """The cluster's endpoints of a service by service port, remembered until one of them changes."""
-        known = self._endpoints.get(key)
+        known = self._groups.get(key)
         if known is None:
             part = self._services.get(key)
             if part is None:
                 return {}
-            pieces = [self._derived_of(part, name) for name in self._slices_of_service[key]]
-            known = self._endpoints[key] = unite_slices(pieces)
+            pieces = [self._derived_of(part, name) for name in sorted(self._slices_of_service[key])]
+            known = self._groups[key] = unite_slices(pieces)
             self._derivations.cluster_endpoints += 1
         return known
+
+    def endpoints(self, key: ServiceKey) -> Mapping[int, Sequence[Endpoint]]:
+        """The same without groups."""
+        return flat(self.groups(key))
 
     def accounts(self, key: ServiceKey) -> Collection[str]:
         """The service accounts of the pods behind a service."""
@@ -321,7 +325,7 @@ class ClusterStore:
 
     def _forget(self, services: Iterable[ServiceKey]) -> None:
         for key in services:
-            self._endpoints.pop(key, None)
+            self._groups.pop(key, None)
 
 
 def _shape(part: ServicePart | None) -> object:

@@ -6,13 +6,12 @@ in the place of the cluster's former one, and says once what differs. It does no
 
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 
 import structlog
 
 from isthmus.clusters.difference import difference
 from isthmus.clusters.draining import WHOLE
-from isthmus.clusters.join import Double, merge_service, union, without_doubles
+from isthmus.clusters.join import Double, Groups, flat, merge_service, union, without_doubles
 from isthmus.clusters.standing import Standing, Worth
 from isthmus.clusters.store import ClusterStore, Derivations
 from isthmus.model.service import ClusterId, Network, PortConflict, Service, ServiceKey
@@ -32,7 +31,7 @@ class JoinedView:
         self._stores: dict[ClusterId, ClusterStore] = {}
         self._clusters_of: dict[ServiceKey, set[ClusterId]] = {}
         self._services: dict[ServiceKey, Service] = {}
-        self._endpoints: dict[ServiceKey, Mapping[int, Sequence[Endpoint]]] = {}
+        self._groups: dict[ServiceKey, Groups] = {}
         self._conflicts: dict[ServiceKey, tuple[PortConflict, ...]] = {}
         self._doubles: dict[ServiceKey, frozenset[Double]] = {}
         self._worths: Mapping[ClusterId, Worth] = {}
@@ -104,9 +103,9 @@ class JoinedView:
             return
         for key in changes.services:
             self._services.pop(key, None)
-            self._endpoints.pop(key, None)
+            self._groups.pop(key, None)
         for key in changes.endpoints:
-            self._endpoints.pop(key, None)
+            self._groups.pop(key, None)
         for listener in tuple(self._listeners):
             listener(changes)
 
@@ -142,20 +141,25 @@ class JoinedView:
         self._conflicts[service.key] = service.conflicts
 
     def endpoints(self, key: ServiceKey) -> Mapping[int, Sequence[Endpoint]]:
-        """Endpoints by service port number, over all clusters, sorted by (cluster, address, port)."""
-        known = self._endpoints.get(key)
+        """See `MeshView`."""
+        return flat(self.groups(key))
+
+    def groups(self, key: ServiceKey) -> Groups:
+        """See `MeshView`."""
+        known = self._groups.get(key)
         if known is None:
             clusters = self._clusters_of.get(key)
             if clusters is None:
                 return {}
             # Weights tell only when some differ: all others keep their one.
             whole = 1 if all(self._worth(each).share in (0, WHOLE) for each in clusters) else WHOLE
-            known = union(self._part(cluster, key, whole) for cluster in sorted(clusters))
-            if len(clusters) > 1:
-                known = self._once(key, known)
+            parts = [self._part(cluster, key, whole) for cluster in sorted(clusters)]
+            if len(parts) > 1:
+                known = self._once(key, union(parts))
             else:
+                [known] = parts
                 self._doubles.pop(key, None)
-            self._endpoints[key] = known
+            self._groups[key] = known
             self.derivations.endpoints += 1
         return known
 
@@ -167,11 +171,9 @@ class JoinedView:
         clusters = self._clusters_of.get(key, ())
         return frozenset(account for each in clusters for account in self._stores[each].accounts(key))
 
-    def _once(
-        self, key: ServiceKey, endpoints: Mapping[int, tuple[Endpoint, ...]]
-    ) -> dict[int, tuple[Endpoint, ...]]:
+    def _once(self, key: ServiceKey, groups: Groups) -> Groups:
         """Each address once a network; the clusters that claim it too are reported."""
-        found = {number: without_doubles(some) for number, some in endpoints.items()}
+        found = {number: without_doubles(some) for number, some in groups.items()}
         doubles = frozenset(double for _, some in found.values() for double in some)
         for double in doubles - self._doubles.get(key, frozenset()):
             _log.warning(
@@ -201,12 +203,12 @@ class JoinedView:
     def _worth(self, cluster: ClusterId) -> Worth:
         return self._worths.get(cluster, _ALL)
 
-    def _part(self, cluster: ClusterId, key: ServiceKey, whole: int) -> Mapping[int, tuple[Endpoint, ...]]:
+    def _part(self, cluster: ClusterId, key: ServiceKey, whole: int) -> Groups:
         """One cluster's endpoints of a service, for what they are worth: a whole share weighs `whole`.
 
         Of one that is stale they have priority 1, of one that is drained 2.
         """
-        part, worth = self._stores[cluster].endpoints(key), self._worth(cluster)
+        part, worth = self._stores[cluster].groups(key), self._worth(cluster)
         if worth.standing is Standing.NONE:
             return {}
         stale = worth.standing is Standing.SECOND
@@ -215,8 +217,8 @@ class JoinedView:
         if (priority, weight) == (0, 1):
             return part
         return {
-            number: tuple(replace(each, priority=priority, weight=each.weight * weight) for each in some)
-            for number, some in part.items()
+            number: tuple(group.weighed(priority, weight) for group in groups)
+            for number, groups in part.items()
         }
 
     def workloads(self) -> Iterable[WorkloadKey]:

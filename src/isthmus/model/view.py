@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from isthmus.model.service import ClusterId, Network, Service, ServiceKey
-from isthmus.model.workload import Endpoint, InboundPort, Locality, Workload, WorkloadKey
+from isthmus.model.workload import Endpoint, EndpointGroup, InboundPort, Locality, Workload, WorkloadKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +36,15 @@ class MeshView(Protocol):
         """The merged service, or None where no cluster has it."""
         ...
 
+    def groups(self, key: ServiceKey) -> Mapping[int, Sequence[EndpointGroup]]:
+        """Endpoints by service port number, over all clusters, in groups: by cluster, then by the names of
+        their slices, then by (address, port). No address stands there twice within a network. A group that
+        did not change is the same object.
+        """
+        ...
+
     def endpoints(self, key: ServiceKey) -> Mapping[int, Sequence[Endpoint]]:
-        """Endpoints by service port number, over all clusters, sorted by (cluster, address, port)."""
+        """The same without the groups; made at the call, so not for what happens at every change."""
         ...
 
     def workloads(self) -> Iterable[WorkloadKey]:

@@ -1,9 +1,11 @@
 """Pods and endpoints as the mesh sees them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
+
+import msgspec
 
 from isthmus.model.service import ClusterId, Network, Protocol, ServiceKey
 
@@ -55,9 +57,9 @@ class Health(Enum):
     UNREADY = "unready"
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """One address and port behind one service port.
+class Endpoint(msgspec.Struct, frozen=True, gc=False):
+    """One address and port behind one service port. A struct, as there are very many and all are made anew
+    with their slice.
 
     `workload` is None where no Pod is known behind it. `awaited`: one is named, and will be known when the
     cluster has told of it; until then it is not known what the endpoint speaks, or who it is.
@@ -75,6 +77,44 @@ class Endpoint:
     weight: int = 1
     priority: int = 0
     awaited: bool = False
+
+
+class EndpointGroup:
+    """Endpoints of one service port that come and go together, as those of one EndpointSlice do.
+
+    It is never altered, and equal to itself only: what is made of it may be remembered for as long as it is
+    there, so that a change in a large service costs the group that changed.
+    """
+
+    __slots__ = ("__weakref__", "_places", "_weighed", "endpoints")
+
+    def __init__(self, endpoints: Iterable[Endpoint]) -> None:
+        self.endpoints = tuple(endpoints)
+        self._places: Mapping[Network, frozenset[str]] | None = None
+        self._weighed: tuple[int, int, EndpointGroup] | None = None
+
+    @property
+    def places(self) -> Mapping[Network, frozenset[str]]:
+        """Its addresses, by network."""
+        if self._places is None:
+            found: dict[Network, set[str]] = {}
+            for endpoint in self.endpoints:
+                found.setdefault(endpoint.network, set()).add(endpoint.address)
+            self._places = {network: frozenset(some) for network, some in found.items()}
+        return self._places
+
+    def weighed(self, priority: int, weight: int) -> "EndpointGroup":
+        """The same endpoints with that priority, each with so many times its weight."""
+        if (priority, weight) == (0, 1):
+            return self
+        last = self._weighed
+        if last is None or last[:2] != (priority, weight):
+            others = (
+                msgspec.structs.replace(each, priority=priority, weight=each.weight * weight)
+                for each in self.endpoints
+            )
+            last = self._weighed = priority, weight, EndpointGroup(others)
+        return last[2]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,72 +11,110 @@ Gateways of other networks come in here when they come; until a network has a ga
 dialled directly, as Istio does.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from operator import itemgetter
 
 from envoy.config.core.v3 import health_check_pb2
 
 from isthmus.lib.protobuf import integer, text
-from isthmus.model.workload import Endpoint, Health, Locality
+from isthmus.model.workload import Endpoint, EndpointGroup, Health, Locality
 from isthmus.translate import tls
 from isthmus.translate.wire import serialise
 
-_MOST_MEMBERS = 1 << 18
-"""Endpoints remembered as bytes, over all services, some 350 bytes each. Were there more in use than this,
-none would be found again, as a service's are always asked for in one order.
-"""
 _DRAINING = health_check_pb2.HealthStatus.Value("DRAINING")
 _MARKED_FOR_TLS = text(3, serialise(tls.marked_for_tls()))
 
+Place = tuple[int, Locality]
+"""Priority and locality."""
+
+
+@dataclass(slots=True)
+class Members:
+    """Endpoints of one place: the sum of their weights, and each as a field of its locality."""
+
+    weight: int
+    fields: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """What a group adds to its service's assignment. `some_drain`: then draining ones count as marked."""
+
+    places: dict[Place, Members]
+    some_ready: bool
+    some_drain: bool
+
+
+def encoded(
+    group: EndpointGroup, takes_tls: Callable[[Endpoint], bool], *, mark_draining: bool = True
+) -> Encoded:
+    """A group's endpoints by place; those that are not ready or awaited are left out."""
+    found: dict[Place, list[bytes]] = {}
+    weights: dict[Place, int] = {}
+    some_ready = some_drain = False
+    for endpoint in group.endpoints:
+        health = endpoint.health
+        if health is Health.UNREADY or endpoint.awaited:
+            continue
+        if health is Health.READY:
+            some_ready, drains = True, False
+        else:
+            some_drain, drains = True, mark_draining
+        address = endpoint.address.encode()
+        weight = endpoint.weight if endpoint.weight > 1 else 1
+        place = endpoint.priority, endpoint.locality
+        head, tail = _around(len(address), endpoint.port, weight, drains, takes_tls(endpoint))
+        fields = found.get(place)
+        if fields is None:
+            fields, weights[place] = found.setdefault(place, []), 0
+        fields.append(head + address + tail)
+        weights[place] += weight
+    places = {place: Members(weights[place], b"".join(fields)) for place, fields in found.items()}
+    return Encoded(places, some_ready, some_drain)
+
 
 def load_assignment(
-    cluster_name: str, endpoints: Sequence[Endpoint], takes_tls: Callable[[Endpoint], bool]
+    cluster_name: str, groups: Sequence[EndpointGroup], encode: Callable[[EndpointGroup, bool], Encoded]
 ) -> bytes:
     """The serialised ClusterLoadAssignment of one cluster, localities in order of priority and name.
+
+    `encode` is `encoded` by group and `mark_draining`, or remembers what that said.
 
     Envoy wants priorities from 0 on without gaps, so they are counted among those that can be used.
     Endpoints that are not ready are left out. Draining ones are marked so and get nothing new, unless none is
     ready: then they serve, as kube-proxy has it (KEP-1669, proxying terminating endpoints).
     """
-    usable = [each for each in endpoints if each.health is not Health.UNREADY and not each.awaited]
-    some_ready = any(endpoint.health is Health.READY for endpoint in usable)
-    places: dict[tuple[int, Locality], list[Endpoint]] = {}
-    for endpoint in usable:
-        places.setdefault((endpoint.priority, endpoint.locality), []).append(endpoint)
+    parts = [encode(group, True) for group in groups]
+    if not any(part.some_ready for part in parts) and any(part.some_drain for part in parts):
+        parts = [encode(group, False) for group in groups]
+    places: dict[Place, list[Members]] = {}
+    for part in parts:
+        for place, members in part.places.items():
+            places.setdefault(place, []).append(members)
     ranks = {priority: rank for rank, priority in enumerate(sorted({priority for priority, _ in places}))}
-    groups = [
-        text(2, _locality(ranks[priority], locality, members, takes_tls, mark_draining=some_ready))
+    localities = [
+        text(2, _locality(ranks[priority], locality, members))
         for (priority, locality), members in sorted(places.items(), key=itemgetter(0))
     ]
-    return b"".join((text(1, cluster_name), *groups))
+    return b"".join((text(1, cluster_name), *localities))
 
 
-def _locality(
-    rank: int,
-    locality: Locality,
-    endpoints: Iterable[Endpoint],
-    takes_tls: Callable[[Endpoint], bool],
-    *,
-    mark_draining: bool,
-) -> bytes:
-    weight = 0
-    members: list[bytes] = []
-    for endpoint in endpoints:
-        share = max(endpoint.weight, 1)
-        weight += share
-        draining = mark_draining and endpoint.health is Health.DRAINING
-        members.append(_member(endpoint.address, endpoint.port, share, draining, takes_tls(endpoint)))
+def _locality(rank: int, locality: Locality, members: Sequence[Members]) -> bytes:
     where = ((1, locality.region), (2, locality.zone), (3, locality.subzone))
     place = text(1, b"".join([text(number, name) for number, name in where if name]))
-    return b"".join((place, *members, text(3, integer(1, weight)), integer(5, rank)))
+    weight = text(3, integer(1, sum(each.weight for each in members)))
+    return b"".join((place, *[each.fields for each in members], weight, integer(5, rank)))
 
 
-@lru_cache(maxsize=_MOST_MEMBERS)
-def _member(address: str, port: int, weight: int, draining: bool, secured: bool) -> bytes:
-    """One endpoint as a field of its locality. Remembered: of a large service few change at a time."""
-    socket = text(2, address) + integer(3, port)
-    return text(2, text(1, text(1, text(1, socket))) + _manner(weight, draining, secured))
+@lru_cache(maxsize=4096)
+def _around(size: int, port: int, weight: int, draining: bool, secured: bool) -> tuple[bytes, bytes]:
+    """What precedes and what follows an endpoint's address of that many bytes, in its field of a locality."""
+    tail = integer(3, port) + _manner(weight, draining, secured)
+    socket = text(2, bytes(size)) + integer(3, port)
+    whole = text(2, text(1, text(1, text(1, socket))) + _manner(weight, draining, secured))
+    return whole[: -len(tail) - size], tail
 
 
 @lru_cache

@@ -7,10 +7,10 @@ from isthmus.config.mesh import MeshConfig
 from isthmus.model.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from isthmus.model.service import ClusterId, Kind, ServiceKey
 from isthmus.model.view import MeshView
-from isthmus.model.workload import Endpoint
+from isthmus.model.workload import Endpoint, EndpointGroup
 from isthmus.translate import clusters, inbound, listeners, names, routes
 from isthmus.translate.claims import Claims
-from isthmus.translate.endpoints import load_assignment
+from isthmus.translate.endpoints import Encoded, encoded, load_assignment
 from isthmus.translate.inbound import OwnPort
 from isthmus.translate.policy_checks import PolicyCheck
 from isthmus.translate.scope import Counters
