@@ -186,6 +186,7 @@ class Catalogue:
 
         Most assignments will be as before, which is noticed as they are read.
         """
+        self._assignments.forget_encoded()
         assignments: set[str] = set()
         local: set[str] = set()
         clusters: set[str] = set()

@@ -1,6 +1,7 @@
 """The families of resources that scopes are made of: each joins an index of names to a pure derivation."""
 
 from collections.abc import Callable, Collection, Container, Iterator
+from weakref import WeakKeyDictionary
 
 from isthmus.config.accepted_tls import AcceptedTls
 from isthmus.config.mesh import MeshConfig
@@ -70,6 +71,7 @@ class Assignments:
         self._takes_tls = takes_tls
         self._local = local
         self._cluster = of
+        self._encoded: WeakKeyDictionary[EndpointGroup, Encoded] = WeakKeyDictionary()
 
     def names(self) -> Collection[str]:
         """The clusters that ask for their endpoints by EDS."""
@@ -93,10 +95,27 @@ class Assignments:
     def body(self, name: str) -> bytes:
         """Who stands behind the named cluster."""
         [(service, spec)] = self._claims.on(name).items()
-        endpoints = self._view.endpoints(service).get(spec.port, ())
+        groups = self._view.groups(service).get(spec.port, ())
         if self._cluster is not None:
-            endpoints = [each for each in endpoints if each.cluster == self._cluster]
-        return load_assignment(name, endpoints, self._takes_tls)
+            own = (one for group in groups for one in group.endpoints if one.cluster == self._cluster)
+            groups = (EndpointGroup(own),)
+        return load_assignment(name, groups, self._encode if len(groups) == 1 else self._remember)
+
+    def _encode(self, group: EndpointGroup, mark_draining: bool) -> Encoded:
+        return encoded(group, self._takes_tls, mark_draining=mark_draining)
+
+    def _remember(self, group: EndpointGroup, mark_draining: bool) -> Encoded:
+        """Of a service of many groups, most are as before when it changes."""
+        if not mark_draining:
+            return self._encode(group, False)
+        known = self._encoded.get(group)
+        if known is None:
+            known = self._encoded[group] = self._encode(group, True)
+        return known
+
+    def forget_encoded(self) -> None:
+        """Which endpoints take mutual TLS changed."""
+        self._encoded.clear()
 
 
 class OutboundListeners:
