@@ -59,6 +59,11 @@ class View:
         for listener in self._listeners:
             listener(Changes(workloads=frozenset({one.key})))
 
+    def remove(self, one: Workload) -> None:
+        del self.pods[one.key]
+        for listener in self._listeners:
+            listener(Changes(workloads=frozenset({one.key})))
+
 
 async def judged(view: View, claimed: Proxy, identity: Identity) -> Proxy:
     with admitting(view, (WEST, EAST)) as admission:

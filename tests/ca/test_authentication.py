@@ -61,6 +61,8 @@ async def test_a_token_proves_account_cluster_and_pod() -> None:
             token = await clusters.token(cluster, pod="echo-1")
             proved = await judge.authenticate(brought(token, cluster))
             assert proved == Identity("cluster.local", "demo", "echo", cluster, "echo-1")
+            end = jwt.decode(token, options={"verify_signature": False})["exp"]
+            assert proved.expires == end, "the proof ends with the token"
         unbound = await clusters.token(account="other")
         assert (await judge.authenticate(brought(unbound))).pod == ""
 
@@ -304,7 +306,7 @@ async def test_an_address_that_sends_many_bad_tokens_is_not_listened_to_while_ot
 
 
 def read(der: bytes) -> Identity:
-    return identity_of_certificate(der, MESH)
+    return identity_of_certificate(der, MESH, NOW.timestamp())
 
 
 def test_a_client_certificate_proves_the_identity_in_its_uri() -> None:
@@ -312,6 +314,19 @@ def test_a_client_certificate_proves_the_identity_in_its_uri() -> None:
     for uri in (ECHO.uri, "spiffe://old.example/ns/demo/sa/echo"):
         leaf = signer.issue(uri, new_key().public_key(), life=timedelta(1), skew=timedelta(0), now=NOW)
         assert read(leaf.public_bytes(Encoding.DER)) == ECHO
+
+
+async def test_a_certificate_proves_nothing_once_it_has_expired_however_old_its_connection_is() -> None:
+    signer, clock = root_signer(), [NOW.timestamp()]
+    leaf = signer.issue(
+        ECHO.uri, new_key().public_key(), life=timedelta(minutes=1), skew=timedelta(0), now=NOW
+    )
+    judge = authenticator({WEST: Silent()}, clock=lambda: clock[0])
+    shown = Credentials(PEER, certificate=leaf.public_bytes(Encoding.DER))
+    clock[0] += 59
+    assert (await judge.authenticate(shown)).expires == NOW.timestamp() + 60
+    clock[0] += 3
+    assert await refusal(judge, shown) == "its certificate expired 2 s ago"
 
 
 async def test_a_certificate_that_is_no_workloads_is_refused() -> None:

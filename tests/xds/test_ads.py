@@ -1,7 +1,7 @@
 """Both forms over loopback with a real gRPC client, and clients that misbehave."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from isthmus.lib.errors import UserError
 from isthmus.model.identity import Identity
 from isthmus.model.proxy import Proxy
 from isthmus.model.resources import CLUSTER, ENDPOINT
-from isthmus.xds.ads import Admit, running_ads, serving_ads
+from isthmus.xds.ads import Admit, Hold, never_end, running_ads, serving_ads
 from isthmus.xds.grpc_request import Request
 from isthmus.xds.grpc_server import serving_grpc
 from isthmus.xds.grpc_status import CallFailed, Status
@@ -193,7 +193,7 @@ ACCOUNT = Identity("cluster.local", "demo", "echo")
 
 
 @asynccontextmanager
-async def judging(hub: Hub, admit: Admit) -> AsyncGenerator[int]:
+async def judging(hub: Hub, admit: Admit, hold: Hold = never_end) -> AsyncGenerator[int]:
     """ADS for callers that all prove to be `ACCOUNT`."""
 
     async def authenticate(_: Request) -> Identity:
@@ -202,7 +202,7 @@ async def judging(hub: Hub, admit: Admit) -> AsyncGenerator[int]:
     async with (
         running_ads(hub) as ads,
         serving_grpc(
-            "127.0.0.1:0", ads.judging_handlers(admit), Limits(drain=0), authenticate=authenticate
+            "127.0.0.1:0", ads.judging_handlers(admit, hold), Limits(drain=0), authenticate=authenticate
         ) as port,
     ):
         yield port
@@ -271,3 +271,34 @@ async def test_what_is_sent_before_the_judgement_is_bounded_and_garbage_ends_the
             async with calling(port) as call:
                 await call.write(garbage)
                 assert await asyncio.wait_for(call.code(), 10) is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_stream_whose_proof_ends_is_ended_and_its_caller_comes_back_by_another_connection(
+    hub: Hub,
+) -> None:
+    peers: list[str] = []
+    held: list[Callable[[str], None]] = []
+    over: list[Proxy] = []
+
+    async def admit(claimed: Proxy, identity: Identity) -> Proxy:
+        (client,) = [one for one in hub.clients() if one.proxy.node_id == claimed.node_id] or [None]
+        assert client is None
+        return replace(claimed, identity=identity)
+
+    def hold(proxy: Proxy, end: Callable[[str], None]) -> Callable[[], None]:
+        held.append(end)
+        return lambda: over.append(proxy)
+
+    async with judging(hub, admit, hold) as port:
+        options = (("grpc.use_local_subchannel_pool", 1),)
+        async with aio.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
+            for count in (1, 2):
+                call = cast("Call", channel.stream_stream(_SERVICE + "StreamAggregatedResources")())
+                await call.write(asking(CLUSTER))
+                assert await hear(call) == {b"a": b"1"}
+                peers.append(hub.clients()[0].peer)
+                held[-1]("its Pod is gone")
+                assert await call.code() is grpc.StatusCode.UNAUTHENTICATED
+                assert await call.details() == "its Pod is gone"
+                assert (len(over), hub.clients()) == (count, [])
+    assert peers[0] != peers[1]

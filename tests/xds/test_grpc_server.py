@@ -367,3 +367,38 @@ async def test_a_unix_socket_is_served_too(echoes: Echoes, tmp_path: Path) -> No
             await call.write(b"x")
             assert await hear(call) == b"x"
             call.cancel()
+
+
+async def test_a_caller_whose_certificate_is_refused_comes_back_by_another_connection(
+    echoes: Echoes, tmp_path: Path
+) -> None:
+    """Else it would show the one that has expired for as long as its connection lives."""
+    authority = Authority()
+    client = authority.client()
+    peers: list[str] = []
+
+    async def authenticate(request: Request) -> Identity:
+        peers.append(request.peer)
+        if len(peers) == 1:
+            return ECHO_ACCOUNT
+        raise CallFailed(Status.UNAUTHENTICATED, "its certificate expired")
+
+    context, credentials = (
+        authority.server_context(tmp_path),
+        grpc.ssl_channel_credentials(authority.roots, client.key, client.chain),
+    )
+    async with (
+        serving(echoes, _QUICK, context, authenticate) as port,
+        aio.secure_channel(f"localhost:{port}", credentials) as channel,
+    ):
+        first = cast("Stream", channel.stream_stream(ECHO)())
+        await first.write(b"x")
+        assert await hear(first) == b"x"
+        for _ in range(2):
+            assert (
+                await cast("Stream", channel.stream_stream(ECHO)()).code() is grpc.StatusCode.UNAUTHENTICATED
+            )
+        await first.write(b"y")
+        assert await hear(first) == b"y", "what was admitted goes on"
+        first.cancel()
+    assert peers[0] == peers[1] != peers[2]

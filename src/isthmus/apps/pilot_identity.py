@@ -15,6 +15,7 @@ from isthmus.ca.metrics import CaMetrics
 from isthmus.ca.readers import Readers
 from isthmus.ca.service import CertificateService
 from isthmus.ca.signer import Lifetimes
+from isthmus.ca.tenure import Tenures, holding
 from isthmus.clusters.registry import Clusters
 from isthmus.config.mesh import MeshConfig
 from isthmus.kube.access import Access
@@ -33,6 +34,7 @@ class MeshIdentity:
     authority: CertificateAuthority
     authenticator: Authenticator
     admission: Admission
+    tenures: Tenures
     service: CertificateService
     distributions: Distributions
     readers: Readers
@@ -40,7 +42,7 @@ class MeshIdentity:
     @property
     def metrics(self) -> CaMetrics:
         """For the registry of metrics."""
-        return CaMetrics(self.service, self.authenticator, self.authority)
+        return CaMetrics(self.service, self.authenticator, self.authority, self.tenures)
 
     def troubles(self) -> Mapping[ClusterId, Sequence[str]]:
         """What an operator must know, by cluster: rights that are missing, and at home a bad CA Secret."""
@@ -65,7 +67,10 @@ async def running_identity(
         running_authority(client, namespace, rules) as authority,
         distributing_everywhere(clusters.clients, authority) as distributions,
     ):
-        with admitting(clusters.view, clusters.clients) as admission:
+        with (
+            admitting(clusters.view, clusters.clients) as admission,
+            holding(clusters.view, clusters.clients) as tenures,
+        ):
             yield MeshIdentity(
                 home,
                 namespace,
@@ -73,6 +78,7 @@ async def running_identity(
                 authority,
                 Authenticator(domain, clusters.clients, home=home, cluster_of=admission.cluster_of),
                 admission,
+                tenures,
                 CertificateService(authority, domain, rules.lifetimes),
                 distributions,
                 Readers(clusters.clients, home=home, namespace=namespace),

@@ -26,7 +26,10 @@ async def serving_proved(
     context = shown.server_context()
     async with AsyncExitStack() as stack:
         certificates = await stack.enter_async_context(answering(certifying(identity.service)))
-        handlers = {**ads.judging_handlers(judging(identity.admission)), METHOD: certificates}
+        handlers = {
+            **ads.judging_handlers(judging(identity.admission), identity.tenures.begin),
+            METHOD: certificates,
+        }
         authenticate = proving(identity.authenticator)
         ports: list[int] = []
         for address in addresses:

@@ -8,7 +8,7 @@ question. The token itself is never kept, logged or repeated.
 import hashlib
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import structlog
@@ -142,7 +142,7 @@ class Authenticator:
             except (Unauthenticated, ProofUnavailable):
                 if not credentials.certificate:
                     raise
-        return identity_of_certificate(credentials.certificate, self._trust_domain)
+        return identity_of_certificate(credentials.certificate, self._trust_domain, self._clock())
 
     def _tell(self, event: str, credentials: Credentials, why: Unauthenticated | ProofUnavailable) -> None:
         if not self._telling.take(host_of(credentials.peer), self._clock()):
@@ -185,14 +185,17 @@ class Authenticator:
             kept = self._limits.remember_refusal if isinstance(known, str) else self._limits.remember
             if isinstance(known, str):
                 self._patience.take(host, now)
+            else:
+                known = replace(known, expires=claims.expires)
             self._known.put(digest, known, until=min(self._clock() + kept, claims.expires))
         if isinstance(known, str):
             raise Unauthenticated(known, claimed=claims.subject)
         return known
 
 
-def identity_of_certificate(der: bytes, trust_domain: TrustDomain) -> Identity:
-    """The workload that a client certificate names; that it is ours and valid, TLS has verified.
+def identity_of_certificate(der: bytes, trust_domain: TrustDomain, now: float) -> Identity:
+    """The workload that a client certificate names; that it is ours, and was valid when the connection
+    began, TLS has verified. A connection may outlive it: `now` is in Unix seconds.
 
     SPIFFE's rule: exactly one URI SAN. Raises Unauthenticated.
     """
@@ -209,4 +212,7 @@ def identity_of_certificate(der: bytes, trust_domain: TrustDomain) -> Identity:
         raise Unauthenticated(
             "its certificate is for no workload of this trust domain", claimed=shown(uris[0])
         )
-    return identity
+    expires = certificate.not_valid_after_utc.timestamp()
+    if expires <= now:
+        raise Unauthenticated(f"its certificate expired {now - expires:.0f} s ago", claimed=identity.uri)
+    return replace(identity, expires=expires)

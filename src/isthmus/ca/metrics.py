@@ -7,17 +7,23 @@ from prometheus_client.registry import Collector
 
 from isthmus.ca.authentication import Authenticator
 from isthmus.ca.service import CertificateService, SignerSource
+from isthmus.ca.tenure import Tenures
 
 
 class CaMetrics(Collector):
     """Reads the totals and the CA at each scrape."""
 
     def __init__(
-        self, service: CertificateService, authenticator: Authenticator, source: SignerSource
+        self,
+        service: CertificateService,
+        authenticator: Authenticator,
+        source: SignerSource,
+        tenures: Tenures,
     ) -> None:
         self._tally = service.tally
         self._authenticator = authenticator
         self._source = source
+        self._tenures = tenures
 
     def collect(self) -> Iterator[Metric]:
         """See Prometheus."""
@@ -43,6 +49,10 @@ class CaMetrics(Collector):
             family = Metric(name, text, "unknown")
             family.add_sample(name, {}, value)
             yield family
+        ended = Metric("isthmus_proofs_ended", "Streams ended as what their proxies proved did.", "counter")
+        for why, count in self._tenures.ended.items():
+            ended.add_sample("isthmus_proofs_ended_total", {"reason": why.name.lower()}, count)
+        yield ended
         signer = self._source.signer
         if signer is not None:
             yield GaugeMetricFamily(

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from isthmus.model.service import ClusterId
 
@@ -17,7 +17,7 @@ class Identity:
     """A proved identity, and how far the proof went.
 
     `cluster` is the cluster that vouched for it and `pod` the pod that its token is bound to; either is ""
-    where the proof does not say, as a certificate does not.
+    where the proof does not say, as a certificate does not. `expires` is when the proof ends, Unix seconds.
     """
 
     trust_domain: str
@@ -25,6 +25,7 @@ class Identity:
     service_account: str
     cluster: ClusterId = _UNSAID
     pod: str = ""
+    expires: float = field(default=float("inf"), compare=False)
 
     @property
     def uri(self) -> str:

@@ -36,6 +36,15 @@ Admit = Callable[[Proxy, Identity], Awaitable[Proxy]]
 """Judges what a proxy says of itself by what it proved, and answers as whom it is served. It takes a bounded
 time. Raises CallFailed, and has said so in the log.
 """
+Hold = Callable[[Proxy, Callable[[str], None]], Callable[[], None]]
+"""Told of each proxy that is served on proof, with what ends its stream, for a reason, once the proof does
+not hold any more; answers what is to be called when the stream is over.
+"""
+
+
+def never_end(proxy: Proxy, end: Callable[[str], None]) -> Callable[[], None]:
+    """A `Hold` for proofs that hold for ever."""
+    return lambda: None
 
 
 class _AdsCall:
@@ -72,12 +81,26 @@ class _ProvedAdsCall:
     hears of it, and what it sends meanwhile waits.
     """
 
-    __slots__ = ("_admission", "_admit", "_call", "_early", "_form", "_hub", "_proxy", "_served", "_tasks")
+    __slots__ = (
+        "_admission",
+        "_admit",
+        "_call",
+        "_early",
+        "_form",
+        "_hold",
+        "_hub",
+        "_proxy",
+        "_release",
+        "_served",
+        "_tasks",
+    )
 
-    def __init__(self, hub: Hub, form: Form, admit: Admit, tasks: TaskScope, call: Call) -> None:
+    def __init__(self, hub: Hub, form: Form, admit: Admit, hold: Hold, tasks: TaskScope, call: Call) -> None:
         self._hub = hub
         self._form = form
         self._admit = admit
+        self._hold = hold
+        self._release: Callable[[], None] | None = None
         self._tasks = tasks
         self._call = call
         self._early: list[bytes] = []
@@ -107,6 +130,7 @@ class _ProvedAdsCall:
         """Whatever fails in this ends the call alone."""
         try:
             self._proxy = await self._admit(claimed, identity)
+            self._release = self._hold(self._proxy, partial(self._call.dismiss, Status.UNAUTHENTICATED))
             self._call.wake()
         except CallFailed as failure:
             self._call.finish(failure.status, failure.reason)
@@ -137,6 +161,8 @@ class _ProvedAdsCall:
         """See `Service`."""
         if self._admission is not None:
             self._admission.cancel()
+        if self._release is not None:
+            self._release()
         if self._served is not None:
             self._served.closed(end)
 
@@ -170,10 +196,10 @@ class Ads:
         """For a listener that asks for no proof: see `ads_handlers`."""
         return ads_handlers(self._hub)
 
-    def judging_handlers(self, admit: Admit) -> Mapping[str, Handler]:
+    def judging_handlers(self, admit: Admit, hold: Hold = never_end) -> Mapping[str, Handler]:
         """For a listener whose callers prove who they are."""
         return {
-            path: partial(_ProvedAdsCall, self._hub, form, admit, self._tasks)
+            path: partial(_ProvedAdsCall, self._hub, form, admit, hold, self._tasks)
             for path, form in _FORMS.items()
         }
 

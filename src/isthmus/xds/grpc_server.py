@@ -145,7 +145,9 @@ async def _admit(authenticate: Authenticate, call: Call, handler: Handler, limit
         if not call.over:
             call.serve(handler)
     except CallFailed as failure:
-        call.finish(failure.status, failure.reason)
+        # A client certificate belongs to its connection: only another connection can show a better one.
+        lost = failure.status is Status.UNAUTHENTICATED and call.request.certificate is not None
+        (call.dismiss if lost else call.finish)(failure.status, failure.reason)
     except TimeoutError:
         call.finish(Status.UNAVAILABLE, "authentication takes too long; try again")
     except Exception:

@@ -139,6 +139,13 @@ class Call:
                 self._pending = None
         self.wake()
 
+    def dismiss(self, status: Status, reason: str) -> None:
+        """`finish`, and have the caller come back by a new connection: what this one's TLS proved does not
+        hold any more.
+        """
+        self._link.leave()
+        self.finish(status, reason)
+
     @property
     def served(self) -> bool:
         """Whether it has a service, and so its caller the first header fields."""

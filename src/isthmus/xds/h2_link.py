@@ -114,6 +114,10 @@ class Link(Protocol):
         """Cut the call off in the middle of a message, and forget it."""
         ...
 
+    def leave(self) -> None:
+        """Let no more calls come, and close the connection after the last."""
+        ...
+
     def abandon(self) -> None:
         """Close the connection: something is wrong on our side of it."""
         ...
