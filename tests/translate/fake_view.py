@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import groupby
+from operator import attrgetter
 
 from isthmus.model.proxy import Proxy
 from isthmus.model.service import ClusterId, Kind, Network, Port, Protocol, Service, ServiceKey
@@ -50,7 +52,11 @@ class FakeView:
         return self.backing.get(key, {})
 
     def groups(self, key: ServiceKey) -> Mapping[int, Sequence[EndpointGroup]]:
-        return {number: [EndpointGroup(some)] for number, some in self.endpoints(key).items()}
+        """One for each cluster, as no slice is of two."""
+        return {
+            number: [EndpointGroup(each) for _, each in groupby(some, attrgetter("cluster"))]
+            for number, some in self.endpoints(key).items()
+        }
 
     def workloads(self) -> Collection[WorkloadKey]:
         return self.pods.keys()
