@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from isthmus.lab.helm import find_helm
+from isthmus.lab.helm import MAJOR, find_helm
 from isthmus.lib.binaries import find_kubectl
 
 KINDS = (
@@ -21,6 +21,8 @@ class Operator:
     """Somebody at a shell, with helm, kubectl and one cluster."""
 
     home: Path
+    helm: int = MAJOR
+    """The major version of the helm."""
 
     async def types(self, *command: str) -> str:
         """What the command prints; it must succeed."""
@@ -29,7 +31,7 @@ class Operator:
         return out
 
     async def tries(self, *command: str) -> tuple[int, str, str]:
-        program = str(find_helm() if command[0] == "helm" else find_kubectl())
+        program = str(find_helm(self.helm) if command[0] == "helm" else find_kubectl())
         environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(self.home),

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from isthmus.lab.helm import MAJOR
 from tests.support.helm import run_helm
 
 Object = dict[str, Any]
@@ -19,9 +20,9 @@ SYSTEM = "istio-system"
 CLUSTER_WIDE = {"ClusterRole", "ClusterRoleBinding"}
 
 
-def manifest(chart: Path, *settings: str, namespace: str = SYSTEM) -> str:
+def manifest(chart: Path, *settings: str, namespace: str = SYSTEM, major: int = MAJOR) -> str:
     """What `helm template` prints, with each of `settings` given to `--set`."""
-    done = _template(chart, settings, namespace)
+    done = _template(chart, settings, namespace, major)
     assert done[0] == 0, done[1]
     return done[1]
 
@@ -33,7 +34,7 @@ def render(chart: Path, *settings: str, namespace: str = SYSTEM) -> list[Object]
 
 def refusal(chart: Path, *settings: str) -> str:
     """What helm says when it refuses to render."""
-    code, text = _template(chart, settings, SYSTEM)
+    code, text = _template(chart, settings, SYSTEM, MAJOR)
     assert code != 0, text
     return text
 
@@ -54,7 +55,8 @@ def names(objects: Iterable[Object], kind: str) -> set[str]:
 
 
 @cache
-def _template(chart: Path, settings: Sequence[str], namespace: str) -> tuple[int, str]:
+def _template(chart: Path, settings: Sequence[str], namespace: str, major: int) -> tuple[int, str]:
     chosen = [argument for setting in settings for argument in ("--set", setting)]
-    done = run_helm(["template", chart.name, str(chart), "--namespace", namespace, *chosen])
+    command = ["template", chart.name, str(chart), "--namespace", namespace, *chosen]
+    done = run_helm(command, major=major)
     return done.returncode, done.stdout if done.returncode == 0 else done.stderr

