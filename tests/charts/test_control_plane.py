@@ -46,7 +46,8 @@ def test_pods_have_the_labels_that_the_guide_selects_on(name: str, labels: dict[
     objects = render(CONTROL_PLANE)
     deployment = one(objects, "Deployment", name)
     found = pod_of(objects, name)["metadata"]["labels"]
-    assert found == {"app": name, **labels}
+    app = {"app": "istiod", "istio.io/rev": "default"} if name == "istio-pilot" else {"app": name}
+    assert found == {**app, **labels}, "istioctl looks for app=istiod"
     assert deployment["spec"]["selector"]["matchLabels"].items() <= found.items()
     assert one(objects, "Service", name)["spec"]["selector"].items() <= found.items()
     assert (
@@ -96,6 +97,12 @@ def test_pods_meet_the_restricted_security_standard(name: str) -> None:
     }
     assert "/tmp" in {mount["mountPath"] for mount in container["volumeMounts"]}
     assert pod["serviceAccountName"] in names(objects, "ServiceAccount")
+
+
+def test_older_kubernetes_is_not_given_a_seccomp_profile() -> None:
+    for nothing in ("seccompProfile=null", "seccompProfile.type="):
+        pod = pod_of(render(CONTROL_PLANE, f"global.podSecurityContext.{nothing}"), "istio-pilot")["spec"]
+        assert set(pod["securityContext"]) == {"runAsNonRoot", "runAsUser", "runAsGroup", "fsGroup"}
 
 
 def test_only_those_that_read_the_api_server_get_a_token_for_it() -> None:

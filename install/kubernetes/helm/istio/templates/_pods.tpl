@@ -7,7 +7,8 @@ release: {{ .root.Release.Name }}
 {{- end -}}
 
 {{/*
-The parts that all pods of the control plane share. Each takes a dict of the root, the app, and its own values.
+The parts that all pods of the control plane share. Each takes a dict of the root, the app, its label `istio`, and its own
+values.
 */}}
 {{- define "isthmus.annotations" -}}
 sidecar.istio.io/inject: "false"
@@ -26,8 +27,13 @@ imagePullSecrets:
   - name: {{ . }}
 {{- end }}
 {{- end }}
+{{- $security := .root.Values.global.podSecurityContext }}
 securityContext:
-{{ toYaml .root.Values.global.podSecurityContext | trim | indent 2 }}
+{{- if (default dict $security.seccompProfile).type }}
+{{ toYaml $security | trim | indent 2 }}
+{{- else }}
+{{ omit $security "seccompProfile" | toYaml | trim | indent 2 }}
+{{- end }}
 {{- with .values.nodeSelector }}
 nodeSelector:
 {{ toYaml . | trim | indent 2 }}
@@ -105,5 +111,5 @@ spec:
   maxUnavailable: {{ .values.podDisruptionBudget.maxUnavailable }}
   selector:
     matchLabels:
-      app: {{ .app }}
+      istio: {{ .istio }}
 {{- end -}}
