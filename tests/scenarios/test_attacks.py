@@ -21,12 +21,14 @@ from grpc import aio
 from isthmus.ca.client import make_csr
 from isthmus.ca.messages import METHOD, CertificateRequest, encode_request
 from isthmus.ca.signer import new_key
+from isthmus.kube.kinds import POD
 from isthmus.model.service import ClusterId
 from tests.ca.clusters import EAST, WEST
 from tests.ca.making import csr, key_pem, root_signer, uri
-from tests.scenarios.mesh import eventually, proxy_of
+from tests.scenarios.mesh import ads, eventually, proxy_of
 from tests.scenarios.siege import (
     ECHO_URI,
+    Call,
     Claim,
     Pair,
     Siege,
@@ -183,6 +185,46 @@ async def test_certificates_of_others_open_nothing(siege: Siege) -> None:
     await asyncio.sleep(max(0.0, issued.expires - time.time()) + 0.5)
     code, _ = await siege.refused(Claim(), pair=brief)
     assert code is grpc.StatusCode.UNAVAILABLE, "an expired certificate is none"
+
+
+async def test_nobody_is_served_for_longer_than_what_proved_it_holds(siege: Siege) -> None:
+    key = new_key()
+    issued = await siege.certificate(await siege.token(), make_csr(key, ECHO_URI), seconds=2)
+    brief, lasting = Pair("".join(issued.chain).encode(), key_pem(key)), await siege.pair()
+    await add_pod(siege.mesh.west, "echo-3", "echo", "10.1.0.3")
+    east, here = Claim(cluster="east", address="10.2.0.1"), Claim(pod="echo-3", address="10.1.0.3")
+    async with (
+        siege.channel(brief) as opened_before,
+        siege.stream(Claim(), pair=brief) as expiring,
+        siege.stream(here, pair=lasting) as deleted,
+        siege.stream(east, token=await siege.token(EAST, pod="echo-1"), named="east") as leaving,
+        siege.stream(Claim(), pair=lasting) as staying,
+    ):
+        unary: aio.UnaryUnaryMultiCallable[bytes, bytes] = opened_before.unary_unary(METHOD)
+        assert await _code(unary(b"")) is DENIED
+        for call in (expiring, deleted, leaving, staying):
+            await hear(call)
+        await siege.mesh.west.api.delete(POD, "echo-3", "demo", grace_seconds=0)
+        assert await _end(deleted) == (NOBODY, "its Pod is gone")
+        assert await _end(expiring) == (NOBODY, "what it proved has expired")
+        late = ads(opened_before)()
+        assert (await _end(late))[0] is NOBODY, "a connection is no older proof than its certificate"
+        await siege.logged("caller refused", "its certificate expired")
+        await siege.mesh.leave("east")
+        assert await _end(leaving) == (NOBODY, "its cluster left the mesh")
+        async with siege.stream(east, pair=lasting) as back:
+            await siege.mesh.join_east()
+            await hear(back)
+        await staying.write(ask_endpoints())
+        await hear(staying)
+    lines = str(await siege.pilot.page("/metrics"))
+    for reason in ("expired", "pod_gone", "cluster_gone"):
+        assert f'isthmus_proofs_ended_total{{reason="{reason}"}} 1.0' in lines
+
+
+async def _end(call: Call) -> tuple[grpc.StatusCode, str]:
+    async with asyncio.timeout(60):
+        return await call.code(), await call.details() or ""
 
 
 async def test_replayed_nonces_are_answered_with_nothing(siege: Siege) -> None:
