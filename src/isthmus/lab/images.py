@@ -104,16 +104,15 @@ def find_image(reference: str) -> RootFilesystem:
 
 
 _FOLDERS = (
-    *(
-        (path, 0o755)
-        for path in ("/etc", "/dev/shm", "/proc", "/run", "/var/lib", "/var/log", "/home", "/mnt", "/opt")
-    ),
+    *((path, 0o755) for path in ("/etc", "/proc", "/run", "/var/lib", "/var/log", "/home", "/mnt", "/opt")),
+    *((path, 0o755) for path in ("/dev/pts", "/dev/shm")),
     ("/root", 0o755),  # not 0700: the Python that everybody runs may lie below it
     ("/home/istio-proxy", 0o777),
     *((path, 0o1777) for path in ("/tmp", "/var/tmp", "/run/lock")),
 )
 _LINKS = (
     ("/var/run", "/run"), ("/var/lock", "/run/lock"), ("/etc/mtab", "/proc/mounts"),
+    ("/dev/ptmx", "pts/ptmx"),
     ("/dev/fd", "/proc/self/fd"), ("/dev/stdin", "/proc/self/fd/0"), ("/dev/stdout", "/proc/self/fd/1"),
     ("/dev/stderr", "/proc/self/fd/2"),
 )  # fmt: skip

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from aiohttp import web
+from aiohttp import WSServerHandshakeError, web
 
 from isthmus.lab.pki import Identity
 from tests.lab.api_contract.api import MERGE_PATCH, Api, eventually, pod, service
@@ -34,6 +34,12 @@ async def answer(request: web.Request) -> web.StreamResponse:
         for _ in range(PARTS):
             await response.write(PART)
         return response
+    if request.path == "/socket" and "upgrade" in request.headers:
+        socket = web.WebSocketResponse(protocols=("echo",))
+        await socket.prepare(request)
+        async for message in socket:
+            await socket.send_str(message.data * 2)
+        return socket
     if request.path == "/redirect":
         return web.Response(status=302, headers={"Location": "/elsewhere"})
     said = {
@@ -111,6 +117,13 @@ async def test_requests_reach_the_pods_of_a_service_and_their_answers_come_back(
             assert one.status == 302
         async with api.session.get(f"{api.url}{namespace}/pods/web/proxy", allow_redirects=False) as one:
             assert (one.status, one.headers["Location"]) == (301, f"{namespace}/pods/web/proxy/")
+        for way in ("services/web:80", "pods/web"):
+            url = f"{api.url}{namespace}/{way}/proxy/socket"
+            async with api.session.ws_connect(url, protocols=("echo",)) as socket:
+                await socket.send_str("ab" * 50_000)
+                assert (socket.protocol, await socket.receive_str()) == ("echo", "ab" * 100_000)
+        with pytest.raises(WSServerHandshakeError, match="418"):
+            await api.session.ws_connect(f"{api.url}{namespace}/pods/web/proxy/teapot")
         other = await api.call("GET", f"{namespace}/services/web:81/proxy/")
         assert other.message == 'no endpoints available for service "web:81"'
     refused = await api.call("GET", f"{namespace}/pods/web/proxy/")

@@ -145,7 +145,7 @@ async def _refusal(request: Coroutine[Any, Any, bytes]) -> tuple[int, str]:
 
 async def test_what_is_not_built_says_so() -> None:
     async with running_api_server() as server, running_client(server.access()) as client:
-        path = "/api/v1/namespaces/default/pods/p/exec"
-        status, message = await _refusal(client.request("POST", path))
+        path = "/api/v1/namespaces/default/pods/p/resize"
+        status, message = await _refusal(client.request("PATCH", path))
     assert status == 501
-    assert message == "pods/exec is not implemented by the embedded API server"
+    assert message == "pods/resize is not implemented by the embedded API server"

@@ -1,9 +1,12 @@
 """Run in a box: a lab of two clusters whose nodes run pods, and what those pods see and do."""
 
 import asyncio
+import fcntl
 import os
 import signal
+import struct
 import subprocess
+import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +20,7 @@ from isthmus.lab.node.enter import entrance
 from isthmus.lab.plan import STATE, ClusterPlan
 from isthmus.lab.processes import NODE, LabProcess
 from isthmus.lab.up import bring_up
+from isthmus.lib.binaries import find_kubectl
 from tests.support.accounts import default_account
 
 POD = untyped("", "v1", "pods", "Pod")
@@ -128,6 +132,7 @@ async def check_services(client: Client, plan: ClusterPlan, other: ClusterPlan) 
     server = {
         "command": ["python3", "-c", _SERVER],
         "ports": [{"name": "http", "containerPort": 8080}],
+        "securityContext": {"runAsUser": 1337},
         "readinessProbe": {"tcpSocket": {"port": "http"}, "periodSeconds": 1},
     }
     await client.create(POD, pod("web", server), _NS)
@@ -146,6 +151,92 @@ async def check_services(client: Client, plan: ClusterPlan, other: ClusterPlan) 
     version = f'curl -sS --cacert {token}/ca.crt -H "Authorization: Bearer $(cat {token}/token)"'
     assert "gitVersion" in enter(plan, "client", "sh", "-c", f"{version} https://kubernetes.default/version")
     assert "gitVersion" in enter(plan, "client", "curl", "-sSk", "-m2", f"{other.api_url}/version")
+
+
+def kubectl(
+    plan: ClusterPlan, *words: str, spdy: bool, typed: bytes = b""
+) -> subprocess.CompletedProcess[bytes]:
+    command = [str(find_kubectl()), f"--kubeconfig={plan.kubeconfig}", f"--namespace={_NS}", *words]
+    return subprocess.run(command, env=_speaking(spdy), input=typed, capture_output=True, timeout=30)
+
+
+def _speaking(spdy: bool) -> dict[str, str]:
+    chosen = {
+        f"KUBECTL_{what}_WEBSOCKETS": str(not spdy).lower() for what in ("REMOTE_COMMAND", "PORT_FORWARD")
+    }
+    return {"PATH": os.environ["PATH"], "HOME": "/nonexistent"} | chosen
+
+
+def on_terminal(plan: ClusterPlan, *command: str, typed: bytes, spdy: bool) -> tuple[int, str]:
+    """`kubectl exec -it web` on a terminal of 100 columns and 30 rows; its exit code and what was shown."""
+    ours, its = os.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
+    words = [
+        str(find_kubectl()),
+        f"--kubeconfig={plan.kubeconfig}",
+        "exec",
+        "-n",
+        _NS,
+        "-it",
+        "web",
+        "--",
+        *command,
+    ]
+    with subprocess.Popen(words, env=_speaking(spdy), stdin=its, stdout=its, stderr=its) as process:
+        os.close(its)
+        shown = b""
+        try:
+            while data := os.read(ours, 4096):
+                shown += data
+                if typed and b"? " in shown:
+                    os.write(ours, typed)
+                    typed = b""
+        except OSError:  # kubectl, its last user, has gone
+            pass
+        os.close(ours)
+        return process.wait(10), shown.decode()
+
+
+def check_streaming(plan: ClusterPlan, *, spdy: bool) -> None:
+    """The real kubectl's exec, cp, attach and port-forward, by WebSocket or SPDY."""
+    said = kubectl(plan, "exec", "web", "--", "sh", "-c", "id -u; echo bad >&2; exit 7", spdy=spdy)
+    assert (said.returncode, said.stdout) == (7, b"1337\n"), said
+    assert said.stderr.startswith(b"bad\n")
+    large = os.urandom(3_000_000)
+    back = kubectl(plan, "exec", "-i", "web", "--", "cat", spdy=spdy, typed=large)
+    assert back.stdout == large, back.stderr
+    lost = kubectl(plan, "exec", "web", "-c", "nobody", "--", "true", spdy=spdy)
+    assert (lost.returncode, b"container nobody is not valid for pod web" in lost.stderr) == (1, True), lost
+    asked = 'tty; stty size; echo $TERM; printf "? "; read word; echo "[$word]"; exit 3'
+    code, shown = on_terminal(plan, "sh", "-c", asked, typed=b"yes\n", spdy=spdy)
+    assert (code, shown.splitlines()[:3]) == (3, ["/dev/pts/0", "30 100", "xterm"]), shown
+    assert "[yes]" in shown
+    interrupted = 'trap "echo caught; exit 4" INT; printf "? "; while :; do sleep 0.1; done'
+    code, shown = on_terminal(plan, "sh", "-c", interrupted, typed=b"\x03", spdy=spdy)
+    assert (code, "caught" in shown) == (4, True), shown
+    forward(plan, spdy=spdy)
+
+
+def forward(plan: ClusterPlan, *, spdy: bool) -> None:
+    """Some connections at once to a port that listens, and one to a port that does not, which is told."""
+    words = [f"--kubeconfig={plan.kubeconfig}", f"--namespace={_NS}", "port-forward", "web", ":8080", ":9"]
+    command = [str(find_kubectl()), *words]
+    env = _speaking(spdy)
+    with subprocess.Popen(
+        command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        said = [process.stdout.readline() for _ in range(4)]  # of each, its port at 127.0.0.1 and at ::1
+        ports = [int(line.split(" ")[2].rpartition(":")[2]) for line in said if "127.0.0.1" in line]
+        asked = [
+            subprocess.Popen(["curl", "-sS", f"http://127.0.0.1:{ports[0]}"], stdout=subprocess.PIPE)
+            for _ in range(5)
+        ]
+        assert [one.communicate(timeout=10)[0] for one in asked] == [b"127.0.0.1"] * 5
+        subprocess.run(["curl", "-sS", "-m5", f"http://127.0.0.1:{ports[1]}"], capture_output=True)
+        assert "error forwarding port 9 to pod demo/web: Connection refused" in process.stderr.readline()
+        process.terminate()
 
 
 async def check_endings(client: Client) -> None:
@@ -201,6 +292,8 @@ async def scenario(plans: list[ClusterPlan]) -> None:
         await default_account(client, _NS)
         await check_pods(client, west)
         await check_services(client, west, east)
+        for spdy in (False, True):
+            await asyncio.to_thread(check_streaming, west, spdy=spdy)
         await check_endings(client)
         await check_crash(client, west)
         began = time.monotonic()

@@ -48,6 +48,7 @@ from isthmus.lab.apiserver.workloads import scale_of
 
 _log = structlog.get_logger()
 _HEALTH = ("/healthz", "/livez", "/readyz")
+_NOT_BUILT = ("nodes/proxy", "pods/ephemeralcontainers", "pods/resize")
 _PROXIED = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 
 
@@ -75,11 +76,7 @@ class Front:
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         user = self._impersonated(request, self._authenticate(request))
         wanted = read_attributes(request.method, request.path, request.query)
-        if not self._cluster.authorizer.allows(user, wanted):
-            why = refusal(user, wanted)
-            if wanted.path:
-                raise RefusedError(403, "Forbidden", f"forbidden: {why}")
-            raise errors.forbidden(wanted.group, wanted.resource, wanted.name, why)
+        self._allow(user, wanted)
         if wanted.path:
             return self._answer_path(request)
         resource = self._cluster.kinds.find(wanted.group, wanted.version, wanted.resource)
@@ -108,10 +105,17 @@ class Front:
         if other is None:
             return user
         for wanted in impersonation_rights(other):
-            if not self._cluster.authorizer.allows(user, wanted):
-                why = refusal(user, wanted)
-                raise errors.forbidden(wanted.group, wanted.resource, wanted.name, why)
+            self._allow(user, wanted)
         return other
+
+    def _allow(self, user: User, wanted: Attributes) -> None:
+        """403 unless the user may do it."""
+        if self._cluster.authorizer.allows(user, wanted):
+            return
+        why = refusal(user, wanted)
+        if wanted.path:
+            raise RefusedError(403, "Forbidden", f"forbidden: {why}")
+        raise errors.forbidden(wanted.group, wanted.resource, wanted.name, why)
 
     def _answer_path(self, request: web.Request) -> web.Response:
         """Whatever is no resource: health, versions, discovery, OpenAPI, keys."""
@@ -182,9 +186,8 @@ class Front:
         if wanted.subresource:
             sub = resource.subresource(wanted.subresource)
             if sub is None:
-                if wanted.subresource in ("exec", "attach", "portforward") and resource is kinds.PODS:
-                    raise errors.not_implemented(f"pods/{wanted.subresource}")
-                raise errors.page_not_found()
+                path = f"{resource.plural}/{wanted.subresource}"
+                raise errors.not_implemented(path) if path in _NOT_BUILT else errors.page_not_found()
             if wanted.verb not in sub.verbs:
                 raise errors.method_not_allowed(resource.group, resource.plural)
         elif wanted.verb not in resource.verbs or (name and wanted.verb == "create"):
@@ -192,6 +195,10 @@ class Front:
         if resource.virtual:
             body = await formats.read_body(request)
             return formats.answer(reviews.review(self._cluster, resource, namespace, user, body), 201)
+        if wanted.subresource in kubelet.STREAMING:
+            self._allow(user, replace(wanted, verb="create"))  # as POST is, which SPDY uses
+            pod = reading.get(self._cluster, target.resource, target.key).object
+            return await self._kubelets.serve_stream(request, pod, wanted.subresource)
         answers: dict[str, Callable[[web.Request, Target], Awaitable[web.StreamResponse]]] = {
             "get": self._get,
             "list": self._list,

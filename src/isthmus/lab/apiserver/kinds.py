@@ -25,6 +25,7 @@ class Subresource:
 
 
 STATUS = Subresource("status")
+_STREAM_VERBS = ("create", "get")
 _PROXY_VERBS = ("create", "delete", "get", "patch", "update")
 SCALE = Subresource("scale", group="autoscaling", version="v1", kind="Scale")
 
@@ -116,9 +117,12 @@ PODS = Resource(
     short_names=("po",),
     categories=("all",),
     subresources=(
+        Subresource("attach", _STREAM_VERBS, kind="PodAttachOptions"),
         Subresource("binding", _ONLY_CREATED, kind="Binding"),
         Subresource("eviction", _ONLY_CREATED, "policy", "v1", "Eviction"),
+        Subresource("exec", _STREAM_VERBS, kind="PodExecOptions"),
         Subresource("log", ("get",)),
+        Subresource("portforward", _STREAM_VERBS, kind="PodPortForwardOptions"),
         Subresource("proxy", _PROXY_VERBS, kind="PodProxyOptions"),
         STATUS,
     ),

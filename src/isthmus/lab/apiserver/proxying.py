@@ -2,7 +2,8 @@
 
 Source: Kubernetes "Access Services Running on Clusters", and the `ResourceLocation` of Service and Pod in
 k8s.io/kubernetes, pkg/registry/core. A Service is only the way to a Pod: addresses that are no Pod's are
-passed over. Bodies stream both ways, never held whole. It refuses upgrades, and leaves links in HTML alone.
+passed over. Bodies stream both ways, never held whole; WebSockets and other upgrades pass. Links in HTML are
+left alone.
 """
 
 import random
@@ -18,10 +19,11 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from isthmus.lab.apiserver import kinds
-from isthmus.lab.apiserver.errors import RefusedError, bad_request, not_found, not_implemented
+from isthmus.lab.apiserver.errors import RefusedError, bad_request, not_found
 from isthmus.lab.apiserver.objects import Object, items, section
 from isthmus.lab.apiserver.requests import Target
 from isthmus.lab.apiserver.store import Key, Store
+from isthmus.lab.apiserver.tunnel import DeclinedError, tunnel, wants_upgrade
 
 _MOST_AT_ONCE = 100
 _CONNECT_SECONDS = 5
@@ -134,9 +136,10 @@ def _unavailable(message: str) -> RefusedError:
 class Proxy:
     """Passes requests on."""
 
-    def __init__(self, store: Store, session: ClientSession) -> None:
+    def __init__(self, store: Store, session: ClientSession, tls: ssl.SSLContext) -> None:
         self._store = store
         self._session = session
+        self._tls = tls
 
     async def serve(self, request: web.Request, target: Target) -> web.StreamResponse:
         """Answer with what the Pod answers, whatever its status; 503 where it cannot be reached."""
@@ -144,13 +147,12 @@ class Proxy:
             where = find_service(self._store, target.namespace, target.name)
         else:
             where = find_pod(self._pod(target), target.name)
-        if "upgrade" in request.headers:
-            raise not_implemented(f"an upgrade through {target.resource.plural}/proxy")
         below = request.rel_url.raw_path.split("/proxy", 1)[1]
         query = f"?{request.rel_url.raw_query_string}" if request.rel_url.raw_query_string else ""
         if not below and request.method in ("GET", "HEAD"):
             return web.Response(status=301, headers={"Location": f"{request.rel_url.raw_path}/{query}"})
-        return await self._pass_on(request, URL(f"{where}{below}{query}", encoded=True))
+        url = URL(f"{where}{below}{query}", encoded=True)
+        return await (self._upgrade(request, url) if wants_upgrade(request) else self._pass_on(request, url))
 
     def _pod(self, target: Target) -> Object:
         reference = read_reference(target.name)
@@ -160,6 +162,16 @@ class Proxy:
         if found is None:
             raise not_found("", "pods", reference.name)
         return found.object
+
+    async def _upgrade(self, request: web.Request, url: URL) -> web.StreamResponse:
+        headers = _forwarded(request)
+        headers.update({name: request.headers.get(name, "") for name in ("Connection", "Upgrade")})
+        try:
+            return await tunnel(request, url, headers, self._tls if url.scheme == "https" else None)
+        except DeclinedError as declined:
+            return web.Response(status=declined.status, text=declined.text)
+        except (OSError, TimeoutError) as error:
+            raise _unavailable(f"error trying to reach service: {error or 'timed out'}") from None
 
     async def _pass_on(self, request: web.Request, url: URL) -> web.StreamResponse:
         body = request.content if request.can_read_body else None
@@ -212,4 +224,4 @@ async def running_proxy(store: Store) -> AsyncGenerator[Proxy]:
         max_line_size=_LONGEST_LINE,
         max_field_size=_LONGEST_HEADERS,
     ) as session:
-        yield Proxy(store, session)
+        yield Proxy(store, session, unverified)

@@ -61,7 +61,7 @@ async def running_node(plan: ClusterPlan) -> AsyncGenerator[None]:
         roster = _start_pods(plan, client, services, scope, synced)
         await stack.enter_async_context(
             running_kubelet_api(
-                str(plan.node_address), KUBELET_PORT, PkiFiles(plan.directory / "pki"), roster.container
+                str(plan.node_address), KUBELET_PORT, PkiFiles(plan.directory / "pki"), roster.pod
             )
         )
         for event in synced:

@@ -20,7 +20,7 @@ from isthmus.lab.node.launching import PodPlace, launch_spec
 from isthmus.lab.node.logs import LogFile
 from isthmus.lab.node.podspec import Handler, Probe
 from isthmus.lab.node.records import ContainerRecord, Running, State, Terminated, Waiting
-from isthmus.lab.node.runtime import ContainerProcess, LaunchSpec, StartError, running_container
+from isthmus.lab.node.runtime import ContainerProcess, LaunchSpec, RunningState, StartError, running_container
 from isthmus.lib.lifecycle import TaskScope, task_scope
 
 _RESET_AFTER = 600.0
@@ -47,6 +47,11 @@ class ContainerRun:
     def has_process(self) -> bool:
         """Whether its program runs now."""
         return self._process is not None
+
+    @property
+    def state(self) -> RunningState | None:
+        """How to enter it, None where its program does not run now."""
+        return self._process.state if self._process is not None else None
 
     async def keep(self) -> None:
         """Run it, again and again as its policy says; returns when it has ended for good."""

@@ -44,8 +44,8 @@ def entrance(
     return enter_command(state, command)
 
 
-def enter_command(state: RunningState, command: list[str]) -> Entrance:
-    """How to run `command` in the container of that state."""
+def enter_command(state: RunningState, command: list[str], *, terminal: bool = False) -> Entrance:
+    """How to run `command` in the container of that state; with `terminal`, stdin is its terminal."""
     spec = state.spec
     numbers = {number: name for name, number in CAPABILITIES.items()}
     kept = [f"+{numbers[number].lower()}" for number in spec.capabilities if number in numbers]
@@ -62,12 +62,14 @@ def enter_command(state: RunningState, command: list[str]) -> Entrance:
             "--root",
             "--wd",
         ),
-        *("--", "setpriv", f"--reuid={spec.uid}", f"--regid={spec.gid}", *groups),
+        "--",
+        *(["setsid", "--ctty"] if terminal else []),
+        *("setpriv", f"--reuid={spec.uid}", f"--regid={spec.gid}", *groups),
         *(f"--bounding-set={','.join(['-all', *kept])}", "--pdeathsig=KILL"),
         *(["--no-new-privs"] if spec.no_new_privileges else []),
         *("--", *command),
     ]
-    return Entrance(argv, dict(spec.env))
+    return Entrance(argv, ({"TERM": "xterm"} if terminal else {}) | spec.env)
 
 
 def _default(folders: list[Path], running: dict[str, Path]) -> str:

@@ -1,11 +1,11 @@
-"""The kubelet's HTTPS interface, as far as `kubectl logs` needs it: `/containerLogs/NAMESPACE/POD/CONTAINER`.
+"""The kubelet's HTTPS interface: logs of containers, commands in them, and forwarded ports.
 
 Only clients with a certificate of the cluster's CA in group system:masters, such as the API server's, are
 answered.
 """
 
 import ssl
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -13,26 +13,23 @@ from typing import Any, cast
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from isthmus.lab.node.containers import ContainerRun
 from isthmus.lab.node.logs import LogFile, LogQuery, read_log
+from isthmus.lab.node.streaming.endpoints import FindPod, streaming_routes
 from isthmus.lab.pki import PkiFiles
 
-FindContainer = Callable[[str, str, str], ContainerRun | None]
-"""(namespace, pod, container) → its run."""
 _MASTERS = ("organizationName", "system:masters")
 
 
 @asynccontextmanager
-async def running_kubelet_api(
-    address: str, port: int, pki: PkiFiles, find: FindContainer
-) -> AsyncGenerator[int]:
-    """Serve logs on one address; yields the port that was bound."""
+async def running_kubelet_api(address: str, port: int, pki: PkiFiles, find: FindPod) -> AsyncGenerator[int]:
+    """Serve on one address; yields the port that was bound."""
     app = web.Application(middlewares=[_masters_only])
 
     async def logs(request: web.Request) -> web.StreamResponse:
         return await _serve_logs(request, find)
 
     app.router.add_get("/containerLogs/{namespace}/{pod}/{container}", logs)
+    app.router.add_routes(streaming_routes(find))
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
     try:
@@ -60,7 +57,7 @@ def read_query(query: Mapping[str, str], now: datetime) -> LogQuery:
     return LogQuery(_flag(query, "follow"), _flag(query, "timestamps"), tail, since, limit)
 
 
-async def _serve_logs(request: web.Request, find: FindContainer) -> web.StreamResponse:
+async def _serve_logs(request: web.Request, find: FindPod) -> web.StreamResponse:
     try:
         query = read_query(request.query, datetime.now(UTC))
     except ValueError as error:
@@ -74,9 +71,10 @@ async def _serve_logs(request: web.Request, find: FindContainer) -> web.StreamRe
     return response
 
 
-def _find_log(request: web.Request, find: FindContainer) -> LogFile:
+def _find_log(request: web.Request, find: FindPod) -> LogFile:
     namespace, pod, container = (request.match_info[key] for key in ("namespace", "pod", "container"))
-    run = find(namespace, pod, container)
+    found = find(namespace, pod)
+    run = None if found is None else found.container(container)
     previous = _flag(request.query, "previous")
     log = None if run is None else run.previous_log if previous else run.log
     if log is None:

@@ -30,6 +30,7 @@ def launch(spec: dict[str, Any], status: int) -> NoReturn:
     os.umask(0o022)
     _fill(spec["rootfs"])
     _mount("proc", "/proc", "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
+    _mount("devpts", "/dev/pts", "devpts", _MS_NOSUID | _MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620")
     _mount("shm", "/dev/shm", "tmpfs", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC, "mode=1777")
     _checked(_libc.umount2(_OLD_ROOT.encode(), _MNT_DETACH), "unmount of the machine's root")
     os.rmdir(_OLD_ROOT)

@@ -5,6 +5,7 @@ long as their pod, whole: they are not rotated.
 """
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -106,6 +107,20 @@ async def read_log(log: LogFile, query: LogQuery) -> AsyncIterator[bytes]:
                     return
                 await log.grown.wait()
             lines = more.splitlines(keepends=True)
+
+
+async def follow_streams(log: LogFile) -> AsyncIterator[tuple[str, bytes]]:
+    """What the container says from now on, each piece with its stream, until the container's run ends."""
+    with log.path.open("rb") as file:
+        file.seek(0, os.SEEK_END)
+        while True:
+            while not (more := file.read()):
+                if log.finished:
+                    return
+                await log.grown.wait()
+            for line in more.splitlines(keepends=True):
+                _, stream, tag, text = line.split(b" ", 3)
+                yield stream.decode(), text if tag == b"F" else text.rstrip(b"\n")
 
 
 def _last(lines: list[bytes], count: int) -> list[bytes]:

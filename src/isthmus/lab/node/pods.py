@@ -64,7 +64,6 @@ class PodRun:
         self._refused = refusal(pod) or ""
         self._runs: dict[str, ContainerRun] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._sandbox: Sandbox | None = None
         self._address = ""
         self._began = datetime.now(UTC)
         self._ending = Ending(self._kill_all)
@@ -100,6 +99,11 @@ class PodRun:
     def container(self, name: str) -> ContainerRun | None:
         """The run of a container, None where it has not come to that."""
         return self._runs.get(name)
+
+    @property
+    def sandbox(self) -> Sandbox | None:
+        """Its network, None where there is none now."""
+        return self._place.sandbox if self._place is not None else None
 
     async def run(self) -> None:
         """Run the pod to its end, and remove its object once that is asked for."""

@@ -12,7 +12,6 @@ from isthmus.kube.client import Client
 from isthmus.kube.errors import ApiError, Unreachable
 from isthmus.kube.watch import Event, Removed, Synced, Upserted
 from isthmus.lab.node.configs import ConfigName
-from isthmus.lab.node.containers import ContainerRun
 from isthmus.lab.node.pods import NodeParts, PodRun
 from isthmus.lab.node.podspec import POD, Pod
 from isthmus.lib.backoff import Backoff
@@ -48,14 +47,15 @@ class Roster:
         for run in self._runs.values():
             run.configs_changed(name)
 
-    def container(self, namespace: str, pod: str, container: str) -> ContainerRun | None:
-        """The run of a container of the newest pod of that name, None where there is none (yet)."""
+    def pod(self, namespace: str, name: str) -> PodRun | None:
+        """The run of the newest pod of that name, None where there is none."""
+        wanted = (namespace, name)
         named = [
             run
             for run in self._runs.values()
-            if (run.pod.metadata.namespace, run.pod.metadata.name) == (namespace, pod)
+            if (run.pod.metadata.namespace, run.pod.metadata.name) == wanted
         ]
-        return named[-1].container(container) if named else None
+        return named[-1] if named else None
 
     def _upserted(self, pod: Pod) -> None:
         uid = pod.metadata.uid
