@@ -40,14 +40,14 @@ def read_fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
     """Number and value of each field in order, an int of a varint, else bytes. Raises ValueError."""
     at = 0
     while at < len(data):
-        tag, at = _read_varint(data, at)
+        tag, at = read_varint(data, at)
         kind = tag & 7
         if kind == _VARINT:
-            value, at = _read_varint(data, at)
+            value, at = read_varint(data, at)
             yield tag >> 3, value
             continue
         if kind == _BYTES:
-            size, at = _read_varint(data, at)
+            size, at = read_varint(data, at)
         elif kind in _FIXED:
             size = _FIXED[kind]
         else:
@@ -64,7 +64,8 @@ def texts_of(data: bytes, number: int) -> list[str]:
     return [value.decode() for value in found if isinstance(value, bytes)]
 
 
-def _read_varint(data: bytes, at: int) -> tuple[int, int]:
+def read_varint(data: bytes, at: int) -> tuple[int, int]:
+    """The number that begins at that place, and the place after it. Raises ValueError."""
     value = 0
     for index, byte in enumerate(data[at : at + _LONGEST_VARINT]):
         value |= (byte & 0x7F) << (7 * index)

@@ -4,8 +4,8 @@ Clusters say how to connect; who is behind them comes by EDS (`endpoints.py`), a
 mutual TLS.
 """
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2, outlier_detection_pb2
 from envoy.config.core.v3 import address_pb2, base_pb2, protocol_pb2
@@ -19,9 +19,10 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.wrappers_pb2 import UInt32Value
 
 from isthmus.config.mesh import POLICY_MTLS_PORT, MeshConfig
+from isthmus.lib.protobuf_template import Templates
 from isthmus.model.service import Kind, Protocol, Service, ServiceKey
 from isthmus.translate import names, tls
-from isthmus.translate.wire import duration, from_ads, pack, socket_address
+from isthmus.translate.wire import duration, from_ads, pack, serialise, socket_address
 
 _UNLIMITED = UInt32Value(value=2**32 - 1)
 _LOOP_GUARD_ADDRESS = "127.0.0.6"
@@ -76,6 +77,22 @@ def cluster_specs(
     return {spec.name: spec for spec in specs}
 
 
+def encoded_cluster(spec: ClusterSpec, mesh: MeshConfig, *, secured: bool, templates: Templates) -> bytes:
+    """`outbound_cluster`, serialised. `templates` are of this mesh config and `secured`."""
+    if spec.kind is Kind.EXTERNAL_NAME or _always_by_tls(spec, mesh):
+        return serialise(outbound_cluster(spec, mesh, secured=secured))
+
+    def specimen(strings: Sequence[str]) -> cluster_pb2.Cluster:
+        namespace, name, *accounts = strings
+        service = ServiceKey(namespace, name)
+        cluster = names.outbound_cluster(service, spec.port)
+        other = replace(spec, name=cluster, service=service, accounts=tuple(accounts))
+        return outbound_cluster(other, mesh, secured=secured)
+
+    kind = spec.kind, spec.port, spec.protocol, spec.all_tls, len(spec.accounts)
+    return templates.fill(kind, (*spec.service, *spec.accounts), specimen)
+
+
 def outbound_cluster(spec: ClusterSpec, mesh: MeshConfig, *, secured: bool) -> cluster_pb2.Cluster:
     """The cluster of one service port.
 
@@ -83,6 +100,8 @@ def outbound_cluster(spec: ClusterSpec, mesh: MeshConfig, *, secured: bool) -> c
     headless services, whose clients have chosen an endpoint themselves (Istio: Resolution Passthrough). The
     first choose between mutual TLS and plain text by endpoint, the last only for all at once. A proxy that
     is not `secured` has no certificate to show, so it speaks plain text to all.
+
+    Names are joined with text and not looked into: see `encoded_cluster`.
     """
     cluster = _cluster(spec.name, mesh, _http_options(spec.protocol))
     match spec.kind:

@@ -5,6 +5,7 @@ from weakref import WeakKeyDictionary
 
 from isthmus.config.accepted_tls import AcceptedTls
 from isthmus.config.mesh import MeshConfig
+from isthmus.lib.protobuf_template import Templates
 from isthmus.model.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from isthmus.model.service import ClusterId, Kind, ServiceKey
 from isthmus.model.view import MeshView
@@ -28,6 +29,7 @@ class OutboundClusters:
         self._claims = claims
         self._mesh = mesh
         self._secured = secured
+        self._templates = Templates()
         self._fixed = {
             names.PASSTHROUGH_CLUSTER: clusters.passthrough_cluster,
             names.BLACK_HOLE_CLUSTER: clusters.black_hole_cluster,
@@ -47,7 +49,7 @@ class OutboundClusters:
         if name in self._fixed:
             return serialise(self._fixed[name](self._mesh))
         [spec] = self._claims.on(name).values()
-        return serialise(clusters.outbound_cluster(spec, self._mesh, secured=self._secured))
+        return clusters.encoded_cluster(spec, self._mesh, secured=self._secured, templates=self._templates)
 
 
 class Assignments:
@@ -130,6 +132,7 @@ class OutboundListeners:
         self._vantage = vantage
         self._claims = vantage.listeners
         self._mesh = mesh
+        self._templates = Templates()
 
     def names(self) -> Collection[str]:
         """Every address and port that some service claims."""
@@ -144,13 +147,14 @@ class OutboundListeners:
         spec = self._claims.winner(name)
         if spec is None:
             return serialise(listeners.virtual_outbound(self._mesh))
-        return serialise(listeners.outbound_listener(spec, self._mesh))
+        return listeners.encoded_listener(spec, self._mesh, self._templates)
 
 
 class VirtualHosts:
     """Virtual hosts by service, serialised once for proxies in its namespace and once for all others."""
 
     def __init__(self, counters: Counters) -> None:
+        self.templates = Templates()
         self._counters = counters
         self._made: dict[ServiceKey, dict[tuple[routes.VirtualHostSpec, bool], bytes]] = {}
 
@@ -159,7 +163,8 @@ class VirtualHosts:
         made = self._made.setdefault(spec.service, {})
         key = (spec, same_namespace)
         if key not in made:
-            made[key] = routes.virtual_host(spec, routes.domains(spec, same_namespace=same_namespace))
+            hosts = routes.domains(spec, same_namespace=same_namespace)
+            made[key] = routes.virtual_host(spec, hosts, self.templates)
             self._counters.serialisations += 1
         return made[key]
 
@@ -193,7 +198,7 @@ class OutboundRoutes:
         claims = self._claims.on(name)
         if not name.isdigit():
             [spec] = claims.values()
-            return routes.service_routes(name, spec)
+            return routes.service_routes(name, spec, self._hosts.templates)
         return routes.port_routes(name, self._virtual_hosts(name), self._mesh)
 
     def _virtual_hosts(self, name: str) -> Iterator[bytes]:

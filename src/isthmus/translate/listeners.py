@@ -6,8 +6,8 @@ service's own address where only the address can tell (TCP, and sniffed ports). 
 may share a port number. What no listener wants goes to `names.PASSTHROUGH_CLUSTER`, or nowhere.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from envoy.config.core.v3 import base_pb2
@@ -16,9 +16,10 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
 from isthmus.config.mesh import MeshConfig, OutboundMode
+from isthmus.lib.protobuf_template import Templates
 from isthmus.model.service import ClusterId, Kind, Port, Protocol, Service, ServiceKey
 from isthmus.translate import filters, names, tls
-from isthmus.translate.wire import NO_TIME, duration, socket_address
+from isthmus.translate.wire import NO_TIME, duration, serialise, socket_address
 
 OUTBOUND_PORT = 15001
 """Where iptables sends what the pod sends."""
@@ -75,8 +76,22 @@ def _of_port(service: Service, port: Port, addresses: tuple[str, ...]) -> list[L
             return []
 
 
+def encoded_listener(spec: ListenerSpec, mesh: MeshConfig, templates: Templates) -> bytes:
+    """`outbound_listener`, serialised. `templates` are of this mesh config."""
+    if spec.service is None:
+        return serialise(outbound_listener(spec, mesh))
+
+    def specimen(strings: Sequence[str]) -> listener_pb2.Listener:
+        address, namespace, name = strings
+        return outbound_listener(replace(spec, address=address, service=ServiceKey(namespace, name)), mesh)
+
+    return templates.fill((spec.port, spec.reading), (spec.address, *spec.service), specimen)
+
+
 def outbound_listener(spec: ListenerSpec, mesh: MeshConfig) -> listener_pb2.Listener:
-    """The listener of one address and port."""
+    """The listener of one address and port. Its address and the service's name are joined with text and not
+    looked into: see `encoded_listener`.
+    """
     name = names.listener(spec.address, spec.port)
     listener = listener_pb2.Listener(
         name=name,

@@ -4,7 +4,7 @@ A configuration for a busy port has a virtual host for every service there, so v
 once a service and joined; nothing here looks at more than one service at a time.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
@@ -14,6 +14,7 @@ from envoy.type.matcher.v3 import regex_pb2, string_pb2
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
 from isthmus.config.mesh import MeshConfig, OutboundMode
+from isthmus.lib.protobuf_template import Templates
 from isthmus.model.service import ClusterId, Kind, Port, Protocol, Service, ServiceKey
 from isthmus.translate import names
 from isthmus.translate.wire import NO_TIME, pack, serialise
@@ -82,16 +83,25 @@ def without_addresses(spec: VirtualHostSpec, taken: Iterable[str]) -> VirtualHos
     return replace(spec, addresses=tuple(address for address in spec.addresses if address not in gone))
 
 
-def virtual_host(spec: VirtualHostSpec, hosts: Iterable[str]) -> bytes:
+def virtual_host(spec: VirtualHostSpec, hosts: Sequence[str], templates: Templates) -> bytes:
     """One virtual host as a part of a RouteConfiguration, serialised."""
-    cluster = names.outbound_cluster(spec.service, spec.port)
+
+    def specimen(strings: Sequence[str]) -> route_pb2.RouteConfiguration:
+        namespace, name, *domains = strings
+        return _virtual_host(ServiceKey(namespace, name), spec.port, domains)
+
+    return templates.fill((spec.port, len(hosts)), (*spec.service, *hosts), specimen)
+
+
+def _virtual_host(service: ServiceKey, port: int, domains: Sequence[str]) -> route_pb2.RouteConfiguration:
+    cluster = names.outbound_cluster(service, port)
     host = route_components_pb2.VirtualHost(
-        name=names.service_route(spec.service, spec.port),
-        domains=hosts,
+        name=names.service_route(service, port),
+        domains=domains,
         routes=[_safe_route(cluster), _route("default", cluster, _outbound_retries(_RETRY_ON))],
         include_request_attempt_count=True,
     )
-    return serialise(route_pb2.RouteConfiguration(virtual_hosts=[host]))
+    return route_pb2.RouteConfiguration(virtual_hosts=[host])
 
 
 def port_routes(name: str, virtual_hosts: Iterable[bytes], mesh: MeshConfig) -> bytes:
@@ -100,9 +110,9 @@ def port_routes(name: str, virtual_hosts: Iterable[bytes], mesh: MeshConfig) -> 
     return b"".join([_head(name), *virtual_hosts, serialise(tail)])
 
 
-def service_routes(name: str, spec: VirtualHostSpec) -> bytes:
+def service_routes(name: str, spec: VirtualHostSpec, templates: Templates) -> bytes:
     """The routes of one sniffed port: whatever the host is called, the listener's address has chosen it."""
-    return _head(name) + virtual_host(spec, ["*"])
+    return _head(name) + virtual_host(spec, ["*"], templates)
 
 
 def inbound_routes(port: int, service_port: int, *, retry: bool) -> route_pb2.RouteConfiguration:
