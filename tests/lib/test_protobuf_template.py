@@ -25,7 +25,7 @@ def specimen(strings: list[str]) -> cluster_pb2.Cluster:
     cluster.metadata.filter_metadata["istio"]["host"] = f"{name}/{host}"
     cluster.upstream_bind_config.source_address.port_value = 15001
     inner = Any(value=base_pb2.Node(id=host, cluster=name).SerializeToString(), type_url="a")
-    cluster.transport_socket.typed_config.CopyFrom(pack(inner))
+    cluster.transport_socket.CopyFrom(base_pb2.TransportSocket(typed_config=pack(inner)))
     cluster.alt_stat_name += "".join(names)
     return cluster
 
