@@ -1,12 +1,10 @@
-from functools import partial
-
 from envoy.config.core.v3 import health_check_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from isthmus.model.workload import Endpoint, EndpointGroup, Health
+from isthmus.model.workload import Endpoint, EndpointGroup, Health, Workload
 from isthmus.translate import tls
 from isthmus.translate.endpoints import Encoded, encoded, load_assignment
 from tests.translate.fake_view import endpoint, pod
@@ -19,8 +17,14 @@ _ZONE = st.sampled_from(["", "a", "zone-" * 30])
 _WEIGHT = st.integers(0, 100_000)
 
 
-def _placed(address: str, zone: str, weight: int, health: Health, secured: bool) -> Endpoint:
-    return replace(endpoint(address, zone=zone, weight=weight, health=health), priority=int(secured))
+_BEHIND = st.sampled_from([None, pod("a", "10.0.0.1", tls=True), pod("b", "10.0.0.2")])
+
+
+def _placed(
+    address: str, zone: str, weight: int, health: Health, behind: Workload | None, priority: int
+) -> Endpoint:
+    made = endpoint(address, zone=zone, weight=weight, health=health, behind=behind)
+    return replace(made, priority=priority)
 
 
 def is_capable(endpoint: Endpoint) -> bool:
@@ -55,7 +59,7 @@ def written_by_protobuf(endpoints: list[Endpoint]) -> bytes:
             member.endpoint.address.socket_address.port_value = one.port
             member.load_balancing_weight.value = max(one.weight, 1)
             group.load_balancing_weight.value += max(one.weight, 1)
-            if one.priority > 0:
+            if is_capable(one):
                 member.metadata.CopyFrom(tls.marked_for_tls())
             if mark and one.health is Health.DRAINING:
                 member.health_status = DRAINING
@@ -69,7 +73,9 @@ def test_the_joined_bytes_are_one_message() -> None:
     assert [g.load_balancing_weight.value for g in made.endpoints] == [4, 1]
 
 
-_ENDPOINTS = st.lists(st.builds(_placed, _ADDRESS, _ZONE, _WEIGHT, st.sampled_from(Health), st.booleans()))
+_ENDPOINTS = st.lists(
+    st.builds(_placed, _ADDRESS, _ZONE, _WEIGHT, st.sampled_from(Health), _BEHIND, st.integers(0, 2))
+)
 
 
 @given(st.lists(_ENDPOINTS, max_size=3))
@@ -77,8 +83,7 @@ def test_bytes_are_those_of_protobuf_however_endpoints_are_grouped(
     parts: list[list[Endpoint]],
 ) -> None:
     groups = [EndpointGroup(some) for some in parts]
-    secured = partial(encoded, takes_tls=lambda one: one.priority > 0)
-    made = load_assignment("outbound|80||x", groups, lambda group, mark: secured(group, mark_draining=mark))
+    made = load_assignment("outbound|80||x", groups, encode)
     assert made == written_by_protobuf([one for some in parts for one in some])
 
 

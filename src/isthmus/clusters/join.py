@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import chain, pairwise
+from itertools import chain
 from operator import attrgetter
 from typing import Protocol as Interface
 
@@ -154,7 +154,7 @@ def _once_each(endpoints: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
     EndpointSlice, "Duplicate endpoints").
     """
     ordered = sorted(endpoints, key=_place)
-    if all(_place(one) != _place(next_) for one, next_ in pairwise(ordered)):
+    if len(set(map(_place, ordered))) == len(ordered):
         return tuple(ordered)
     best: dict[tuple[str, int], Endpoint] = {}
     for endpoint in ordered:

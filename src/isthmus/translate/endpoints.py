@@ -50,7 +50,11 @@ class Encoded:
 def encoded(
     group: EndpointGroup, takes_tls: Callable[[Endpoint], bool], *, mark_draining: bool = True
 ) -> Encoded:
-    """A group's endpoints by place; those that are not ready or awaited are left out."""
+    """A group's endpoints by place; those that are not ready or awaited are left out.
+
+    `takes_tls` must say the same of one port of all pods that share their labels object.
+    """
+    around: dict[tuple[int, int, int, bool, int], tuple[bytes, bytes]] = {}
     found: dict[Place, list[bytes]] = {}
     weights: dict[Place, int] = {}
     some_ready = some_drain = False
@@ -65,7 +69,11 @@ def encoded(
         address = endpoint.address.encode()
         weight = endpoint.weight if endpoint.weight > 1 else 1
         place = endpoint.priority, endpoint.locality
-        head, tail = _around(len(address), endpoint.port, weight, drains, takes_tls(endpoint))
+        labels = 0 if endpoint.workload is None else id(endpoint.workload.labels)
+        alike = len(address), endpoint.port, weight, drains, labels
+        if alike not in around:
+            around[alike] = _around(len(address), endpoint.port, weight, drains, takes_tls(endpoint))
+        head, tail = around[alike]
         fields = found.get(place)
         if fields is None:
             fields, weights[place] = found.setdefault(place, []), 0
