@@ -313,6 +313,9 @@ async def test_ten_thousand_garbage_connections_keep_nobody_from_being_served(si
         done.set()
         longest = await serving
     assert longest < 10.0
+    endings = [line for line in siege.pilot.log if "connection" in line["event"]]
+    assert 1 <= len(endings) < 50, "ten thousand faults are not ten thousand lines"
+    assert 'isthmus_grpc_faults_total{code="PROTOCOL_ERROR"}' in str(await siege.pilot.page("/metrics"))
     folder = Path(f"/proc/{siege.pilot.process.pid}/fd")
     await eventually(lambda: len(list(folder.iterdir())) < 200)
     assert (await siege.pilot.page("/ready"))[0] == 200

@@ -4,6 +4,7 @@ import pytest
 
 from isthmus.model.resources import CLUSTER, ENDPOINT, LISTENER, ScopeChange
 from isthmus.xds.errors import ProtocolError
+from isthmus.xds.grpc_faults import Faults
 from isthmus.xds.hub import Hub
 from isthmus.xds.metrics import HubMetrics
 from isthmus.xds.shelf import Form
@@ -157,12 +158,15 @@ def test_the_counters_are_read_as_istio_names_them() -> None:
     heard = proxy.hear()
     assert heard is not None
     proxy.nack(heard, "no")
+    faults = Faults()
+    faults.note("PROTOCOL_ERROR", "10.0.0.1:1", "no HTTP/2", now=0.0)
     samples = {
         (sample.name, *sample.labels.values()): sample.value
-        for family in HubMetrics(hub).collect()
+        for family in HubMetrics(hub, faults).collect()
         for sample in family.samples
     }
     assert samples["pilot_xds", "sotw"] == 1
     assert samples["pilot_xds_pushes", "cds"] == 1
     assert samples["isthmus_xds_rejects_total", "cds"] == 1
+    assert samples["isthmus_grpc_faults_total", "PROTOCOL_ERROR"] == 1
     assert samples[("pilot_total_xds_rejects",)] == 1

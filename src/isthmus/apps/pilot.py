@@ -43,6 +43,7 @@ from isthmus.model.view import Changes
 from isthmus.translate.catalogue import Catalogue
 from isthmus.translate.workload_feed import Served, WorkloadFeed
 from isthmus.xds.ads import running_ads
+from isthmus.xds.grpc_faults import Faults
 from isthmus.xds.hub import Hub
 from isthmus.xds.metrics import HubMetrics
 
@@ -84,9 +85,10 @@ async def _serve(options: PilotOptions, access: Access, mesh: MeshConfig) -> Non
         catalogue = Catalogue(clusters.view, mesh, home=home, peers=peers, policies=objects.policies)
         feed = WorkloadFeed(clusters.view, namespace=namespace)
         hub = Hub(Served(catalogue, feed))
+        faults = Faults()
         metrics = CollectorRegistry()
         for collector in (
-            HubMetrics(hub),
+            HubMetrics(hub, faults),
             ClusterMetrics(clusters.status),
             identity.metrics,
             objects.metrics,
@@ -132,8 +134,12 @@ async def _serve(options: PilotOptions, access: Access, mesh: MeshConfig) -> Non
         if not stopped.done():
             await stack.enter_async_context(collecting_between_bursts())
             ads = await stack.enter_async_context(running_ads(hub))
-            proved = await stack.enter_async_context(serving_proved(identity, ads, options.xds_tls_addresses))
-            port = None if plain is None else await stack.enter_async_context(serving_plain(plain, ads))
+            proved = await stack.enter_async_context(
+                serving_proved(identity, ads, options.xds_tls_addresses, faults)
+            )
+            port = (
+                None if plain is None else await stack.enter_async_context(serving_plain(plain, ads, faults))
+            )
             readiness.serving = True
             logger.info(
                 "serving", xds_port=port, xds_tls_ports=list(proved), namespace=namespace, cluster=home

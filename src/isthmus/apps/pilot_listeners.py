@@ -10,13 +10,14 @@ from isthmus.ca.serving import ServingCertificate
 from isthmus.lib.address import HostPort
 from isthmus.lib.errors import UserError
 from isthmus.xds.ads import Ads
+from isthmus.xds.grpc_faults import Faults
 from isthmus.xds.grpc_server import serving_grpc
 from isthmus.xds.grpc_unary import answering
 
 
 @asynccontextmanager
 async def serving_proved(
-    identity: MeshIdentity, ads: Ads, addresses: Sequence[HostPort]
+    identity: MeshIdentity, ads: Ads, addresses: Sequence[HostPort], faults: Faults
 ) -> AsyncGenerator[Sequence[int]]:
     """xDS and certificates over TLS, for callers that prove who they are, on every address; yields the ports.
 
@@ -33,7 +34,9 @@ async def serving_proved(
         authenticate = proving(identity.authenticator)
         ports: list[int] = []
         for address in addresses:
-            server = serving_grpc(str(address), handlers, ssl_context=context, authenticate=authenticate)
+            server = serving_grpc(
+                str(address), handlers, ssl_context=context, authenticate=authenticate, faults=faults
+            )
             try:
                 ports.append(await stack.enter_async_context(server))
             except OSError as error:
@@ -44,10 +47,10 @@ async def serving_proved(
 
 
 @asynccontextmanager
-async def serving_plain(address: HostPort, ads: Ads) -> AsyncGenerator[int]:
+async def serving_plain(address: HostPort, ads: Ads, faults: Faults) -> AsyncGenerator[int]:
     """xDS in plain text for whoever comes, at its word; yields the port. Raises UserError as above."""
     try:
-        async with serving_grpc(str(address), ads.handlers()) as port:
+        async with serving_grpc(str(address), ads.handlers(), faults=faults) as port:
             yield port
     except OSError as error:
         raise UserError(

@@ -18,6 +18,7 @@ from isthmus.lib.address import split_host_port
 from isthmus.lib.errors import UserError
 from isthmus.lib.lifecycle import TaskScope, task_scope
 from isthmus.model.identity import Identity
+from isthmus.xds.grpc_faults import Faults
 from isthmus.xds.grpc_request import Request, timeout_of
 from isthmus.xds.grpc_status import CallFailed, Status
 from isthmus.xds.grpc_turns import Turns
@@ -47,9 +48,11 @@ class GrpcServer:
         handlers: Mapping[str, Handler],
         limits: Limits,
         authenticate: Authenticate | None,
+        faults: Faults,
         tasks: TaskScope,
     ) -> None:
         self.limits = limits
+        self.faults = faults
         self.frames = Frames()
         loop = asyncio.get_running_loop()
         self.now = loop.time
@@ -111,6 +114,7 @@ class GrpcServer:
         while True:
             await asyncio.sleep(interval)
             now = self.now()
+            self.faults.tell(now)
             for connection in tuple(self._connections):
                 connection.patrol(now)
 
@@ -163,17 +167,18 @@ async def serving_grpc(
     *,
     ssl_context: ssl.SSLContext | None = None,
     authenticate: Authenticate | None = None,
+    faults: Faults | None = None,
 ) -> AsyncGenerator[int]:
     """Answer calls of these methods (`/SERVICE/METHOD`) on `address`: `HOST:PORT` (port 0 for any), or a Unix
     socket that is bound; yields the port, 0 for the latter.
 
-    `ssl_context` is for servers; its ALPN is set here. Raises OSError when the address cannot be bound, and
-    UserError when it is none.
+    `ssl_context` is for servers; its ALPN is set here. `faults` counts what peers do wrong. Raises OSError
+    when the address cannot be bound, and UserError when it is none.
     """
     if ssl_context is not None:
         ssl_context.set_alpn_protocols(["h2"])
     async with task_scope() as tasks:
-        server = GrpcServer(handlers, limits, authenticate, tasks)
+        server = GrpcServer(handlers, limits, authenticate, faults or Faults(), tasks)
         if isinstance(address, socket.socket):
             loop = asyncio.get_running_loop()
             listener = await loop.create_unix_server(lambda: Connection(server), sock=address)

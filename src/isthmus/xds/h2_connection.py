@@ -6,6 +6,7 @@ from typing import Protocol, cast
 
 import structlog
 
+from isthmus.xds.grpc_faults import Faults
 from isthmus.xds.grpc_status import Status
 from isthmus.xds.grpc_turns import Turns
 from isthmus.xds.h2_call import Call, End
@@ -30,6 +31,7 @@ class Listener(Host, Protocol):
     """The listener, as its connections use it."""
 
     turns: Turns
+    faults: Faults
 
     def opened(self, connection: "Connection") -> bool:
         """A connection was accepted; False when it is one too many."""
@@ -108,7 +110,7 @@ class Connection(asyncio.Protocol):
                 self._session = HttpSession(self._listener, self)
             self._session.receive(data)
         except ConnectionFailed as failure:
-            log.info("connection ended", peer=self.peer, code=failure.code.name, reason=failure.reason)
+            self._listener.faults.note(failure.code.name, self.peer, failure.reason, self._now())
             self._end(End.GONE)
         except Exception:
             log.exception("a connection failed", peer=self.peer)

@@ -1,4 +1,6 @@
-"""The hub's counters as Prometheus reads them. Names are Istio's (pilot's metrics) where Istio has one."""
+"""The counters of hub and listeners as Prometheus reads them. Names are Istio's (pilot's metrics) where
+Istio has one.
+"""
 
 from collections.abc import Iterable
 
@@ -6,14 +8,16 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from isthmus.xds.counters import short_type
+from isthmus.xds.grpc_faults import Faults
 from isthmus.xds.hub import Hub
 
 
 class HubMetrics(Collector):
-    """Register it once: `REGISTRY.register(HubMetrics(hub))`. Everything is computed at the scrape."""
+    """Register it once, `REGISTRY.register(HubMetrics(hub, faults))`; all is computed at the scrape."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, faults: Faults) -> None:
         self._hub = hub
+        self._faults = faults
 
     def collect(self) -> Iterable[Metric]:
         """All families."""
@@ -31,6 +35,10 @@ class HubMetrics(Collector):
             for type_url, value in values.items():
                 family.add_sample(name, {"type": short_type(type_url)}, value)
             yield family
+        ended = _counter("isthmus_grpc_faults_total", "Connections ended for what their peers did, by code.")
+        for kind, value in self._faults.counts.items():
+            ended.add_sample("isthmus_grpc_faults_total", {"code": kind}, value)
+        yield ended
         for name, text, value in (
             ("pilot_total_xds_rejects", "Responses that proxies rejected.", counters.rejects.total()),
             ("pilot_xds_expired_nonce", "Requests with a stale nonce.", counters.stale),
