@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
 import pytest
 
@@ -63,6 +63,23 @@ async def settle(client: Client, expected: dict[str, str]) -> None:
     async with asyncio.timeout(60):
         while await copies(client) != expected:  # noqa: ASYNC110 - it changes without telling
             await asyncio.sleep(0.005)
+
+
+async def test_a_cluster_lacks_a_bundle_until_every_namespace_has_it_and_so_does_one_never_reached() -> None:
+    source = Source(b"one")
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(running_api_server())
+        api = await stack.enter_async_context(connected(server.access()))
+        clients = {WEST: api}
+        distributions = await stack.enter_async_context(distributing_everywhere(clients, source))
+        assert distributions.lacking([WEST, EAST]) == [EAST, WEST]
+        await until(lambda: not distributions.lacking([WEST]))
+        assert distributions.lacking([WEST, EAST]) == [EAST], "it is known, and was never reached"
+        source.publish(b"one two")
+        assert distributions.lacking([WEST]) == [WEST]
+        await until(lambda: not distributions.lacking([WEST]))
+        async with running_client(server.access()) as client:
+            assert await copies(client) == {"default": "one two"}
 
 
 async def test_every_namespace_has_the_bundle_but_those_of_kubernetes() -> None:

@@ -33,6 +33,22 @@ def test_the_new_root_is_trusted_then_signs_and_the_old_one_goes() -> None:
     assert advance(retiring, LAG + LONGEST + LAG, SCHEDULE).trusted == (b"root 2",)
 
 
+@given(st.lists(st.tuples(st.floats(0, LAG), st.booleans()), max_size=50))
+def test_a_root_that_some_cluster_lacks_does_not_sign_until_it_had_the_time_there(
+    looks: list[tuple[float, bool]],
+) -> None:
+    roots, now, lacked = begin(Roots(root(1)), root(2), 0.0), 0.0, 0.0
+    for later, lacking in [*looks, (LAG, False), (LAG, False)]:
+        now += later
+        roots = advance(roots, now, SCHEDULE, lacking=lacking)
+        if lacking and roots.phase is Phase.INTRODUCING:
+            lacked = now
+        elif roots.phase is not Phase.INTRODUCING:
+            assert now - lacked >= 0.9 * LAG
+            return
+    raise AssertionError("it never signs, though no cluster lacks it")
+
+
 def test_a_second_rotation_waits_for_the_first() -> None:
     with pytest.raises(RotationUnderWay):
         begin(begin(Roots(root(1)), root(2), 0.0), root(3), 1.0)

@@ -6,6 +6,7 @@ It begins before the clusters have settled, so that nobody waits for roots longe
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from isthmus.ca.admission import Admission, admitting
 from isthmus.ca.authentication import Authenticator
@@ -16,6 +17,7 @@ from isthmus.ca.readers import Readers
 from isthmus.ca.service import CertificateService
 from isthmus.ca.signer import Lifetimes
 from isthmus.ca.tenure import Tenures, holding
+from isthmus.clusters.health import State
 from isthmus.clusters.registry import Clusters
 from isthmus.config.mesh import MeshConfig
 from isthmus.kube.access import Access
@@ -49,6 +51,8 @@ class MeshIdentity:
         found: dict[ClusterId, list[str]] = {}
         if self.authority.refusal:
             found[self.home] = [f"the CA: {self.authority.refusal}"]
+        if self.authority.waiting:
+            found.setdefault(self.home, []).append(f"the CA: {self.authority.waiting}")
         for named in (self.distributions.missing(), self.authenticator.troubles):
             for cluster, trouble in named.items():
                 found.setdefault(cluster, []).append(trouble)
@@ -67,6 +71,7 @@ async def running_identity(
         running_authority(client, namespace, rules) as authority,
         distributing_everywhere(clusters.clients, authority) as distributions,
     ):
+        authority.lacking = partial(_lacking, clusters, distributions)
         with (
             admitting(clusters.view, clusters.clients) as admission,
             holding(clusters.view, clusters.clients) as tenures,
@@ -83,6 +88,13 @@ async def running_identity(
                 distributions,
                 Readers(clusters.clients, home=home, namespace=namespace),
             )
+
+
+def _lacking(clusters: Clusters, distributions: Distributions) -> Sequence[str]:
+    """The clusters of the mesh, answering or not, that have not got the trusted roots of now."""
+    if not clusters.listed:
+        return ["clusters that are not known yet"]
+    return distributions.lacking(one.name for one in clusters.status() if one.state is not State.REFUSED)
 
 
 def _rules(mesh: MeshConfig) -> Rules:

@@ -7,7 +7,7 @@ same Secret and whoever writes first is right: a write names the version that it
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -66,6 +66,10 @@ class CertificateAuthority:
         self.rules = rules
         self.refusal = ""
         """What is wrong with a Secret that is not in force because of it, "" if nothing."""
+        self.lacking: Callable[[], Sequence[str]] = lambda: ()
+        """Which clusters have not got the bundle of now: a new root does not sign before they have."""
+        self.waiting = ""
+        """Which clusters a new root waits for, in words; "" for none."""
         self._client = client
         self._namespace = namespace
         self._clock = clock
@@ -200,7 +204,7 @@ class CertificateAuthority:
         if roots.phase is Phase.STEADY and (wanted or self._grows_old(signer)):
             new = begin(roots, self.rules.new_root(self._now()), now)
         else:
-            new = advance(roots, now, schedule)
+            new = advance(roots, now, schedule, lacking=self._is_lacking(roots))
         due = next_step_at(new, schedule)
         if new is not roots or wanted:
             read_signer(self._ref(OWN_CA), data_of(new), self._now())
@@ -211,8 +215,19 @@ class CertificateAuthority:
                 if error.status not in (404, 409):
                     raise
             else:
-                _log.info("root rotation", phase=new.phase.value, secret=self._ref(OWN_CA))
-        return _LOOK_AGAIN if due is None else max(0.0, min(due - now, _LOOK_AGAIN))
+                log = _log.debug if new.phase is roots.phase else _log.info
+                log("root rotation", phase=new.phase.value, secret=self._ref(OWN_CA))
+        look = max(1.0, schedule.introduce / 10) if new.phase is Phase.INTRODUCING else _LOOK_AGAIN
+        return look if due is None else max(0.0, min(due - now, look))
+
+    def _is_lacking(self, roots: Roots) -> bool:
+        """Whether a root that is being introduced has to wait; says for whom, once."""
+        clusters = self.lacking() if roots.phase is Phase.INTRODUCING else ()
+        before = self.waiting
+        self.waiting = f"the next root waits until it is trusted in {', '.join(clusters)}" if clusters else ""
+        if self.waiting not in ("", before):
+            _log.info("root rotation waits", clusters=list(clusters))
+        return bool(clusters)
 
     def _grows_old(self, signer: Signer) -> bool:
         """Whether a fifth of its life is left, as Istio's root rotator has it."""

@@ -67,8 +67,17 @@ class Distribution:
         """Namespace → what its ConfigMap's key holds, None where the ConfigMap lacks the key."""
         self._listed: set[str] = set()
         self._due: dict[str, None] = {}
+        self._is_refused = False
         self._woken = asyncio.Event()
         self._writes = Rate(_WRITES, _WRITES_PER_SECOND)
+
+    @property
+    def lacking(self) -> bool:
+        """Whether some namespace was not seen to have the bundle of now, and may yet get it from us."""
+        if self._is_refused or (bundle := self._source.bundle) is None:
+            return False
+        copies = (self._copies.get(namespace) for namespace in self._namespaces)
+        return len(self._listed) < 2 or any(copy != bundle.decode() for copy in copies)
 
     def all_due(self) -> None:
         """Look at every namespace."""
@@ -146,9 +155,10 @@ class Distribution:
                 self._note(error)
             except _Contested:
                 failed[namespace] = None
+                self._is_refused = True
                 self._tell(f"ConfigMap {namespace}/{CONFIG_MAP_NAME} is written by somebody else, too")
         if len(self._listed) == 2 and not failed and not self._due:
-            self.missing = ""
+            self.missing, self._is_refused = "", False
         return failed
 
     def _look_at(self, namespace: str) -> None:
@@ -189,6 +199,7 @@ class Distribution:
         """Remember a right that is missing, and log it where that is new."""
         if not (isinstance(error, ApiError) and error.status in (401, 403)):
             return
+        self._is_refused = error.status == 403
         self._tell(str(error))
 
     def _tell(self, reason: str) -> None:

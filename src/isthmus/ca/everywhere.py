@@ -5,7 +5,7 @@ is reached, is looked at every second: that costs nothing, and rotations need no
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import NoReturn
 
@@ -34,6 +34,14 @@ class Distributions:
         """What cannot be done for lack of rights, by the clusters where that is so."""
         found = ((name, one.missing) for name, one in sorted(self._distributions.items()))
         return {name: missing for name, missing in found if missing}
+
+    def lacking(self, clusters: Iterable[ClusterId]) -> Sequence[ClusterId]:
+        """Those of `clusters` where not every namespace is known to trust the roots of now, by name.
+
+        One that refuses us the right is none of them: it is not for us to wait for.
+        """
+        found = ((name, self._distributions.get(name)) for name in sorted(clusters))
+        return [name for name, one in found if one is None or one.lacking]
 
     async def serve(self) -> NoReturn:
         """Begin and end distributions."""

@@ -229,6 +229,11 @@ class Clusters:
 
     # What is known of them
 
+    @property
+    def listed(self) -> bool:
+        """Whether the cluster Secrets were read, so that all clusters of the mesh are known."""
+        return self._listed
+
     def status(self) -> Sequence[ClusterStatus]:
         """Every cluster, and every key of a Secret that is refused; by name, the clusters first."""
         watched = [self._describe(name, member) for name, member in sorted(self._members.items())]
