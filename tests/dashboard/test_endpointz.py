@@ -14,13 +14,21 @@ def test_endpoints_are_shown_with_what_they_speak_and_whose_pod_is_still_to_come
         endpoint("10.0.0.2"),
         replace(endpoint("10.0.0.3"), awaited=True),
     )
-    [row] = describe_endpoints(view)
-    assert row["svc"] == "echo.demo.svc.cluster.local:port-80"
-    shown = [each["endpoint"] for each in row["ep"]]
+    shown = describe_endpoints(view)["echo.demo.svc.cluster.local"]["demo"]
+    assert shown["ServiceAccounts"] == ["ns/demo/sa/blue"]
+    assert list(shown["Shards"]) == ["Kubernetes/west"]
     assert [
-        (each["Address"], each["TLSMode"], each["ServiceAccount"], each["AwaitsPod"]) for each in shown
+        (
+            each["Addresses"],
+            each["ServicePortName"],
+            each["TLSMode"],
+            each["ServiceAccount"],
+            each["AwaitsPod"],
+        )
+        for each in shown["Shards"]["Kubernetes/west"]
     ] == [
-        ("10.0.0.1", "istio", "blue", False),
-        ("10.0.0.2", "disabled", "", False),
-        ("10.0.0.3", "disabled", "", True),
+        (["10.0.0.1"], "port-80", "istio", "blue", False),
+        (["10.0.0.2"], "port-80", "disabled", "", False),
+        (["10.0.0.3"], "port-80", "disabled", "", True),
     ]
+    assert {each["HealthStatus"] for each in shown["Shards"]["Kubernetes/west"]} == {1}

@@ -26,11 +26,8 @@ def pages(pending: Sequence[str] = (), registry: CollectorRegistry | None = None
     return Pages(
         pending=lambda: pending,
         metrics=registry or CollectorRegistry(),
-        clusterz=lambda: [{"id": "west"}],
-        syncz=list,
-        endpointz=list,
-        registryz=list,
-        configz=list,
+        version="1-isthmus-Clean",
+        debug={"clusterz": lambda: [{"id": "west"}], "syncz": list},
         may_read=nobody,
         config_dump=lambda proxy: describe_config({CLUSTER: [cluster]}) if proxy == "a.demo" else None,
     )
@@ -124,5 +121,5 @@ async def test_every_debug_page_is_guarded_and_no_other() -> None:
         request = make_mocked_request("GET", path).clone(remote="10.0.0.9")
         answer = await page(request)
         (seen if answer.status == 401 else opened).add(path)
-    assert opened == {"/ready", "/healthz", "/metrics"}
+    assert opened == {"/ready", "/healthz", "/metrics", "/version"}
     assert {"/debug", "/debug/list", "/debug/config_dump", "/debug/clusterz"} <= seen

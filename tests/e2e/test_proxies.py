@@ -30,10 +30,8 @@ async def test_every_proxy_has_taken_all_of_its_configuration(mesh: Mesh) -> Non
 
 
 async def test_endpoints_of_both_clusters_stand_behind_the_service(mesh: Mesh) -> None:
-    (row,) = [
-        row for row in await page("/debug/endpointz") if row["svc"] == "echo.demo.svc.cluster.local:http"
-    ]
-    addresses = {endpoint["endpoint"]["Address"] for endpoint in row["ep"]}
+    shards = (await page("/debug/endpointShardz"))["echo.demo.svc.cluster.local"]["demo"]["Shards"]
+    addresses = {one for shard in shards.values() for each in shard for one in each["Addresses"]}
     for cluster in (mesh.primary, mesh.remote):
         pods = await cluster.client.list(POD, "demo", label_selector="app=echo")
         assert {pod.status.pod_ip for pod in pods.items} <= addresses

@@ -172,7 +172,7 @@ class Siege:
     async def search(self) -> list[str]:
         """What was said and must not have been; nothing, if all is well."""
         texts = [json.dumps(self.pilot.log), *self.said]
-        pages = [*await self.pilot.page("/debug/list"), "/debug/config_dump?proxyID=echo-1.demo"]
+        pages = [*await self.pilot.page("/debug"), "/debug/config_dump?proxyID=echo-1.demo"]
         assert len(pages) > 5
         texts += [json.dumps(await self.pilot.page(page)) for page in pages]
         texts += [str(await self.pilot.page(path)) for path in ("/metrics", "/ready")]

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from isthmus.apps.callers import reading
 from isthmus.apps.pilot_config import MeshObjects, running_config
 from isthmus.apps.pilot_identity import MeshIdentity, running_identity
+from isthmus.apps.pilot_inspection import VERSION, inspecting
 from isthmus.apps.pilot_listeners import serving_plain, serving_proved
 from isthmus.apps.pilot_options import (
     PilotOptions,
@@ -23,7 +24,7 @@ from isthmus.apps.pilot_options import (
     own_namespace,
     plain_address,
 )
-from isthmus.apps.pilot_pages import Readiness, config_of, status_of, sync_of
+from isthmus.apps.pilot_pages import Readiness, config_of, held_by, status_of, sync_of
 from isthmus.clusters.registry import Clusters, running_clusters
 from isthmus.config.accepted_tls import PeerAuthentications
 from isthmus.config.mesh import MeshConfig
@@ -31,7 +32,7 @@ from isthmus.dashboard.clusterz import ClusterMetrics, describe_clusters
 from isthmus.dashboard.configz import describe_objects
 from isthmus.dashboard.endpointz import describe_endpoints, describe_services
 from isthmus.dashboard.server import Pages, serving_pages
-from isthmus.dashboard.syncz import describe_sync
+from isthmus.dashboard.syncz import describe_connections, describe_sync
 from isthmus.kube.access import Access
 from isthmus.kube.decoding import Ref
 from isthmus.lib.files import allow_many_files
@@ -96,22 +97,23 @@ async def _serve(options: PilotOptions, access: Access, mesh: MeshConfig) -> Non
             metrics.register(collector)
         for standard in (ProcessCollector, PlatformCollector, GCCollector):
             standard(registry=metrics)
-        http_ports = await stack.enter_async_context(
-            serving_pages(
-                options.http_addresses,
-                Pages(
-                    pending=readiness.pending,
-                    metrics=metrics,
-                    clusterz=lambda: describe_clusters(status_of(clusters, identity)),
-                    syncz=lambda: describe_sync(map(sync_of, hub.clients())),
-                    endpointz=lambda: describe_endpoints(clusters.view),
-                    registryz=lambda: describe_services(clusters.view),
-                    configz=lambda: describe_objects((objects.peers, objects.policies)),
-                    config_dump=lambda proxy: config_of(hub, proxy),
-                    may_read=reading(identity.readers),
-                ),
-            )
+        pages = Pages(
+            pending=readiness.pending,
+            metrics=metrics,
+            version=VERSION,
+            debug={
+                "adsz": lambda: describe_connections(map(sync_of, hub.clients())),
+                "clusterz": lambda: describe_clusters(status_of(clusters, identity)),
+                "configz": lambda: describe_objects((objects.peers, objects.policies)),
+                "endpointShardz": lambda: describe_endpoints(clusters.view),
+                "endpointz": lambda: describe_endpoints(clusters.view),
+                "registryz": lambda: describe_services(clusters.view),
+                "syncz": lambda: describe_sync(map(sync_of, hub.clients())),
+            },
+            config_dump=lambda proxy: config_of(hub, proxy),
+            may_read=reading(identity.readers),
         )
+        http_ports = await stack.enter_async_context(serving_pages(options.http_addresses, pages))
         logger.info("pages are served", ports=list(http_ports))
 
         def tell(changes: Changes) -> None:
@@ -134,8 +136,15 @@ async def _serve(options: PilotOptions, access: Access, mesh: MeshConfig) -> Non
         if not stopped.done():
             await stack.enter_async_context(collecting_between_bursts())
             ads = await stack.enter_async_context(running_ads(hub))
+            inspect = inspecting(
+                pages,
+                lambda: [sync_of(one) for one in hub.clients()],
+                lambda proxy: held_by(hub, proxy),
+                home=home,
+                namespace=namespace,
+            )
             proved = await stack.enter_async_context(
-                serving_proved(identity, ads, options.xds_tls_addresses, faults)
+                serving_proved(identity, ads, options.xds_tls_addresses, faults, inspect)
             )
             port = (
                 None if plain is None else await stack.enter_async_context(serving_plain(plain, ads, faults))

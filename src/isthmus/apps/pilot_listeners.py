@@ -13,13 +13,15 @@ from isthmus.xds.ads import Ads
 from isthmus.xds.grpc_faults import Faults
 from isthmus.xds.grpc_server import serving_grpc
 from isthmus.xds.grpc_unary import answering
+from isthmus.xds.inspection import Inspect
 
 
 @asynccontextmanager
 async def serving_proved(
-    identity: MeshIdentity, ads: Ads, addresses: Sequence[HostPort], faults: Faults
+    identity: MeshIdentity, ads: Ads, addresses: Sequence[HostPort], faults: Faults, inspect: Inspect
 ) -> AsyncGenerator[Sequence[int]]:
     """xDS and certificates over TLS, for callers that prove who they are, on every address; yields the ports.
+    `inspect` answers what is asked about the mesh.
 
     There must be a CA. Raises UserError for an address that cannot be bound.
     """
@@ -28,7 +30,7 @@ async def serving_proved(
     async with AsyncExitStack() as stack:
         certificates = await stack.enter_async_context(answering(certifying(identity.service)))
         handlers = {
-            **ads.judging_handlers(judging(identity.admission), identity.tenures.begin),
+            **ads.judging_handlers(judging(identity.admission), identity.tenures.begin, inspect),
             METHOD: certificates,
         }
         authenticate = proving(identity.authenticator)

@@ -50,16 +50,24 @@ def status_of(clusters: Clusters, identity: MeshIdentity) -> Sequence[ClusterSta
 def sync_of(client: ClientStatus) -> ProxySync:
     """What one proxy was sent and has accepted."""
     types = {
-        one.type_url: TypeSync(one.sent, one.acked, one.synced, one.nack.reason if one.nack else "")
+        one.type_url: TypeSync(
+            one.sent, one.acked, one.synced, one.nack.reason if one.nack else "", one.updated
+        )
         for one in client.types
     }
-    return ProxySync(client.proxy, client.peer, types)
+    return ProxySync(client.proxy, client.peer, types, client.since)
+
+
+def held_by(hub: Hub, proxy: str) -> Mapping[str, Sequence[Resource]] | None:
+    """What a proxy named `POD.NAMESPACE` or by its node id holds, by type; None for an unknown one."""
+    for client in hub.clients():
+        if proxy in (client.proxy.node_id, f"{client.proxy.pod}.{client.proxy.namespace}"):
+            held = hub.held(client.proxy.node_id)
+            return {kind: tuple(named.values()) for kind, named in held.items()}
+    return None
 
 
 def config_of(hub: Hub, proxy: str) -> dict[str, Any] | None:
-    """The configuration of a proxy named `POD.NAMESPACE` or by its node id."""
-    for client in hub.clients():
-        if proxy in (client.proxy.node_id, f"{client.proxy.pod}.{client.proxy.namespace}"):
-            held: Mapping[str, Mapping[str, Resource]] = hub.held(client.proxy.node_id)
-            return describe_config({kind: tuple(named.values()) for kind, named in held.items()})
-    return None
+    """The same as a page shows it."""
+    held = held_by(hub, proxy)
+    return None if held is None else describe_config(held)

@@ -19,6 +19,11 @@ from isthmus.model.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource
 
 def describe_config(resources: Mapping[str, Sequence[Resource]]) -> dict[str, Any]:
     """An `envoy.admin.v3.ConfigDump` as JSON, from what a proxy holds by type URL."""
+    return MessageToDict(dumped(resources))
+
+
+def dumped(resources: Mapping[str, Sequence[Resource]]) -> ConfigDump:
+    """The same as a message."""
     clusters = ClustersConfigDump(
         dynamic_active_clusters=[
             ClustersConfigDump.DynamicCluster(version_info=r.version, cluster=_any(r))
@@ -48,7 +53,7 @@ def describe_config(resources: Mapping[str, Sequence[Resource]]) -> dict[str, An
             for r in resources.get(ENDPOINT, ())
         ]
     )
-    return MessageToDict(ConfigDump(configs=_wrap((clusters, listeners, routes, endpoints))))
+    return ConfigDump(configs=_wrap((clusters, listeners, routes, endpoints)))
 
 
 def _any(resource: Resource) -> any_pb2.Any:

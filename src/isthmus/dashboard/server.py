@@ -1,10 +1,10 @@
 """The HTTP side of a control plane: readiness, metrics and the debug pages. Read-only; it decides nothing.
 
-Readiness and metrics are for whoever asks, as probes and scrapers prove nothing; what is under `/debug` names
-workloads, addresses and configuration, and is guarded (`guard`).
+Readiness, metrics and version are for whoever asks, as probes and scrapers prove nothing; what is under
+`/debug` names workloads, addresses and configuration, and is guarded (`guard`).
 """
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -22,18 +22,16 @@ from isthmus.lib.pages import Page, alive, metrics, readiness, serving_pages_at
 class Pages:
     """What the pages read. Every callable answers at once, from memory.
 
-    `pending` names what the process still waits for, and is empty when it is ready.
+    `pending` names what the process still waits for, and is empty when it is ready. `debug` are the pages
+    below `/debug/`, by name: what is to be shown as JSON.
     `config_dump` takes `POD.NAMESPACE` or a node id, and answers None for a proxy that is not connected.
-    The others answer what is to be shown as JSON. `may_read` judges who wants a debug page from elsewhere.
+    `may_read` judges who wants a debug page from elsewhere.
     """
 
     pending: Callable[[], Sequence[str]]
     metrics: CollectorRegistry
-    clusterz: Callable[[], Any]
-    syncz: Callable[[], Any]
-    endpointz: Callable[[], Any]
-    registryz: Callable[[], Any]
-    configz: Callable[[], Any]
+    version: str
+    debug: Mapping[str, Callable[[], Any]]
     config_dump: Callable[[str], Any | None]
     may_read: MayRead
 
@@ -65,26 +63,22 @@ def pages_by_path(pages: Pages) -> dict[str, Page]:
 
         return handler
 
+    async def version(_: web.Request) -> web.Response:
+        return web.Response(text=pages.version)
+
+    names = sorted((*pages.debug, "config_dump"))
     debug: dict[str, Page] = {
-        "/debug/clusterz": page(pages.clusterz),
-        "/debug/syncz": page(pages.syncz),
-        "/debug/endpointz": page(pages.endpointz),
-        "/debug/registryz": page(pages.registryz),
-        "/debug/configz": page(pages.configz),
+        "/debug": page(lambda: [f"/debug/{name}" for name in names]),
+        "/debug/list": page(lambda: names),
         "/debug/config_dump": config_dump,
+        **{f"/debug/{name}": page(read) for name, read in pages.debug.items()},
     }
-
-    async def index(request: web.Request) -> web.Response:
-        return _json(sorted(debug), request)
-
     return {
         "/ready": readiness(pages.pending),
         "/healthz": alive,
         "/metrics": metrics(pages.metrics),
-        **{
-            path: guarded(page, pages.may_read)
-            for path, page in {**debug, "/debug": index, "/debug/list": index}.items()
-        },
+        "/version": version,
+        **{path: guarded(page, pages.may_read) for path, page in debug.items()},
     }
 
 

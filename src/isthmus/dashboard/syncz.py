@@ -1,8 +1,12 @@
-"""`/debug/syncz`: for each proxy what it was sent and what it accepted, in the shape of istiod's page."""
+"""`/debug/syncz`, `/debug/adsz`: what each proxy was sent, accepts and asks for, in istiod's shapes."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
+
+from envoy.service.status.v3 import csds_pb2
+from google.protobuf.any_pb2 import Any as Any_
 
 from isthmus.model.proxy import Proxy
 from isthmus.model.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE
@@ -12,25 +16,36 @@ _PREFIXES = {CLUSTER: "cluster", LISTENER: "listener", ROUTE: "route", ENDPOINT:
 
 @dataclass(frozen=True, slots=True)
 class TypeSync:
-    """How far one type is on one stream; nonces and `rejected`, the last refusal's reason, may be ""."""
+    """How far one type is on one stream; nonces and `rejected`, why the last answer is a refusal, may be "".
+
+    `updated` is when something was sent last, in seconds since the epoch, 0 before that.
+    """
 
     sent: str
     acked: str
     synced: bool
     rejected: str
+    updated: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class ProxySync:
-    """One proxy's stream; `types` by type URL."""
+    """One proxy's stream; `types` by type URL. `since` is in seconds since the epoch."""
 
     proxy: Proxy
     peer: str
     types: Mapping[str, TypeSync]
+    since: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """What Istio's tools call it: `POD.NAMESPACE`."""
+        return f"{self.proxy.pod}.{self.proxy.namespace}"
 
 
 def describe_sync(clients: Iterable[ProxySync]) -> list[dict[str, Any]]:
-    """One row for each connected proxy, with istiod's fields (`cluster_sent`, `cluster_acked`, …).
+    """One row for each connected proxy, with istiod's fields (`cluster_sent`, `cluster_acked`, …, and
+    `resources` by type).
 
     `rejected` is ours: for each type that the proxy refused last, its reason.
     """
@@ -41,7 +56,7 @@ def _row(client: ProxySync) -> dict[str, Any]:
     proxy = client.proxy
     row: dict[str, Any] = {
         "cluster_id": proxy.cluster,
-        "proxy": f"{proxy.pod}.{proxy.namespace}",
+        "proxy": client.name,
         "proxy_type": proxy.kind,
         "istio_version": proxy.metadata.get("ISTIO_VERSION", ""),
         "address": client.peer,
@@ -56,6 +71,67 @@ def _row(client: ProxySync) -> dict[str, Any]:
         row[f"{prefix}_synced"] = one.synced
         if one.rejected:
             rejected[prefix] = one.rejected
+    row["resources"] = {type_url: _resource(one) for type_url, one in sorted(client.types.items())}
     if rejected:
         row["rejected"] = rejected
     return row
+
+
+def _resource(one: TypeSync) -> dict[str, Any]:
+    return {"sent": one.sent, "acked": one.acked, "sentTime": _time(one.updated), "lastError": one.rejected}
+
+
+def describe_connections(clients: Iterable[ProxySync]) -> dict[str, Any]:
+    """Who is connected: `totalClients`, and `clients` with istiod's fields."""
+    rows = [
+        {
+            "connectionId": client.proxy.node_id,
+            "connectedAt": _time(client.since),
+            "address": client.peer,
+            "metadata": dict(client.proxy.metadata),
+            "watches": sorted(client.types),
+        }
+        for client in clients
+    ]
+    return {"totalClients": len(rows), "clients": rows}
+
+
+def client_configs(clients: Iterable[ProxySync]) -> list[tuple[str, Any_]]:
+    """What `istioctl proxy-status` reads: each proxy's ClientConfig (Envoy: CSDS), by the proxy's name."""
+    return [(client.name, _packed(_client_config(client))) for client in clients]
+
+
+def _client_config(client: ProxySync) -> csds_pb2.ClientConfig:
+    config = csds_pb2.ClientConfig()
+    config.node.id = client.name
+    metadata = config.node.metadata
+    metadata["CLUSTER_ID"] = client.proxy.cluster
+    metadata["NAMESPACE"] = client.proxy.namespace
+    metadata["ISTIO_VERSION"] = client.proxy.metadata.get("ISTIO_VERSION", "")
+    for type_url, one in sorted(client.types.items()):
+        entry = config.generic_xds_configs.add(type_url=type_url, config_status=_status(one))
+        if one.sent:
+            entry.last_updated.seconds = int(one.updated)
+        if one.rejected:
+            entry.error_state.details = one.rejected
+    return config
+
+
+def _status(one: TypeSync) -> csds_pb2.ConfigStatus.ValueType:
+    """istiod's rule (pilot/pkg/xds: debugSyncStatus)."""
+    if one.rejected:
+        word = "ERROR"
+    elif not one.sent:
+        word = "NOT_SENT"
+    else:
+        word = "SYNCED" if one.synced else "STALE"
+    return csds_pb2.ConfigStatus.Value(word)
+
+
+def _packed(message: csds_pb2.ClientConfig) -> Any_:
+    name = message.DESCRIPTOR.full_name
+    return Any_(type_url=f"type.googleapis.com/{name}", value=message.SerializeToString())
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")

@@ -15,8 +15,9 @@ from isthmus.model.proxy import Proxy
 from isthmus.xds.errors import ProtocolError
 from isthmus.xds.grpc_server import serving_grpc
 from isthmus.xds.grpc_status import CallFailed, Status
-from isthmus.xds.h2_call import Call, End, Handler
+from isthmus.xds.h2_call import Call, End, Handler, Service
 from isthmus.xds.hub import Hub
+from isthmus.xds.inspection import Inspect, InspectionCall, is_question
 from isthmus.xds.limits import DEFAULT, Limits
 from isthmus.xds.node import read_node
 from isthmus.xds.shelf import Form
@@ -31,6 +32,7 @@ _FORMS = {
 }
 _SWEEP = 5.0
 _MOST_EARLY = 64
+_HEALTH = "type.googleapis.com/istio.v1.HealthInformation"
 
 Admit = Callable[[Proxy, Identity], Awaitable[Proxy]]
 """Judges what a proxy says of itself by what it proved, and answers as whom it is served. It takes a bounded
@@ -78,7 +80,8 @@ class _AdsCall:
 
 class _ProvedAdsCall:
     """A `h2_call.Service` for a caller that proved who it is: its first request is judged before the hub
-    hears of it, and what it sends meanwhile waits.
+    hears of it, and what it sends meanwhile waits. The health of a workload (Istio: HealthInformation) may
+    be said before that and counts for nothing, as whether a Pod is ready its cluster says.
     """
 
     __slots__ = (
@@ -89,14 +92,25 @@ class _ProvedAdsCall:
         "_form",
         "_hold",
         "_hub",
+        "_inspect",
         "_proxy",
         "_release",
         "_served",
         "_tasks",
     )
 
-    def __init__(self, hub: Hub, form: Form, admit: Admit, hold: Hold, tasks: TaskScope, call: Call) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        form: Form,
+        admit: Admit,
+        hold: Hold,
+        inspect: Inspect | None,
+        tasks: TaskScope,
+        call: Call,
+    ) -> None:
         self._hub = hub
+        self._inspect = inspect
         self._form = form
         self._admit = admit
         self._hold = hold
@@ -106,7 +120,7 @@ class _ProvedAdsCall:
         self._early: list[bytes] = []
         self._admission: asyncio.Task[None] | None = None
         self._proxy: Proxy | None = None
-        self._served: _AdsCall | None = None
+        self._served: Service | None = None
 
     def receive(self, message: bytes) -> None:
         """See `Service`."""
@@ -115,16 +129,23 @@ class _ProvedAdsCall:
             return
         if len(self._early) >= _MOST_EARLY:
             raise CallFailed(Status.RESOURCE_EXHAUSTED, "too many requests before the first was answered")
-        self._early.append(message)
         if self._admission is None:
             identity = self._call.identity
             if identity is None:
                 raise CallFailed(Status.UNAUTHENTICATED, "nothing was proved")
             try:
-                claimed = read_node(_node_of(self._form, message))
+                asked, node = _asked_by(self._form, message)
+                if asked == _HEALTH:
+                    return
+                if self._inspect is not None and is_question(asked):
+                    self._served = InspectionCall(self._inspect, self._form, self._call, identity)
+                    self._served.receive(message)
+                    return
+                claimed = read_node(node)
             except ProtocolError as error:
                 raise _violation(self._hub, self._call, error) from None
             self._admission = self._tasks.spawn(self._judge(claimed, identity), name="ads-admit")
+        self._early.append(message)
 
     async def _judge(self, claimed: Proxy, identity: Identity) -> None:
         """Whatever fails in this ends the call alone."""
@@ -167,11 +188,12 @@ class _ProvedAdsCall:
             self._served.closed(end)
 
 
-def _node_of(form: Form, message: bytes) -> bytes:
-    node = read_request(message, ()).node if form is Form.WHOLE else read_delta_request(message).node
-    if not node:
+def _asked_by(form: Form, message: bytes) -> tuple[str, bytes]:
+    """The type that a stream's first request asks for, and its node, which only health may lack."""
+    first = read_request(message) if form is Form.WHOLE else read_delta_request(message)
+    if not first.node and first.type_url != _HEALTH:
         raise ProtocolError("the stream's first request has no node")
-    return node
+    return first.type_url, first.node
 
 
 def _violation(hub: Hub, call: Call, error: ProtocolError) -> CallFailed:
@@ -196,10 +218,14 @@ class Ads:
         """For a listener that asks for no proof: see `ads_handlers`."""
         return ads_handlers(self._hub)
 
-    def judging_handlers(self, admit: Admit, hold: Hold = never_end) -> Mapping[str, Handler]:
-        """For a listener whose callers prove who they are."""
+    def judging_handlers(
+        self, admit: Admit, hold: Hold = never_end, inspect: Inspect | None = None
+    ) -> Mapping[str, Handler]:
+        """For a listener whose callers prove who they are. With `inspect`, questions about the mesh are
+        answered there too.
+        """
         return {
-            path: partial(_ProvedAdsCall, self._hub, form, admit, hold, self._tasks)
+            path: partial(_ProvedAdsCall, self._hub, form, admit, hold, inspect, self._tasks)
             for path, form in _FORMS.items()
         }
 

@@ -23,7 +23,9 @@ __all__ = ["ClientStatus", "Hub", "Provider", "TypeStatus"]
 
 @dataclass(frozen=True, slots=True)
 class TypeStatus:
-    """One type on one stream. Nonces are "" before the first; `synced` is as Istio's SYNCED."""
+    """One type on one stream. Nonces are "" before the first; `synced` is as Istio's SYNCED. `updated` is
+    when the last response was sent, in seconds since the epoch, 0 before the first.
+    """
 
     type_url: str
     subscribed: int
@@ -32,6 +34,7 @@ class TypeStatus:
     acked: str
     pending: bool
     nack: Nack | None
+    updated: float = 0.0
 
     @property
     def synced(self) -> bool:
@@ -112,8 +115,11 @@ class Hub:
 
     def clients(self) -> list[ClientStatus]:
         """Every proxy's stream, in the order in which they came."""
+        epoch = time.time() - self._shared.clock()
         return [
-            _status(session, one) for session in self._shared.sessions if (one := session.proxy) is not None
+            _status(session, one, epoch)
+            for session in self._shared.sessions
+            if (one := session.proxy) is not None
         ]
 
     def held(self, node_id: str) -> dict[str, dict[str, Resource]]:
@@ -123,17 +129,17 @@ class Hub:
         return {}
 
 
-def _status(session: Session, proxy: Proxy) -> ClientStatus:
+def _status(session: Session, proxy: Proxy, epoch: float) -> ClientStatus:
     return ClientStatus(
         proxy=proxy,
         peer=session.wire.peer,
         form=session.form,
         since=session.since,
-        types=tuple(_type_status(lane) for lane in session.lanes.values()),
+        types=tuple(_type_status(lane, epoch) for lane in session.lanes.values()),
     )
 
 
-def _type_status(lane: Lane) -> TypeStatus:
+def _type_status(lane: Lane, epoch: float) -> TypeStatus:
     one = lane.subscription
     return TypeStatus(
         type_url=one.type_url,
@@ -143,4 +149,5 @@ def _type_status(lane: Lane) -> TypeStatus:
         acked=one.acked,
         pending=bool(lane.due),
         nack=one.nack,
+        updated=epoch + one.sent_at if one.nonce else 0.0,
     )

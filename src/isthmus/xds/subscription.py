@@ -81,6 +81,7 @@ class Subscription:
         """Of the last response sent; "" before the first."""
         self.acked = ""
         self.nack: Nack | None = None
+        """The last refusal, until something is accepted after it."""
         self.sent: Batches | None = None
         """What the last response was made of, until it is answered."""
         self.sent_at = 0.0
@@ -177,7 +178,7 @@ class Subscription:
             return (Answer.NONE if known else Answer.STALE), frozenset()
         self.sent = None
         if error is None:
-            self.acked = nonce
+            self.acked, self.nack = nonce, None
             if self._complete:
                 self.rejected.clear()
             elif self.rejected:
