@@ -358,6 +358,48 @@ def test_mistaken_values_are_refused_by_their_path(setting: str, path: str) -> N
     assert path in refusal(CONTROL_PLANE, setting)
 
 
+@pytest.mark.parametrize("chart", [CONTROL_PLANE, REMOTE], ids=lambda chart: chart.name)
+@pytest.mark.parametrize(
+    ("setting", "way"),
+    [
+        ("sidecarInjectorWebhook.enabled=true", "run isthmus inject"),
+        ("ingress.enabled=true", "install it by its own chart"),
+        ("mixer.enabled=false", "set policy.enabled and statsd.enabled"),
+        ("security.enabled=false", "pilot is always the mesh's certificate authority"),
+        ("global.enableTracing=true", "sidecars trace nothing"),
+        ("global.disablePolicyChecks=true", "set meshConfig.disablePolicyChecks"),
+        ("global.remotePilotAddress=10.1.0.5", "set global.pilotEndpoint"),
+        ("global.proxy.autoInject=enabled", "run isthmus inject"),
+        ("global.proxy.accessLogFile=/dev/stdout", "set meshConfig.accessLogFile"),
+        ("global.proxy.envoyStatsd.enabled=false", "set meshConfig.defaultConfig.statsdUdpAddress"),
+    ],
+)
+def test_istios_values_that_have_no_effect_are_refused_with_the_way(
+    chart: Any, setting: str, way: str
+) -> None:
+    said = refusal(chart, setting)
+    assert setting.partition("=")[0].removesuffix(".enabled") in said
+    assert way in said
+
+
+@pytest.mark.parametrize("chart", [CONTROL_PLANE, REMOTE], ids=lambda chart: chart.name)
+def test_what_istios_values_switch_off_is_off_here_anyway(chart: Any) -> None:
+    off = ("sidecarInjectorWebhook", "ingress", "gateways", "prometheus", "global.mtls")
+    others = ("global.enableTracing=false", "security.enabled=true")
+    assert render(chart, *(f"{part}.enabled=false" for part in off), *others) == render(chart)
+    shared = [(chart / "templates/_habits.tpl").read_bytes() for chart in (CONTROL_PLANE, REMOTE)]
+    assert shared[0] == shared[1]
+
+
+def test_mutual_tls_of_the_whole_mesh_is_a_value_of_the_control_plane() -> None:
+    assert names(render(CONTROL_PLANE), "PeerAuthentication") == set()
+    settings = ("global.mtls.enabled=true", "meshConfig.rootNamespace=root")
+    whole = one(render(CONTROL_PLANE, *settings), "PeerAuthentication", "default")
+    assert whole["metadata"]["namespace"] == "root"
+    assert whole["spec"] == {"mtls": {"mode": "STRICT"}}
+    assert "set it in its chart" in refusal(REMOTE, "global.mtls.enabled=true")
+
+
 def test_values_file_and_schema_name_the_same_fields() -> None:
     for chart in (CONTROL_PLANE, REMOTE):
         values = yaml.safe_load((chart / "values.yaml").read_text())

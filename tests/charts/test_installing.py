@@ -103,6 +103,13 @@ def test_notes_leave_out_what_is_not_installed() -> None:
     text = notes(CONTROL_PLANE, "statsd.enabled=false", "policy.enabled=false")
     assert "POLICY_POD_IP" not in text
     assert "STATSD_POD_IP" not in text
+    assert "WARNING" not in text
+
+
+def test_notes_warn_where_the_control_plane_serves_anybody() -> None:
+    assert "WARNING: global.controlPlaneSecurityEnabled" in notes(
+        CONTROL_PLANE, "global.controlPlaneSecurityEnabled=false"
+    )
 
 
 def test_notes_of_the_remote_say_how_to_inject() -> None:

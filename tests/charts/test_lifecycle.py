@@ -48,7 +48,11 @@ async def test_release_is_installed_upgraded_rolled_back_and_uninstalled(
     operator = replace(operator, helm=helm)
     before = await operator.everything()
     place = ("-n", SYSTEM)
-    await _install(operator, chart)
+    strict = ("--set", "global.mtls.enabled=true") if chart == CONTROL_PLANE else ()
+    await _install(operator, chart, *strict)
+    if strict:
+        authentication = await operator.reads("peerauthentication", "default", *place)
+        assert authentication["spec"] == {"mtls": {"mode": "STRICT"}}
     installed = await operator.everything() - before
     (release,) = json.loads(await operator.types("helm", "list", "-A", "-o", "json"))
     assert (release["name"], release["namespace"], release["status"]) == ("mesh", SYSTEM, "deployed")
