@@ -96,7 +96,9 @@ async def test_a_delete_for_another_object_of_that_name_conflicts(api: Api) -> N
     options = {"preconditions": {"uid": "00000000-0000-0000-0000-000000000000"}}
     refused = await api.call("DELETE", f"{namespace}/configmaps/one", options)
     assert (refused.status, refused.reason) == (409, "Conflict")
-    assert "Precondition failed: UID in precondition" in refused.message
+    text = 'Operation cannot be fulfilled on ConfigMap "one": the UID in the precondition (00000000-0000-'
+    assert refused.message.startswith(text)
+    assert refused.message.endswith("The object might have been deleted and then recreated")
 
 
 async def test_a_collection_is_deleted_by_selector(api: Api) -> None:

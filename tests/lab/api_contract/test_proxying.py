@@ -94,10 +94,11 @@ async def test_requests_reach_the_pods_of_a_service_and_their_answers_come_back(
             f"pods/web:{port}",
         ):
             path = f"{namespace}/{way}/proxy/a/b%2Fc"
-            got = await api.call("GET", path, headers={"Impersonate-User": "ann"}, dryRun="nonsense")
+            got = await api.call("GET", path, headers={"Impersonate-User": "ann"})
             assert got.status == 403, "ann has no rights"
-            got = await api.call("GET", path, dryRun="nonsense", watch="true")
-            assert (got.status, got.body["path"]) == (200, "/a/b%2Fc?dryRun=nonsense&watch=true")
+            got = await api.call("GET", path, fieldManager="nonsense", watch="true")
+            assert (got.status, got.body["path"]) == (200, "/a/b%2Fc?fieldManager=nonsense&watch=true")
+            assert (await api.call("GET", path, dryRun="All")).message == "dryRun is not supported"
         posted = await api.call("POST", f"{namespace}/services/web:80/proxy/teapot", {"a": 1})
         assert (posted.status, posted.body["method"], posted.body["body"]) == (418, "POST", '{"a": 1}')
         token = {"Authorization": "Bearer nobody", "X-Mine": "kept"}

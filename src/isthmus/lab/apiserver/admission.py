@@ -32,13 +32,12 @@ def admit_namespace(cluster: Cluster, resource: Resource, object_: Object) -> No
     if "deletionTimestamp" in metadata(found.object):
         why = f"unable to create new content in namespace {namespace} because it is being terminated"
         refused = forbidden(resource.group, resource.plural, name_of(object_), why)
-        refused.details["causes"] = [
-            {
-                "reason": "NamespaceTerminating",
-                "message": f"namespace {namespace} is being terminated",
-                "field": "metadata.namespace",
-            }
-        ]
+        cause = {
+            "reason": "NamespaceTerminating",
+            "message": f"namespace {namespace} is being terminated",
+            "field": "metadata.namespace",
+        }
+        refused.details = {**(refused.details or {}), "causes": [cause]}
         raise refused
 
 

@@ -8,9 +8,17 @@ from typing import Any, cast
 
 from isthmus.lab.apiserver import admission, kinds
 from isthmus.lab.apiserver.cluster import Cluster
-from isthmus.lab.apiserver.errors import RefusedError, bad_request, conflict, forbidden
+from isthmus.lab.apiserver.errors import (
+    Cause,
+    bad_request,
+    conflict,
+    forbidden,
+    invalid_value,
+    unsupported,
+)
 from isthmus.lab.apiserver.kinds import Resource
 from isthmus.lab.apiserver.objects import Object, copy, metadata, now, section, strings
+from isthmus.lab.apiserver.options import dry_run_faults, refuse_options
 from isthmus.lab.apiserver.requests import Target
 from isthmus.lab.apiserver.store import Stored
 
@@ -26,6 +34,8 @@ class DeleteOptions:
     uid: str = ""
     resource_version: str = ""
     dry_run: bool = False
+    awaited: bool = False
+    """Whether `orphanDependents: false` was said: what is not gone at once is then 202, not 200."""
 
 
 def read_options(body: Any, query: dict[str, str]) -> DeleteOptions:
@@ -34,13 +44,19 @@ def read_options(body: Any, query: dict[str, str]) -> DeleteOptions:
         raise bad_request("the object provided is unrecognized (must be of type DeleteOptions)")
     given: Object = cast("Object", body) if body else {}
     grace = given.get("gracePeriodSeconds", query.get("gracePeriodSeconds"))
-    policy = given.get("propagationPolicy") or query.get("propagationPolicy") or ""
-    if given.get("orphanDependents") or query.get("orphanDependents") == "true":
-        policy = policy or "Orphan"
+    policy = given.get("propagationPolicy", query.get("propagationPolicy")) or ""
+    orphan = given.get("orphanDependents", _flag(query.get("orphanDependents")))
+    causes: list[Cause] = []
+    if orphan is not None and policy:
+        text = "orphanDependents and deletionPropagation cannot be both set"
+        causes.append(invalid_value("propagationPolicy", policy, text))
     if policy not in ("", "Background", "Foreground", "Orphan"):
-        known = '"Background", "Foreground", "Orphan"'
-        text = f'propagationPolicy: Unsupported value: "{policy}": supported values: {known}'
-        raise RefusedError(422, "Invalid", f'DeleteOptions.meta.k8s.io "" is invalid: {text}')
+        known = ("Foreground", "Background", "Orphan", "nil")
+        causes.append(unsupported("propagationPolicy", policy, known))
+    dry_run = given.get("dryRun") or ([query["dryRun"]] if "dryRun" in query else [])
+    refuse_options("DeleteOptions", [*causes, *dry_run_faults(dry_run)])
+    if orphan is not None:
+        policy = "Orphan" if orphan else "Background"
     if grace is not None and not str(grace).lstrip("-").isdecimal():
         raise bad_request(f'strconv.ParseInt: parsing "{grace}": invalid syntax')
     preconditions = section(given, "preconditions")
@@ -49,8 +65,13 @@ def read_options(body: Any, query: dict[str, str]) -> DeleteOptions:
         policy,
         preconditions.get("uid") or "",
         preconditions.get("resourceVersion") or "",
-        bool(given.get("dryRun")) or query.get("dryRun") == "All",
+        bool(dry_run),
+        awaited=orphan is False,
     )
+
+
+def _flag(text: str | None) -> bool | None:
+    return None if text is None else text.lower() in ("true", "1")
 
 
 def delete(cluster: Cluster, target: Target, stored: Stored, options: DeleteOptions) -> tuple[Object, bool]:
@@ -100,13 +121,14 @@ def is_finished(resource: Resource, object_: Object) -> bool:
 
 
 def _check_preconditions(resource: Resource, name: str, meta: Object, options: DeleteOptions) -> None:
-    for field, wanted, shown in (
-        ("uid", options.uid, "UID"),
-        ("resourceVersion", options.resource_version, "ResourceVersion"),
+    for field, wanted, shown, ended in (
+        ("uid", options.uid, "UID", "deleted and then recreated"),
+        ("resourceVersion", options.resource_version, "ResourceVersion", "modified"),
     ):
         if wanted and wanted != meta[field]:
-            why = f"{shown} in precondition: {wanted}, {shown} in object meta: {meta[field]}"
-            raise conflict(resource.group, resource.plural, name, f"Precondition failed: {why}")
+            why = f"the {shown} in the precondition ({wanted}) does not match the {shown} in record"
+            why += f" ({meta[field]}). The object might have been {ended}"
+            raise conflict(resource.group, resource.kind, name, why)
 
 
 def _grace(resource: Resource, object_: Object, options: DeleteOptions) -> int:

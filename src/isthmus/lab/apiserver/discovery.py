@@ -28,6 +28,16 @@ def core_versions(address: str) -> Object:
     return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": served}
 
 
+def paths(kinds: Kinds) -> list[str]:
+    """`/`: what there is, as far as it has no parameters."""
+    found = ["/.well-known/openid-configuration", "/api", "/api/v1", "/apis"]
+    for name, versions in kinds.versions().items():
+        if name:
+            found += [f"/apis/{name}", *(f"/apis/{name}/{version}" for version in versions)]
+    health = [path for root in ("healthz", "livez", "readyz") for path in (f"/{root}", f"/{root}/ping")]
+    return sorted([*found, *health, "/openapi/v3", "/openid/v1/jwks", "/version"])
+
+
 def group_list(kinds: Kinds) -> Object:
     """`/apis`."""
     groups = [_group(name, versions) for name, versions in kinds.versions().items() if name]

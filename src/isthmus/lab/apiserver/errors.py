@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from isthmus.lab.apiserver.objects import Object
+from isthmus.lab.apiserver.objects import Object, encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,19 +43,20 @@ def duplicate(path: str, value: object) -> Cause:
 
 
 def unsupported(path: str, value: object, supported: Sequence[str]) -> Cause:
-    """The value is none of those that are allowed."""
-    allowed = ", ".join(f'"{one}"' for one in sorted(supported))
+    """The value is none of those that are allowed, which are shown as given."""
+    allowed = ", ".join(f'"{one}"' for one in supported)
     return Cause(
         path, "FieldValueNotSupported", f"Unsupported value: {_shown(value)}: supported values: {allowed}"
     )
 
 
+def too_long(path: str, most: int) -> Cause:
+    """The value is longer than so many bytes."""
+    return Cause(path, "FieldValueTooLong", f"Too long: may not be more than {most} bytes")
+
+
 def _shown(value: object) -> str:
-    if isinstance(value, str):
-        return f'"{value}"'
-    if isinstance(value, bool):
-        return str(value).lower()
-    return "null" if value is None else str(value)
+    return encode(value).decode()
 
 
 @dataclass(slots=True)
@@ -65,7 +66,9 @@ class RefusedError(Exception):
     code: int
     reason: str
     message: str
-    details: Object = field(default_factory=dict[str, Any])
+    details: Object | None = None
+    meta: Object = field(default_factory=dict[str, Any])
+    """The `ListMeta` of the Status."""
 
     def __str__(self) -> str:
         return self.message
@@ -75,13 +78,13 @@ class RefusedError(Exception):
         status: Object = {
             "kind": "Status",
             "apiVersion": "v1",
-            "metadata": {},
+            "metadata": self.meta,
             "status": "Failure",
             "message": self.message,
             "reason": self.reason,
             "code": self.code,
         }
-        if self.details:
+        if self.details is not None:
             status["details"] = self.details
         return status
 
@@ -109,8 +112,8 @@ def not_found(group: str, plural: str, name: str) -> RefusedError:
 
 
 def page_not_found() -> RefusedError:
-    """404: no such resource or path."""
-    return RefusedError(404, "NotFound", "the server could not find the requested resource")
+    """404: no such resource, or path below one, in a group that is served."""
+    return RefusedError(404, "NotFound", "the server could not find the requested resource", {})
 
 
 def already_exists(group: str, plural: str, name: str) -> RefusedError:
@@ -157,22 +160,16 @@ def forbidden(group: str, plural: str, name: str, why: str) -> RefusedError:
     return RefusedError(403, "Forbidden", f"{what} is forbidden: {why}", about(group, plural, name))
 
 
-def method_not_allowed(group: str = "", plural: str = "") -> RefusedError:
+def method_not_allowed() -> RefusedError:
     """405: the resource exists but has no such verb."""
-    return RefusedError(
-        405,
-        "MethodNotAllowed",
-        "the server does not allow this method on the requested resource",
-        about(group, plural),
-    )
+    text = "the server does not allow this method on the requested resource"
+    return RefusedError(405, "MethodNotAllowed", text, {})
 
 
 def not_acceptable() -> RefusedError:
     """406: none of the formats that the client accepts."""
-    text = (
-        "only the following media types are accepted: application/json, "
-        "application/json;as=Table, application/json;as=PartialObjectMetadata"
-    )
+    accepted = "application/json, application/yaml, application/vnd.kubernetes.protobuf"
+    text = f"only the following media types are accepted: {accepted}"
     return RefusedError(406, "NotAcceptable", text)
 
 
@@ -190,9 +187,9 @@ def too_large() -> RefusedError:
     return RefusedError(413, "RequestEntityTooLarge", "Request entity too large: limit is 3145728")
 
 
-def expired(message: str) -> RefusedError:
-    """410: that version is no longer remembered; list again."""
-    return RefusedError(410, "Expired", message)
+def expired(message: str, *, go_on: str = "") -> RefusedError:
+    """410: that version is no longer remembered; list again, or `go_on` with that `continue` token."""
+    return RefusedError(410, "Expired", message, meta={"continue": go_on} if go_on else {})
 
 
 def version_in_future(asked: int, current: int) -> RefusedError:

@@ -45,12 +45,13 @@ def accepted(header: str, *, discovery: bool = False) -> Accepted:
             continue
         given = dict(part.split("=", 1) for part in parameters if "=" in part)
         form, version = given.get("as", ""), given.get("v", "")
+        of_meta = version == "v1" and given.get("g") == "meta.k8s.io"
         match form:
             case "":
                 return Accepted()
-            case "Table" if version == "v1" and not discovery:
+            case "Table" if of_meta and not discovery:
                 return Accepted("Table", version)
-            case "PartialObjectMetadata" | "PartialObjectMetadataList" if version == "v1" and not discovery:
+            case "PartialObjectMetadata" | "PartialObjectMetadataList" if of_meta and not discovery:
                 return Accepted("PartialObjectMetadata", version)
             case form_ if form_ == _DISCOVERY and version == "v2" and discovery:
                 return Accepted(form, version)

@@ -17,6 +17,7 @@ from isthmus.lab.apiserver import (
     kinds,
     kubelet,
     openapi,
+    options,
     reading,
     reviews,
     schema,
@@ -33,14 +34,7 @@ from isthmus.lab.apiserver.objects import Object
 from isthmus.lab.apiserver.patches import APPLY_PATCH, CUSTOM_PATCH_TYPES, PATCH_TYPES, SCALE_PATCH_TYPES
 from isthmus.lab.apiserver.proxying import Proxy
 from isthmus.lab.apiserver.rbac import Attributes, refusal
-from isthmus.lab.apiserver.requests import (
-    Target,
-    dry_run,
-    field_manager,
-    field_validation,
-    flag,
-    read_attributes,
-)
+from isthmus.lab.apiserver.requests import Target, flag, read_attributes
 from isthmus.lab.apiserver.store import Key, encode_object
 from isthmus.lab.apiserver.tokens import ISSUER, BadTokenError
 from isthmus.lab.apiserver.watching import WatchForm, serve_watch
@@ -49,6 +43,8 @@ from isthmus.lab.apiserver.workloads import scale_of
 _log = structlog.get_logger()
 _HEALTH = ("/healthz", "/livez", "/readyz")
 _NOT_BUILT = ("nodes/proxy", "pods/ephemeralcontainers", "pods/resize")
+_OF_ONE = ("delete", "get", "patch", "update")
+"""Verbs whose path names an object."""
 _PROXIED = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 
 
@@ -83,6 +79,8 @@ class Front:
         if resource is None or resource.namespaced < bool(
             wanted.namespace and resource is not kinds.NAMESPACES
         ):
+            if wanted.group not in kinds.GROUPS:
+                return _no_page()
             raise errors.page_not_found()
         return await self._answer_resource(request, user, resource, wanted)
 
@@ -121,7 +119,7 @@ class Front:
         """Whatever is no resource: health, versions, discovery, OpenAPI, keys."""
         path = request.path.rstrip("/")
         if any(path == one or path.startswith(one + "/") for one in _HEALTH):
-            return formats.text("ok")
+            return _health(path, verbose="verbose" in request.query)
         if request.method not in ("GET", "HEAD"):
             raise errors.method_not_allowed()
         served = self._cluster.kinds
@@ -130,12 +128,14 @@ class Front:
                 return formats.answer(discovery.VERSION)
             case ["api" | "apis" as root]:
                 return self._discovery(request, root)
-            case ["api", "v1"]:
-                return _or_not_found(discovery.resource_list(served, "", "v1"))
+            case [] | [""]:
+                return formats.answer({"paths": discovery.paths(served)})
+            case ["api", version]:
+                return self._resources("", version)
             case ["apis", group]:
                 return _or_not_found(discovery.group(served, group))
             case ["apis", group, version]:
-                return _or_not_found(discovery.resource_list(served, group, version))
+                return self._resources(group, version)
             case ["openapi", "v3"]:
                 return formats.answer(openapi.index(served))
             case ["openapi", "v3", "api", version]:
@@ -148,7 +148,13 @@ class Front:
                 keys = self._cluster.signer.key_set()
                 return formats.answer(keys, content_type="application/jwk-set+json")
             case _:
-                raise errors.page_not_found()
+                return _no_page()
+
+    def _resources(self, group: str, version: str) -> web.Response:
+        found = discovery.resource_list(self._cluster.kinds, group, version)
+        if found is None and group in self._cluster.kinds.versions():
+            raise errors.page_not_found()
+        return _or_not_found(found)
 
     def _discovery(self, request: web.Request, root: str) -> web.Response:
         form = formats.accepted(request.headers.get("Accept", ""), discovery=True)
@@ -175,23 +181,29 @@ class Front:
         self, request: web.Request, user: User, resource: Resource, wanted: Attributes
     ) -> web.StreamResponse:
         namespace = wanted.namespace if resource.namespaced else ""
+        connects = wanted.subresource == "proxy" or wanted.subresource in kubelet.STREAMING
+        if connects and resource.subresource(wanted.subresource) and "dryRun" in request.query:
+            raise errors.bad_request("dryRun is not supported")
         if wanted.subresource == "proxy" and resource.subresource("proxy"):  # its query is not for us
-            if not namespace or request.method not in _PROXIED:
-                raise errors.method_not_allowed(resource.group, resource.plural)
+            if request.method not in _PROXIED:
+                raise errors.method_not_allowed()
             return await self._proxy.serve(request, Target(resource, namespace, wanted.name, user))
         name = wanted.name if wanted.verb not in ("list", "watch", "deletecollection") else ""
-        dry, strict = dry_run(request.query), field_validation(request.query) == "Strict"
-        manager = field_manager(request.query, request.headers.get("User-Agent", ""))
-        target = Target(resource, namespace, name, user, wanted.subresource, dry, strict, manager)
+        if resource.namespaced and name and not namespace:
+            raise errors.page_not_found()
+        given = options.read_write_options(wanted.verb, request.query, request.headers.get("User-Agent", ""))
+        strict = given.validation == "Strict"
+        sub, dry = wanted.subresource, given.dry_run
+        target = Target(resource, namespace, name, user, sub, dry, strict, given.manager)
         if wanted.subresource:
             sub = resource.subresource(wanted.subresource)
             if sub is None:
                 path = f"{resource.plural}/{wanted.subresource}"
                 raise errors.not_implemented(path) if path in _NOT_BUILT else errors.page_not_found()
             if wanted.verb not in sub.verbs:
-                raise errors.method_not_allowed(resource.group, resource.plural)
-        elif wanted.verb not in resource.verbs or (name and wanted.verb == "create"):
-            raise errors.method_not_allowed(resource.group, resource.plural)
+                raise errors.method_not_allowed()
+        elif wanted.verb not in resource.verbs or bool(name) != (wanted.verb in _OF_ONE):
+            raise errors.method_not_allowed()
         if resource.virtual:
             body = await formats.read_body(request)
             return formats.answer(reviews.review(self._cluster, resource, namespace, user, body), 201)
@@ -210,7 +222,7 @@ class Front:
             "deletecollection": self._delete_all,
         }
         if resource.namespaced and not namespace and wanted.verb not in ("list", "watch"):
-            raise errors.method_not_allowed(resource.group, resource.plural)
+            raise errors.method_not_allowed()
         return await answers[wanted.verb](request, target)
 
     async def _get(self, request: web.Request, target: Target) -> web.StreamResponse:
@@ -234,7 +246,7 @@ class Front:
             return formats.answer(reading.encode_page(page), warnings=warnings)
         objects = [one.object for one in page.found]
         if form.form == "Table":
-            table = tables.table(target.resource, objects, page.meta, request.query.get("includeObject", ""))
+            table = tables.table(target.resource, objects, page.meta, options.included_object(request.query))
             return formats.answer(table, warnings=warnings)
         return formats.answer(formats.partial_list(objects, page.meta), warnings=warnings)
 
@@ -283,23 +295,24 @@ class Front:
             patched = subresources.patched_scale(media_type, scale, body)
             scaled = subresources.update_scale(self._cluster, target, patched)
             return formats.answer(scale_of(target.resource, scaled))
-        return self._written(request, target, writing.patch(self._cluster, target, media_type, body))
+        patched, unknown = writing.patch(self._cluster, target, media_type, body)
+        return self._written(request, target, patched, warnings=_unknown_fields(request, unknown))
 
     async def _delete(self, request: web.Request, target: Target) -> web.StreamResponse:
-        options = deletion.read_options(await formats.read_body(request), dict(request.query))
+        asked = deletion.read_options(await formats.read_body(request), dict(request.query))
         stored = writing.current(self._cluster, target)
-        last, gone = deletion.delete(self._cluster, target, stored, options)
+        last, gone = deletion.delete(self._cluster, target, stored, asked)
         if gone and not target.resource.shown_when_deleted:
             return self._written(request, target, subresources.deleted(target, last))
-        return self._written(request, target, last)
+        return self._written(request, target, last, 202 if asked.awaited and not gone else 200)
 
     async def _delete_all(self, request: web.Request, target: Target) -> web.StreamResponse:
-        options = deletion.read_options(await formats.read_body(request), dict(request.query))
+        asked = deletion.read_options(await formats.read_body(request), dict(request.query))
         page = reading.list_page(self._cluster, target.resource, target.namespace, dict(request.query))
         for stored in page.found:
             key = Key(stored.object["metadata"].get("namespace", ""), stored.object["metadata"]["name"])
             one = Target(target.resource, key.namespace, key.name, target.user, dry_run=target.dry_run)
-            deletion.delete(self._cluster, one, stored, options)
+            deletion.delete(self._cluster, one, stored, asked)
         return formats.answer(reading.encode_page(page))
 
     def _validated(self, request: web.Request, target: Target, body: Any) -> tuple[Any, Sequence[str]]:
@@ -308,8 +321,7 @@ class Front:
         typed, unknown = writing.read_object(body, resource)
         if unknown and target.strict:
             raise schema.strictly(resource.kind, resource.version, unknown)
-        wanted = field_validation(request.query) == "Warn"
-        return typed, [f'unknown field "{path}"' for path in unknown] if wanted else ()
+        return typed, _unknown_fields(request, unknown)
 
     def _written(
         self,
@@ -342,7 +354,7 @@ class Front:
             }
         if form.form != "Table":
             return formats.partial
-        include = request.query.get("includeObject", "")
+        include = options.included_object(request.query)
 
         def as_table(object_: Object) -> Object:
             meta = {"resourceVersion": object_["metadata"].get("resourceVersion", "")}
@@ -351,7 +363,24 @@ class Front:
         return as_table
 
 
+def _health(path: str, *, verbose: bool) -> web.Response:
+    """`/readyz` and its siblings, and their one check, `ping`."""
+    what, _, check = path.strip("/").partition("/")
+    if check not in ("", "ping"):
+        return _no_page()
+    return formats.text(f"[+]ping ok\n{what} check passed\n" if verbose and not check else "ok")
+
+
+def _unknown_fields(request: web.Request, paths: Sequence[str]) -> Sequence[str]:
+    """What to warn of, unless the client does not want to know."""
+    if request.query.get("fieldValidation") == "Ignore":
+        return ()
+    return [f'unknown field "{path}"' for path in paths]
+
+
 def _or_not_found(document: Object | None) -> web.Response:
-    if document is None:
-        raise errors.page_not_found()
-    return formats.answer(document)
+    return _no_page() if document is None else formats.answer(document)
+
+
+def _no_page() -> web.Response:
+    return formats.text("404 page not found\n", 404)

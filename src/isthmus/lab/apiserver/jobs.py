@@ -63,7 +63,7 @@ def validate_job(job: Object) -> Iterator[Cause]:
     yield from validate_pod_spec(pod, "spec.template.spec")
     if pod["restartPolicy"] not in ("OnFailure", "Never"):
         path = "spec.template.spec.restartPolicy"
-        yield unsupported(path, pod["restartPolicy"], ("Never", "OnFailure"))
+        yield unsupported(path, pod["restartPolicy"], ("OnFailure", "Never"))
 
 
 def validate_job_update(job: Object, old: Object) -> Iterator[Cause]:
@@ -106,12 +106,12 @@ def validate_cron_job(cron_job: Object) -> Iterator[Cause]:
         yield invalid_value("metadata.name", name_of(cron_job), text)
     job, path = spec["jobTemplate"]["spec"], "spec.jobTemplate.spec"
     if "selector" in job:
-        yield invalid_value(f"{path}.selector", encode(job["selector"]).decode(), "will be generated")
+        yield invalid_value(f"{path}.selector", job["selector"], "will be generated")
     pod = job["template"]["spec"]
     yield from validate_pod_spec(pod, f"{path}.template.spec")
     if pod["restartPolicy"] not in ("OnFailure", "Never"):
         field = f"{path}.template.spec.restartPolicy"
-        yield unsupported(field, pod["restartPolicy"], ("Never", "OnFailure"))
+        yield unsupported(field, pod["restartPolicy"], ("OnFailure", "Never"))
 
 
 def job_status(job: Object) -> str:

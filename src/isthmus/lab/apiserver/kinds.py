@@ -343,6 +343,9 @@ BUILT_IN = (
     CUSTOM_RESOURCE_DEFINITIONS,
 )
 
+GROUPS = frozenset(one.group for one in BUILT_IN)
+"""The groups of this table."""
+
 
 class Kinds:
     """The kinds that are served, found by path and in the order of discovery."""

@@ -6,7 +6,7 @@ Source and messages: k8s.io/apimachinery, packages util/validation and api/valid
 import re
 from collections.abc import Iterator
 
-from isthmus.lab.apiserver.errors import Cause, invalid_value, required
+from isthmus.lab.apiserver.errors import Cause, invalid_value, required, too_long
 from isthmus.lab.apiserver.kinds import (
     CLUSTER_ROLE_BINDINGS,
     CLUSTER_ROLES,
@@ -16,12 +16,18 @@ from isthmus.lab.apiserver.kinds import (
     SERVICES,
     Resource,
 )
-from isthmus.lab.apiserver.objects import Object, metadata, section
+from isthmus.lab.apiserver.objects import Object, items, metadata, section, strings
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?\Z")
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\Z")
 _QUALIFIED = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]\Z")
 _SIZE_OF_ANNOTATIONS = 256 * 1024
+_STANDARD_FINALIZERS = (
+    "kubernetes",
+    "orphan",
+    "foregroundDeletion",
+    "customresourcecleanup.apiextensions.k8s.io",
+)
 
 _NO_LABEL = (
     "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start "
@@ -50,7 +56,7 @@ def label_faults(value: str) -> Iterator[str]:
     if len(value) > 63:
         yield "must be no more than 63 characters"
     if not _LABEL.match(value):
-        yield _NO_LABEL
+        yield "must not contain dots" if _SUBDOMAIN.match(value) else _NO_LABEL
 
 
 def subdomain_faults(value: str) -> Iterator[str]:
@@ -71,6 +77,10 @@ def _path_segment_faults(value: str) -> Iterator[str]:
 
 def qualified_name_faults(value: str) -> Iterator[str]:
     """What keeps text from being the key of a label or an annotation."""
+    if value.count("/") > 1:
+        example = "with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
+        yield f"a valid label key {_NO_QUALIFIED.removeprefix('name part ')} {example}"
+        return
     prefix, slash, name = value.rpartition("/")
     if slash:
         if not prefix:
@@ -80,7 +90,7 @@ def qualified_name_faults(value: str) -> Iterator[str]:
     if not name:
         yield "name part must be non-empty"
     elif len(name) > 63:
-        yield "name part must be no more than 63 characters"
+        yield "name part must be no more than 63 bytes"
     if not _QUALIFIED.match(name):
         yield _NO_QUALIFIED
 
@@ -93,8 +103,8 @@ def validate_labels(labels: Object, path: str) -> Iterator[Cause]:
         if not isinstance(value, str):
             yield invalid_value(path, value, "must be a string")
         elif len(value) > 63:
-            yield invalid_value(path, value, "must be no more than 63 characters")
-        elif value and not _QUALIFIED.match(value):
+            yield invalid_value(path, value, "must be no more than 63 bytes")
+        if isinstance(value, str) and value and not _QUALIFIED.match(value):
             yield invalid_value(path, value, _NO_VALUE)
 
 
@@ -111,11 +121,14 @@ _NAME_RULES = {
 def validate_metadata(resource: Resource, object_: Object) -> Iterator[Cause]:
     """The faults of an object's metadata."""
     meta = metadata(object_)
-    name = meta.get("name", "")
+    name, base = meta.get("name", ""), meta.get("generateName") or ""
+    faults = _NAME_RULES.get(resource, subdomain_faults)
+    for fault in faults(f"{base[:-1]}a" if base.endswith("-") and len(base) > 1 else base) if base else ():
+        yield invalid_value("metadata.generateName", base, fault)
     if not name:
         yield required("metadata.name", "name or generateName is required")
     else:
-        for fault in _NAME_RULES.get(resource, subdomain_faults)(name):
+        for fault in faults(name):
             yield invalid_value("metadata.name", name, fault)
     yield from validate_labels(section(meta, "labels"), "metadata.labels")
     size = 0
@@ -124,13 +137,40 @@ def validate_metadata(resource: Resource, object_: Object) -> Iterator[Cause]:
             yield invalid_value("metadata.annotations", key, fault)
         size += len(key) + len(str(value))
     if size > _SIZE_OF_ANNOTATIONS:
-        text = f"may not be more than {_SIZE_OF_ANNOTATIONS} bytes"
-        yield Cause("metadata.annotations", "FieldValueTooLong", f"Too long: {text}")
-    for index, owner in enumerate(meta.get("ownerReferences") or []):
+        yield too_long("metadata.annotations", _SIZE_OF_ANNOTATIONS)
+    yield from _validate_owners(items(meta, "ownerReferences"))
+    yield from _validate_finalizers(resource, strings(meta, "finalizers"))
+
+
+def _validate_owners(owners: list[Object]) -> Iterator[Cause]:
+    path, controller = "metadata.ownerReferences", ""
+    for owner in owners:
         for part in ("apiVersion", "kind", "name", "uid"):
             if not owner.get(part):
-                text = f"{part} must not be empty"
-                yield invalid_value(f"metadata.ownerReferences[{index}].{part}", owner.get(part, ""), text)
+                text = "version must not be empty" if part == "apiVersion" else "must not be empty"
+                yield invalid_value(f"{path}.{part}", owner.get(part, ""), text)
+        if (owner.get("apiVersion"), owner.get("kind")) == ("v1", "Event"):
+            yield invalid_value(path, owner, "/v1, Kind=Event is disallowed from being an owner")
+        if owner.get("controller"):
+            this = f"{owner.get('kind')}/{owner.get('name')}"
+            if controller:
+                text = 'Only one reference can have Controller set to true. Found "true" in references for'
+                yield invalid_value(path, owners, f"{text} {controller} and {this}")
+            controller = controller or this
+
+
+def _validate_finalizers(resource: Resource, finalizers: list[str]) -> Iterator[Cause]:
+    path = "metadata.finalizers"
+    for finalizer in finalizers:
+        for fault in qualified_name_faults(finalizer):
+            yield invalid_value(path, finalizer, fault)
+    if {"orphan", "foregroundDeletion"} <= {*finalizers}:
+        text = "finalizer orphan and foregroundDeletion cannot be both set"
+        yield invalid_value(path, finalizers, text)
+    for index, finalizer in enumerate(finalizers):
+        if resource.definition is None and "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS:
+            text = "name is neither a standard finalizer name nor is it fully qualified"
+            yield invalid_value(f"{path}[{index}]", finalizer, text)
 
 
 def port_faults(port: object) -> Iterator[str]:

@@ -150,7 +150,7 @@ def validate_pod_spec(spec: Object, path: str) -> Iterator[Cause]:
         if spec.get(field) not in known:
             yield unsupported(f"{path}.{field}", spec.get(field), known)
     if spec.get("dnsPolicy") not in ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"):
-        known = ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
+        known = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
         yield unsupported(f"{path}.dnsPolicy", spec.get("dnsPolicy"), known)
     grace = spec.get("terminationGracePeriodSeconds")
     if not isinstance(grace, int) or grace < 0:
@@ -185,7 +185,7 @@ def _validate_container(container: Object, path: str, volumes: set[str]) -> Iter
             for fault in port_faults(port["containerPort"]):
                 yield invalid_value(f"{at}.containerPort", port["containerPort"], fault)
         if port["protocol"] not in ("TCP", "UDP", "SCTP"):
-            yield unsupported(f"{at}.protocol", port["protocol"], ("TCP", "UDP", "SCTP"))
+            yield unsupported(f"{at}.protocol", port["protocol"], ("SCTP", "TCP", "UDP"))
     for index, variable in enumerate(items(container, "env")):
         at = f"{path}.env[{index}]"
         if not variable.get("name"):

@@ -11,17 +11,23 @@ from dataclasses import dataclass
 import msgspec
 
 from isthmus.lab.apiserver.cluster import Cluster
-from isthmus.lab.apiserver.errors import RefusedError, bad_request, expired, not_found, version_in_future
+from isthmus.lab.apiserver.errors import bad_request, expired, not_found, version_in_future
 from isthmus.lab.apiserver.kinds import Resource
 from isthmus.lab.apiserver.objects import Object, encode
+from isthmus.lab.apiserver.options import check_list_options
 from isthmus.lab.apiserver.requests import number, resource_version
 from isthmus.lab.apiserver.selectors import predicate
 from isthmus.lab.apiserver.store import Key, Stored, prefix_of
 
 _CONTINUE_EXPIRED = (
     "The provided continue parameter is too old to display a consistent list result. "
-    "You can start a new list without the continue parameter."
+    "You can start a new list without the continue parameter, or use the continue token in this response to "
+    "retrieve the remainder of the results. Continuing with the provided token results in an inconsistent "
+    "list - objects that were created, modified, or deleted between the time the first chunk was returned "
+    "and now may show up in the list."
 )
+_LATEST = -1
+"""The revision in a `continue` token that goes on in the list as it is now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,7 @@ def get(cluster: Cluster, resource: Resource, key: Key) -> Stored:
 
 def list_page(cluster: Cluster, resource: Resource, namespace: str, query: Mapping[str, str]) -> Page:
     """The objects that the query asks for, from the first or from where its `continue` token stands."""
+    check_list_options(query)
     chosen = predicate(resource, query.get("labelSelector", ""), query.get("fieldSelector", ""))
     limit = number(query, "limit") or 0
     token = query.get("continue", "")
@@ -88,23 +95,18 @@ def _position(
         if asked:
             raise bad_request("specifying resource version is not allowed when using continue")
         position = _read_token(token)
+        if position.revision == _LATEST:
+            return Key(position.namespace, position.name), current
         if not cluster.store.remembers(resource, position.revision):
-            raise expired(_CONTINUE_EXPIRED)
+            rest = _Continue(_LATEST, position.namespace, position.name)
+            raise expired(_CONTINUE_EXPIRED, go_on=_token(rest))
         return Key(position.namespace, position.name), position.revision
-    match = query.get("resourceVersionMatch", "")
-    if match and asked is None:
-        why = "resourceVersionMatch is forbidden unless resourceVersion is provided"
-        text = f"resourceVersionMatch: Forbidden: {why}"
-        raise RefusedError(422, "Invalid", f'ListOptions.meta.k8s.io "" is invalid: {text}')
-    if match not in ("", "Exact", "NotOlderThan"):
-        known = '"Exact", "NotOlderThan", ""'
-        text = f'resourceVersionMatch: Unsupported value: "{match}": supported values: {known}'
-        raise RefusedError(422, "Invalid", f'ListOptions.meta.k8s.io "" is invalid: {text}')
     if asked is not None and asked > current:
         raise version_in_future(asked, current)
+    match = query.get("resourceVersionMatch") or ("Exact" if query.get("limit", "0") != "0" else "")
     if match == "Exact" and asked:
         if not cluster.store.remembers(resource, asked):
-            raise expired(f"The resourceVersion for the provided list is too old: {asked}")
+            raise expired("The resourceVersion for the provided list is too old.")
         return None, asked
     return None, current
 

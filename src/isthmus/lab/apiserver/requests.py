@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from isthmus.lab.apiserver.authn import User
-from isthmus.lab.apiserver.errors import RefusedError, bad_request
+from isthmus.lab.apiserver.errors import bad_request
 from isthmus.lab.apiserver.kinds import Resource
 from isthmus.lab.apiserver.rbac import Attributes
 from isthmus.lab.apiserver.selectors import exact_name
@@ -21,7 +21,6 @@ _VERBS = {
     "GET": "get",
     "HEAD": "get",
 }
-_LONGEST_MANAGER = 128
 _TRUE = ("true", "1", "True", "t", "T", "TRUE")
 
 
@@ -81,37 +80,6 @@ def resource_version(query: Mapping[str, str]) -> int | None:
         )
         raise bad_request(message)
     return int(text)
-
-
-def dry_run(query: Mapping[str, str]) -> bool:
-    """Whether nothing is to be stored; 422 for anything but `All`."""
-    match query.get("dryRun"):
-        case None | "":
-            return False
-        case "All":
-            return True
-        case other:
-            text = f'dryRun: Unsupported value: "{other}": supported values: "All"'
-            raise RefusedError(422, "Invalid", f'" " is invalid: {text}')
-
-
-def field_validation(query: Mapping[str, str]) -> str:
-    """What to do about unknown fields: Ignore, Warn (the default) or Strict; 422 for anything else."""
-    chosen = query.get("fieldValidation") or "Warn"
-    if chosen not in ("Ignore", "Warn", "Strict"):
-        known = '"Ignore", "Strict", "Warn"'
-        text = f'fieldValidation: Unsupported value: "{chosen}": supported values: {known}'
-        raise RefusedError(422, "Invalid", f'" " is invalid: {text}')
-    return chosen
-
-
-def field_manager(query: Mapping[str, str], user_agent: str) -> str:
-    """Who owns what the request writes: as the query says, or else the first part of the User-Agent."""
-    named = query.get("fieldManager", "")
-    if len(named) > _LONGEST_MANAGER:
-        text = f"fieldManager: Too long: may not be more than {_LONGEST_MANAGER} bytes"
-        raise RefusedError(422, "Invalid", f'PatchOptions.meta.k8s.io "" is invalid: {text}')
-    return named or user_agent.partition("/")[0][:_LONGEST_MANAGER]
 
 
 def read_attributes(method: str, path: str, query: Mapping[str, str]) -> Attributes:

@@ -12,9 +12,10 @@ from time import monotonic
 from aiohttp import web
 
 from isthmus.lab.apiserver.cluster import Cluster
-from isthmus.lab.apiserver.errors import RefusedError, expired
+from isthmus.lab.apiserver.errors import expired
 from isthmus.lab.apiserver.kinds import Resource
 from isthmus.lab.apiserver.objects import Object, encode
+from isthmus.lab.apiserver.options import check_watch_options, streams_initial_events
 from isthmus.lab.apiserver.reading import list_page
 from isthmus.lab.apiserver.requests import flag, number, resource_version
 from isthmus.lab.apiserver.selectors import predicate
@@ -71,8 +72,8 @@ def _open(
     bookmarks = flag(query, "allowWatchBookmarks")
     seconds = number(query, "timeoutSeconds") or _SHORTEST_DEFAULT * random.uniform(1, 2)
     since = resource_version(query)
-    streamed = flag(query, "sendInitialEvents")
-    _check_streamed(query, bookmarks=bookmarks)
+    streamed = streams_initial_events(query)
+    check_watch_options(query)
     store = cluster.store
     if since and not streamed:
         if since > store.revision:
@@ -81,12 +82,12 @@ def _open(
             return _expired(since, store.revision)
         return _Opened(cluster.watches.open(resource, namespace, chosen, after=since), [], bookmarks, seconds)
     first: list[bytes] = []
-    if streamed or query.get("sendInitialEvents") is None:
+    if streamed:
         page = list_page(cluster, resource, namespace, _selectors_only(query))
         first = [
             line_of("ADDED", encode(form.show(one.object)) if form else one.encoded) for one in page.found
         ]
-    if streamed:
+    if streamed and bookmarks:
         first.append(bookmark(resource, store.revision, initial_end=True))
     return _Opened(cluster.watches.open(resource, namespace, chosen, after=None), first, bookmarks, seconds)
 
@@ -101,22 +102,6 @@ def _expired(since: int, current: int) -> _Opened:
 
 def _selectors_only(query: dict[str, str]) -> dict[str, str]:
     return {name: query[name] for name in ("labelSelector", "fieldSelector") if name in query}
-
-
-def _check_streamed(query: dict[str, str], *, bookmarks: bool) -> None:
-    causes: list[str] = []
-    match = query.get("resourceVersionMatch", "")
-    if "sendInitialEvents" in query:
-        if match != "NotOlderThan":
-            why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
-            causes.append(f"resourceVersionMatch: Forbidden: {why}")
-        if not bookmarks and flag(query, "sendInitialEvents"):
-            causes.append("allowWatchBookmarks: Forbidden: sendInitialEvents requires allowWatchBookmarks")
-    elif match:
-        why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
-        causes.append(f"resourceVersionMatch: Forbidden: {why}")
-    if causes:
-        raise RefusedError(422, "Invalid", f'ListOptions.meta.k8s.io "" is invalid: {", ".join(causes)}')
 
 
 async def _stream(

@@ -17,10 +17,10 @@ from isthmus.lab.apiserver.errors import (
     already_exists,
     bad_request,
     conflict,
+    forbidden_value,
     invalid,
     invalid_value,
     not_found,
-    required,
 )
 from isthmus.lab.apiserver.kinds import Resource
 from isthmus.lab.apiserver.managers import Shares
@@ -161,8 +161,8 @@ def update(cluster: Cluster, target: Target, body: Any) -> tuple[Object, bool]:
     return replace(cluster, target, current(cluster, target), object_), False
 
 
-def patch(cluster: Cluster, target: Target, media_type: str, body: Any) -> Object:
-    """Change an object, or its status, by a patch."""
+def patch(cluster: Cluster, target: Target, media_type: str, body: Any) -> tuple[Object, list[str]]:
+    """Change an object, or its status, by a patch; also the paths of the fields that its kind has not."""
     old = current(cluster, target)
     resource = target.resource
     # Whichever version it was written at, it is patched at the one that is asked for.
@@ -173,13 +173,22 @@ def patch(cluster: Cluster, target: Target, media_type: str, body: Any) -> Objec
         named = ", ".join(f'unknown field "{path}"' for path in unknown)
         text = f"Invalid value: {encode(body).decode()}: strict decoding error: {named}"
         raise invalid(resource.group, resource.kind, "", [Cause("patch", "FieldValueInvalid", text)])
-    meta = object_["metadata"]
-    if name_of(object_) != target.name or meta.get("namespace", "") != target.namespace:
-        text = (
-            f"the name of the object ({name_of(object_)}) does not match the name on the URL ({target.name})"
+    _check_same(target, object_)
+    return replace(cluster, target, old, object_), unknown
+
+
+def _check_same(target: Target, object_: Object) -> None:
+    """400 where a patch has changed which object it is."""
+    name, namespace = name_of(object_), object_["metadata"].get("namespace", "")
+    if name != target.name:
+        raise bad_request(
+            f"the name of the object ({name}) does not match the name on the URL ({target.name})"
         )
-        raise bad_request(text)
-    return replace(cluster, target, old, object_)
+    if namespace not in ("", target.namespace):
+        raise bad_request(
+            f"the namespace of the object ({namespace}) does not match"
+            f" the namespace on the request ({target.namespace})"
+        )
 
 
 def replace(
@@ -247,12 +256,10 @@ def _carry_over(target: Target, object_: Object, old: Object) -> None:
     if "deletionTimestamp" in was:
         added = set(meta.get("finalizers") or ()) - set(was.get("finalizers") or ())
         if added:
-            causes = [
-                required(
-                    "metadata.finalizers", "no new finalizers can be added if the object is being deleted"
-                )
-            ]
-            raise invalid(target.resource.group, target.resource.kind, target.name, causes)
+            text = "no new finalizers can be added if the object is being deleted, found new finalizers"
+            shown = ", ".join(f'"{one}"' for one in sorted(added))
+            cause = forbidden_value("metadata.finalizers", f"{text} []string{{{shown}}}")
+            raise invalid(target.resource.group, target.resource.kind, target.name, [cause])
     if target.resource is kinds.NAMESPACES and target.subresource != "finalize":
         object_["spec"] = old["spec"]
 
