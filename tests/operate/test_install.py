@@ -83,8 +83,9 @@ async def test_the_remote_gets_the_addresses_of_the_ready_pods_and_goes_again(tm
     async with at_desk(tmp_path) as desk:
         await desk.add()  # its account and rights are taken over
         await run_pilot_pod(desk, "10.1.0.5", "10.1.0.6")
-        await run(desk, "remote", "install", "east", "--cluster-name", "east")
-        await run(desk, "remote", "install", "east", "--cluster-name", "east")
+        words = ("remote", "install", "east", "--cluster-name", "east")
+        await run(desk, *words, helm=str(find_helm(3)))
+        await run(desk, *words)  # Helm 4 goes on with what Helm 3 installed
         found = await desk.mesh.east.api.get(ENDPOINTS, "istio-pilot", "istio-system")
         (subset,) = found["subsets"]
         assert sorted(one["ip"] for one in subset["addresses"]) == ["10.1.0.5", "10.1.0.6"]
@@ -99,7 +100,8 @@ async def test_the_remote_gets_the_addresses_of_the_ready_pods_and_goes_again(tm
         (("remote", "install", "west"), None, "takes no istio-remote"),
         (("install",), "/nowhere/helm", "/nowhere/helm cannot be run"),
         (("install", "--set", "global.multiCluster=1", "--dry-run"), None, "helm template istio failed"),
-        (("install", "--context", "north"), None, "north"),
+        (("install", "--set", "pilot.replicas=2", "--dry-run"), None, "; correct these;"),
+        (("install", "--context", "north"), None, "; name a kubeconfig with --kubeconfig"),
     ],
 )
 async def test_bad_input_is_told(
@@ -112,6 +114,21 @@ async def test_bad_input_is_told(
         assert "\n" not in str(told.value)
         names = [each["metadata"]["name"] for each in (await desk.mesh.east.api.list(NAMESPACES)).items]
         assert "istio-system" not in names
+
+
+def test_contexts_are_completed_from_every_kubeconfig_that_is_named(tmp_path: Path) -> None:
+    for name in ("east", "eastern", "west"):
+        (tmp_path / name).write_text(yaml.safe_dump({"contexts": [{"name": name}]}))
+    (tmp_path / "bad").write_text("contexts: 5")
+    named = ":".join(str(tmp_path / name) for name in ("east", "missing", "bad", "eastern", "west"))
+    variables = {
+        "_APP_COMPLETE": "complete_bash",
+        "COMP_WORDS": "app install --context ea",
+        "COMP_CWORD": "3",
+    }
+    for given, found in (({"KUBECONFIG": named}, "east\neastern"), ({"HOME": str(tmp_path)}, "")):
+        done = CliRunner(env={"KUBECONFIG": None, **variables, **given}).invoke(app, prog_name="app")
+        assert done.stdout.strip() == found
 
 
 def test_releases_are_called_as_in_the_guide() -> None:

@@ -1,5 +1,6 @@
 """Options that say where: which kubeconfig, which cluster, which namespace; for an operator's commands."""
 
+import os
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,13 +16,20 @@ from isthmus.operate.asking import Site
 
 
 def complete_context(ctx: typer.Context, incomplete: str) -> Iterable[str]:
-    """Contexts of the kubeconfig that is named already, or of the usual one; nothing where it is no good."""
-    named: object = ctx.params.get("kubeconfig")
-    path = Path(str(named)) if named else Path("~/.kube/config").expanduser()
+    """Contexts of the kubeconfigs that are named, or of the usual one; none of a file that is no good."""
+    named: object = ctx.params.get("kubeconfig") or os.environ.get("KUBECONFIG") or "~/.kube/config"
+    return [
+        name
+        for path in str(named).split(os.pathsep)
+        for name in _contexts(Path(path).expanduser())
+        if name.startswith(incomplete)
+    ]
+
+
+def _contexts(path: Path) -> list[str]:
     try:
-        contexts = yaml.safe_load(path.read_text())["contexts"]
-        return [one["name"] for one in contexts if one["name"].startswith(incomplete)]
-    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError):
+        return [str(one["name"]) for one in yaml.safe_load(path.read_text())["contexts"]]
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError):
         return []
 
 

@@ -170,5 +170,5 @@ def _mapping(parent: Mapping[str, Any], key: str, place: str, field: str = "") -
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise UserError(f"{place}: {field or key} must be a mapping, not a {type(value).__name__}.")
+        raise UserError(f"{place}: {field or key} must be a mapping, but is of type {type(value).__name__}.")
     return cast("dict[str, Any]", value)

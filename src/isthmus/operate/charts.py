@@ -24,6 +24,14 @@ _ENDPOINTS = {
     "global.statsdEndpoint": "istio=statsd-prom-bridge",
 }
 _NOT_THERE = "not found"
+_REMEDIES = {
+    "luster unreachable": "name a kubeconfig with --kubeconfig or KUBECONFIG, and one of its contexts",
+    "orbidden": "name a context of somebody who may, as a rule an administrator",
+    "cannot be imported into the current release": "delete that object, or install into another namespace",
+    "another operation": "wait for it, or roll it back with helm rollback",
+    "don't meet the specifications of the schema": "correct these; the chart's values.yaml has all",
+}
+"""What helm says of a failure → the way forward, where helm names none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,5 +166,7 @@ async def _run(helm: Helm, release: Release, arguments: Sequence[str]) -> str:
             await process.wait()
     if process.returncode != 0:
         said = " ".join(errors.decode(errors="replace").split()) or f"code {process.returncode}"
-        raise UserError(f"helm {arguments[0]} {release.name} failed: {said.removeprefix('Error: ')}")
+        said = said.removeprefix("Error: ").rstrip(".")
+        ways = [way for part, way in _REMEDIES.items() if part in said]
+        raise UserError(f"helm {arguments[0]} {release.name} failed: {'; '.join([said, *ways[:1]])}.")
     return output.decode(errors="replace")

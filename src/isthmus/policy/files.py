@@ -14,8 +14,10 @@ def load_documents(file: Path) -> list[dict[str, Any]]:
     """Every mapping of a YAML file, `List`s taken apart. Raises UserError naming file and line."""
     try:
         documents: list[object] = list(yaml.safe_load_all(file.read_text()))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} cannot be read: {error}; name another file.") from error
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}; name another file.") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file} is not UTF-8 text (byte {error.start}); name another file.") from error
     except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" (line {mark.line + 1})" if mark is not None else ""
