@@ -101,15 +101,17 @@ class Subscription:
         """A state-of-the-world request. Raises ProtocolError for names that cannot be decoded.
 
         A request with another nonce than that of the last response is stale and changes nothing: the proxy
-        repeats its names with its next one. Without a nonce it answers nothing, but its names count.
+        repeats its names with its next one. Without a nonce it answers nothing and begins anew: all of its
+        names are due (Istio: ShouldRespond).
         """
         if nonce and self.nonce and nonce != self.nonce:
             return Answer.STALE, NOTHING
         answer, again = self._settle(nonce, error)
-        if names is self.block or names == self.block:
+        if nonce and (names is self.block or names == self.block):
             return answer, Due(names=again) if again else NOTHING
         self.block = names
-        before, self.interest = self.interest, self._wanted(names)
+        before = self.interest if nonce else self._interests.nothing
+        self.interest = self._wanted(names)
         everything = self.interest.wildcard and not before.wildcard
         added = self.interest.names - before.names if before.names else self.interest.names
         due = added | (again & self.interest.names) if again else added
