@@ -9,7 +9,7 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
 
 import uvloop
 from envoy.config.cluster.v3 import cluster_pb2
@@ -44,6 +44,13 @@ class Made:
     @property
     def types(self) -> Collection[str]:
         return PUSH_ORDER
+
+    @property
+    def prepared(self) -> bool:
+        return True
+
+    def preparing(self) -> Iterator[None]:
+        return iter(())
 
     def get(self, type_url: str, name: str) -> Resource | None:
         return self.by_type.get(type_url, {}).get(name)

@@ -21,6 +21,7 @@ from isthmus.model.view import Changes
 from isthmus.model.workload import Health
 from isthmus.translate.catalogue import Catalogue
 from isthmus.xds.hub import Hub
+from isthmus.xds.preparing import NotPreparedError
 from isthmus.xds.session import Session
 from isthmus.xds.shelf import Form
 from tests.xds.fakes import FakeWire
@@ -74,7 +75,12 @@ class Mesh:
         names = [f"outbound|80||{name}.demo.svc.cluster.local" for name in services]
         request = DiscoveryRequest(type_url=ENDPOINT, resource_names=names)
         request.node.id = "sidecar~10.0.0.1~p.demo~demo.svc.cluster.local"
-        exchange.receive(request.SerializeToString())
+        try:
+            exchange.receive(request.SerializeToString())
+        except NotPreparedError:  # Of a larger mesh, what all share is derived by steps first.
+            for _ in self.hub.preparing.steps():
+                pass
+            exchange.receive(request.SerializeToString())
         message = exchange.take()
         assert message is not None
         response = DiscoveryResponse.FromString(message)

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 
 from isthmus.model.proxy import Proxy
 from isthmus.model.resources import PUSH_ORDER, Resource, Scope, ScopeChange
@@ -31,6 +31,13 @@ class FakeScope:
     @property
     def types(self) -> Collection[str]:
         return PUSH_ORDER
+
+    @property
+    def prepared(self) -> bool:
+        return True
+
+    def preparing(self) -> Iterator[None]:
+        return iter(())
 
     def get(self, type_url: str, name: str) -> Resource | None:
         self.reads[name] += 1

@@ -1,6 +1,6 @@
 """xDS resources as translation makes them and the transport carries them."""
 
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -42,6 +42,17 @@ class Scope(Protocol):
     @property
     def types(self) -> Collection[str]:
         """Types of which it may have resources, now or later."""
+        ...
+
+    @property
+    def prepared(self) -> bool:
+        """Whether reading it costs little: it was derived before, or is small."""
+        ...
+
+    def preparing(self) -> Iterator[None]:
+        """Derive everything, a little at each step, so that others have their turn in between. What is read
+        before that is done is derived at once.
+        """
         ...
 
     def get(self, type_url: str, name: str) -> Resource | None:

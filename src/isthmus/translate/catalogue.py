@@ -6,7 +6,7 @@ keeps only weak references to scopes and to the indexes that only they need.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from isthmus.config.accepted_tls import AcceptedTls, PeerAuthentications
@@ -28,6 +28,7 @@ from isthmus.translate.families import (
     Assignments,
     InboundClusters,
     InboundListener,
+    LargeFamily,
     OutboundClusters,
     OutboundListeners,
     OutboundRoutes,
@@ -39,43 +40,53 @@ from isthmus.translate.scope import Counters, DerivedScope, Family
 from isthmus.translate.vantage import Vantage, VantageChange, dialled_endpoints
 
 _HOME = ClusterId("Kubernetes")
+_FEW = 100
+"""Outbound clusters whose resources are derived in some milliseconds."""
 _MOST_UNKNOWN = 100_000
 """Pods waited for; proxies that invent pods push out only each other."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Clusters:
-    """Outbound clusters, for proxies that hold a certificate or those that do not."""
+class _Clusters(NamedTuple):
+    """Outbound clusters, for proxies that hold a certificate or those that do not. Keys are made, hashed and
+    compared for every proxy that comes, so they are tuples; `what` tells them apart.
+    """
 
     secured: bool
+    what: str = CLUSTER
 
 
-@dataclass(frozen=True, slots=True)
-class _Endpoints:
+class _Endpoints(NamedTuple):
     """The endpoints of outbound clusters: the same for all, while networks have no gateways; with a
     `cluster` those of its cluster-local services.
     """
 
     cluster: ClusterId | None = None
+    what: str = ENDPOINT
 
 
-@dataclass(frozen=True, slots=True)
-class _Listeners:
+class _Listeners(NamedTuple):
     cluster: ClusterId
+    what: str = LISTENER
 
 
-@dataclass(frozen=True, slots=True)
-class _Routes:
+class _Routes(NamedTuple):
     cluster: ClusterId
     namespace: str
+    what: str = ROUTE
 
 
-@dataclass(frozen=True, slots=True)
-class _Inbound:
+class _Inbound(NamedTuple):
     ports: tuple[OwnPort, ...]
     accepted: AcceptedTls
     secured: bool
     check: PolicyCheck | None
+
+
+class _Assigned(NamedTuple):
+    """Names of assignments: those that all proxies share, and those of cluster-local services."""
+
+    shared: set[str]
+    local: set[str]
 
 
 class Catalogue:
@@ -103,7 +114,7 @@ class Catalogue:
         self._policies: Policies = policies or ConfigStore(POLICY)
         self._clusters: Claims[ClusterSpec] = Claims()
         self._local = ClusterLocalServices(mesh.service_settings)
-        self._assignments = Assignments(self._clusters, view, self._takes_tls, self._local)
+        self._assignments = Assignments(self._clusters, view, self._takes_tls)
         self._hosts = VirtualHosts(self.counters)
         self._askers = Askers()
         self._strangers = Askers(_MOST_UNKNOWN)
@@ -135,15 +146,14 @@ class Catalogue:
         if vantage is None:
             vantage = self._vantages[cluster] = Vantage(cluster, self._view)
         return (
-            self._scope(
-                _Clusters(secured),
-                lambda: (OutboundClusters(self._clusters, self._mesh, secured=secured),),
+            self._large_scope(
+                _Clusters(secured), lambda: OutboundClusters(self._clusters, self._mesh, secured=secured)
             ),
-            self._scope(_Endpoints(), lambda: (self._assignments,)),
-            self._scope(_Listeners(cluster), lambda: (OutboundListeners(vantage, self._mesh),)),
-            self._scope(
+            self._large_scope(_Endpoints(), lambda: self._assignments),
+            self._large_scope(_Listeners(cluster), lambda: OutboundListeners(vantage, self._mesh)),
+            self._large_scope(
                 _Routes(cluster, namespace),
-                lambda: (OutboundRoutes(vantage, namespace, self._hosts, self._mesh),),
+                lambda: OutboundRoutes(vantage, namespace, self._hosts, self._mesh),
             ),
             self._scope(
                 _Inbound(ports, accepted, secured, check),
@@ -161,20 +171,19 @@ class Catalogue:
         To be called once for each of the view's changes, in their order.
         """
         clusters: set[str] = set()
-        assignments: set[str] = set()
-        local: set[str] = set()
+        assignments = _Assigned(set(), set())
         vantages: dict[ClusterId, VantageChange] = {}
         for key in changes.services:
-            (local if key in self._local else assignments).update(self._assignments.of_service(key))
+            self._note_assignments(key, assignments)
             self._hosts.forget(key)
         for key in changes.services | changes.endpoints:
             together = not self._assignments.serves(key)
             if key in changes.services or key in changes.accounts or together:
                 clusters |= self._clusters.replace(key, self._cluster_specs(key))
-            (local if key in self._local else assignments).update(self._assignments.of_service(key))
+            self._note_assignments(key, assignments)
             if key in changes.services or together:
                 self._revise_vantages(key, vantages)
-        found = self._forget_outbound(clusters, assignments, local)
+        found = self._forget_outbound(clusters, assignments)
         for cluster, changed in vantages.items():
             found.append(self._forget(_Listeners(cluster), {LISTENER: changed.listeners}))
             of_cluster = [key for key in self._scopes if isinstance(key, _Routes) and key.cluster == cluster]
@@ -187,15 +196,14 @@ class Catalogue:
         Most assignments will be as before, which is noticed as they are read.
         """
         self._assignments.forget_encoded()
-        assignments: set[str] = set()
-        local: set[str] = set()
+        assignments = _Assigned(set(), set())
         clusters: set[str] = set()
         for key in self._view.services():
             if self._peers.concerns(ref, key.namespace):
-                (local if key in self._local else assignments).update(self._assignments.of_service(key))
+                self._note_assignments(key, assignments)
                 if not self._assignments.serves(key):
                     clusters |= self._clusters.replace(key, self._cluster_specs(key))
-        return [each for each in self._forget_outbound(clusters, assignments, local) if each is not None]
+        return [each for each in self._forget_outbound(clusters, assignments) if each is not None]
 
     def rescoped_by(self, ref: Ref) -> set[str]:
         """Node ids of the proxies whose `scopes` must be asked anew after that PeerAuthentication changed."""
@@ -240,21 +248,22 @@ class Catalogue:
         return self._askers.take(wanted) | self._strangers.take(wanted)
 
     def _assignments_of(self, cluster: ClusterId) -> Assignments:
-        return Assignments(self._clusters, self._view, self._takes_tls, self._local, of=cluster)
+        return Assignments(self._clusters, self._view, self._takes_tls, of=cluster)
 
     def _cluster_specs(self, key: ServiceKey) -> Mapping[str, ClusterSpec]:
         """What of a service its outbound clusters depend on."""
         service = self._view.service(key)
         if service is None:
             return {}
+        local = key in self._local
         if not self._mesh.enable_auto_mtls:
-            return cluster_specs(service)
+            return cluster_specs(service, local=local)
         all_tls: dict[int, bool] = {}
         if service.kind is Kind.HEADLESS:
             for number, some in self._view.endpoints(key).items():
                 known = [self._takes_tls(each) for each in some if not each.awaited]
                 all_tls[number] = bool(known) and all(known)
-        return cluster_specs(service, self._view.accounts(key), all_tls)
+        return cluster_specs(service, self._view.accounts(key), all_tls, local=local)
 
     def _takes_tls(self, endpoint: Endpoint) -> bool:
         """Whether clients use mutual TLS to it: it can, accepts it there, and the mesh wants it."""
@@ -285,6 +294,15 @@ class Catalogue:
             scope = self._scopes[key] = DerivedScope(key, families(), self.counters)
         return scope
 
+    def _large_scope(self, key: Hashable, family: Callable[[], LargeFamily]) -> DerivedScope:
+        """One that has something of every service, and is prepared before it is read where these are many."""
+        scope = self._scopes.get(key)
+        if scope is None:
+            made = family()
+            groundwork = made.groundwork if len(self._clusters.names()) > _FEW else None
+            scope = self._scopes[key] = DerivedScope(key, (made,), self.counters, groundwork)
+        return scope
+
     def _revise_vantages(self, key: ServiceKey, changed: dict[ClusterId, VantageChange]) -> None:
         if not self._vantages:
             return
@@ -297,19 +315,20 @@ class Catalogue:
                 before.listeners | change.listeners, before.routes | change.routes
             )
 
-    def _forget_outbound(
-        self, clusters: set[str], assignments: set[str], local: set[str]
-    ) -> list[ScopeChange | None]:
-        within = (
-            [key for key in self._scopes if isinstance(key, _Endpoints) and key.cluster is not None]
-            if local
-            else []
-        )
+    def _note_assignments(self, key: ServiceKey, names: _Assigned) -> None:
+        """Add those that the service has now."""
+        for name, spec in self._clusters.by(key).items():
+            if spec.kind is Kind.CLUSTER_IP:
+                (names.local if spec.local else names.shared).add(name)
+
+    def _forget_outbound(self, clusters: set[str], assignments: _Assigned) -> list[ScopeChange | None]:
+        everywhere = list(self._scopes) if assignments.local else []
+        within = [key for key in everywhere if isinstance(key, _Endpoints) and key.cluster is not None]
         return [
             self._forget(_Clusters(secured=True), {CLUSTER: clusters}),
             self._forget(_Clusters(secured=False), {CLUSTER: clusters}),
-            self._forget(_Endpoints(), {ENDPOINT: assignments}),
-            *(self._forget(key, {ENDPOINT: local}) for key in within),
+            self._forget(_Endpoints(), {ENDPOINT: assignments.shared}),
+            *(self._forget(key, {ENDPOINT: assignments.local}) for key in within),
         ]
 
     def _forget(self, key: Hashable, names: dict[str, set[str] | frozenset[str]]) -> ScopeChange | None:

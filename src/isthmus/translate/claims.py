@@ -4,7 +4,8 @@ Specs hold all that a resource depends on, so comparing two of them says whether
 deriving either.
 """
 
-from collections.abc import Collection, Mapping
+from bisect import bisect_left
+from collections.abc import Collection, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from isthmus.model.service import ServiceKey
@@ -18,6 +19,7 @@ class Claims(Generic[S]):
     def __init__(self) -> None:
         self._by_name: dict[str, dict[ServiceKey, S]] = {}
         self._by_service: dict[ServiceKey, Mapping[str, S]] = {}
+        self._ordered: dict[str, list[ServiceKey]] = {}
 
     def names(self) -> Collection[str]:
         """Every name that some service claims."""
@@ -30,6 +32,13 @@ class Claims(Generic[S]):
     def by(self, service: ServiceKey) -> Mapping[str, S]:
         """The claims of a service, by name."""
         return self._by_service.get(service, {})
+
+    def ordered(self, name: str) -> Sequence[ServiceKey]:
+        """The services that claim a name, sorted; kept so from when it is first asked."""
+        known = self._ordered.get(name)
+        if known is None:
+            known = self._ordered[name] = sorted(self.on(name))
+        return known
 
     def winner(self, name: str) -> S | None:
         """The claim in force where only one can be: that of the first service by namespace and name."""
@@ -49,4 +58,17 @@ class Claims(Generic[S]):
                 del self._by_name[name][service]
                 if not self._by_name[name]:
                     del self._by_name[name]
+            if name in self._ordered and (name in old) is not (name in claims):
+                self._reorder(name, service)
         return changed
+
+    def _reorder(self, name: str, service: ServiceKey) -> None:
+        """The service claims the name now, or does so no more."""
+        services = self._ordered[name]
+        at = bisect_left(services, service)
+        if name in self.by(service):
+            services.insert(at, service)
+        else:
+            del services[at]
+        if not services:
+            del self._ordered[name]

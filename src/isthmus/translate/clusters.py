@@ -40,7 +40,8 @@ class ClusterSpec:
     """All that an outbound cluster depends on beside the mesh config.
 
     `accounts` are those of the pods behind it, sorted. `all_tls`: every endpoint takes mutual TLS, which
-    matters where the cluster cannot tell them apart.
+    matters where the cluster cannot tell them apart. `local`: those of the proxy's own Kubernetes cluster
+    are all it has.
     """
 
     name: str
@@ -51,10 +52,15 @@ class ClusterSpec:
     external_name: str
     accounts: tuple[str, ...]
     all_tls: bool
+    local: bool = False
 
 
 def cluster_specs(
-    service: Service, accounts: Collection[str] = (), all_tls: Mapping[int, bool] | None = None
+    service: Service,
+    accounts: Collection[str] = (),
+    all_tls: Mapping[int, bool] | None = None,
+    *,
+    local: bool = False,
 ) -> dict[str, ClusterSpec]:
     """The outbound clusters of a service, by name: one a port. UDP ports have none."""
     secured = all_tls or {}
@@ -69,6 +75,7 @@ def cluster_specs(
             service.external_name,
             known,
             secured.get(port.number, False),
+            local,
         )
         for port in service.ports
         if port.protocol is not Protocol.UDP

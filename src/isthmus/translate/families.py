@@ -1,6 +1,7 @@
 """The families of resources that scopes are made of: each joins an index of names to a pure derivation."""
 
-from collections.abc import Callable, Collection, Container, Iterator
+from collections.abc import Callable, Collection, Iterator
+from typing import Protocol
 from weakref import WeakKeyDictionary
 
 from isthmus.config.accepted_tls import AcceptedTls
@@ -15,9 +16,17 @@ from isthmus.translate.claims import Claims
 from isthmus.translate.endpoints import Encoded, encoded, load_assignment
 from isthmus.translate.inbound import OwnPort
 from isthmus.translate.policy_checks import PolicyCheck
-from isthmus.translate.scope import Counters
+from isthmus.translate.scope import Counters, Family
 from isthmus.translate.vantage import Vantage
 from isthmus.translate.wire import serialise
+
+
+class LargeFamily(Family, Protocol):
+    """One whose number of resources grows with the mesh."""
+
+    def groundwork(self) -> Iterator[None]:
+        """Make what several resources need, a little at each step; read before that is done, they make it."""
+        ...
 
 
 class OutboundClusters:
@@ -39,6 +48,10 @@ class OutboundClusters:
     def names(self) -> Collection[str]:
         """One for each port of each service, and the fixed ones."""
         return self._fixed.keys() | self._claims.names()
+
+    def groundwork(self) -> Iterator[None]:
+        """Nothing."""
+        return iter(())
 
     def has(self, name: str) -> bool:
         """Whether there is such a cluster."""
@@ -64,14 +77,12 @@ class Assignments:
         claims: Claims[clusters.ClusterSpec],
         view: MeshView,
         takes_tls: Callable[[Endpoint], bool],
-        local: Container[ServiceKey],
         *,
         of: ClusterId | None = None,
     ) -> None:
         self._claims = claims
         self._view = view
         self._takes_tls = takes_tls
-        self._local = local
         self._cluster = of
         self._encoded: WeakKeyDictionary[EndpointGroup, Encoded] = WeakKeyDictionary()
 
@@ -79,20 +90,20 @@ class Assignments:
         """The clusters that ask for their endpoints by EDS."""
         return [name for name in self._claims.names() if self.has(name)]
 
+    def groundwork(self) -> Iterator[None]:
+        """Nothing."""
+        return iter(())
+
     def has(self, name: str) -> bool:
         """Whether there is such a cluster, and it asks."""
-        return any(
-            spec.kind is Kind.CLUSTER_IP and (service in self._local) is (self._cluster is not None)
-            for service, spec in self._claims.on(name).items()
-        )
-
-    def of_service(self, service: ServiceKey) -> Iterator[str]:
-        """The names that one service has now, local or not."""
-        return (name for name, spec in self._claims.by(service).items() if spec.kind is Kind.CLUSTER_IP)
+        local = self._cluster is not None
+        for spec in self._claims.on(name).values():
+            return spec.kind is Kind.CLUSTER_IP and spec.local is local
+        return False
 
     def serves(self, service: ServiceKey) -> bool:
         """Whether the service's endpoints are asked for by EDS and found in nothing else."""
-        return any(True for _ in self.of_service(service))
+        return any(spec.kind is Kind.CLUSTER_IP for spec in self._claims.by(service).values())
 
     def body(self, name: str) -> bytes:
         """Who stands behind the named cluster."""
@@ -130,21 +141,24 @@ class OutboundListeners:
 
     def __init__(self, vantage: Vantage, mesh: MeshConfig) -> None:
         self._vantage = vantage
-        self._claims = vantage.listeners
         self._mesh = mesh
         self._templates = Templates()
 
     def names(self) -> Collection[str]:
         """Every address and port that some service claims."""
-        return {names.VIRTUAL_OUTBOUND, *self._claims.names()}
+        return {names.VIRTUAL_OUTBOUND, *self._vantage.listeners.names()}
+
+    def groundwork(self) -> Iterator[None]:
+        """Services as they are seen from the cluster."""
+        return self._vantage.filling()
 
     def has(self, name: str) -> bool:
         """Whether there is such a listener."""
-        return name == names.VIRTUAL_OUTBOUND or bool(self._claims.on(name))
+        return name == names.VIRTUAL_OUTBOUND or bool(self._vantage.listeners.on(name))
 
     def body(self, name: str) -> bytes:
         """The named listener; where two services claim an address, the first by name has it."""
-        spec = self._claims.winner(name)
+        spec = self._vantage.listeners.winner(name)
         if spec is None:
             return serialise(listeners.virtual_outbound(self._mesh))
         return listeners.encoded_listener(spec, self._mesh, self._templates)
@@ -180,30 +194,40 @@ class OutboundRoutes:
 
     def __init__(self, vantage: Vantage, namespace: str, hosts: VirtualHosts, mesh: MeshConfig) -> None:
         self._vantage = vantage
-        self._claims = vantage.routes
         self._namespace = namespace
         self._hosts = hosts
         self._mesh = mesh
 
     def names(self) -> Collection[str]:
         """Every port number that may carry HTTP, and every sniffed port by its service."""
-        return self._claims.names()
+        return self._vantage.routes.names()
+
+    def groundwork(self) -> Iterator[None]:
+        """Services as they are seen from the cluster, and their virtual hosts."""
+        yield from self._vantage.filling()
+        for name in tuple(self.names()):
+            if name.isdigit():
+                for _ in self._virtual_hosts(name):
+                    yield
 
     def has(self, name: str) -> bool:
         """Whether there is such a configuration."""
-        return bool(self._claims.on(name))
+        return bool(self._vantage.routes.on(name))
 
     def body(self, name: str) -> bytes:
         """The named route configuration."""
-        claims = self._claims.on(name)
         if not name.isdigit():
-            [spec] = claims.values()
+            [spec] = self._vantage.routes.on(name).values()
             return routes.service_routes(name, spec, self._hosts.templates)
         return routes.port_routes(name, self._virtual_hosts(name), self._mesh)
 
     def _virtual_hosts(self, name: str) -> Iterator[bytes]:
         taken: set[str] = set()
-        for service, spec in sorted(self._claims.on(name).items()):
+        claims = self._vantage.routes
+        for service in tuple(claims.ordered(name)):
+            spec = claims.by(service).get(name)
+            if spec is None:
+                continue  # Gone since the first of these was asked for.
             free = routes.without_addresses(spec, taken) if not taken.isdisjoint(spec.addresses) else spec
             taken.update(spec.addresses)
             yield self._hosts.get(free, same_namespace=service.namespace == self._namespace)

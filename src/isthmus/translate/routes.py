@@ -5,8 +5,8 @@ once a service and joined; nothing here looks at more than one service at a time
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from ipaddress import ip_address
+from typing import NamedTuple
 
 from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2
@@ -31,8 +31,7 @@ _RETRY_SAFE_STATUS = 503
 _RETRY_ON_INBOUND = "reset-before-request"
 
 
-@dataclass(frozen=True, slots=True)
-class VirtualHostSpec:
+class VirtualHostSpec(NamedTuple):
     """All that a service's virtual host on one port depends on, beside the proxy's own namespace."""
 
     service: ServiceKey
@@ -80,7 +79,7 @@ def domains(spec: VirtualHostSpec, *, same_namespace: bool) -> list[str]:
 def without_addresses(spec: VirtualHostSpec, taken: Iterable[str]) -> VirtualHostSpec:
     """The same virtual host without addresses that another service's already has (Envoy refuses two)."""
     gone = frozenset(taken)
-    return replace(spec, addresses=tuple(address for address in spec.addresses if address not in gone))
+    return spec._replace(addresses=tuple(address for address in spec.addresses if address not in gone))
 
 
 def virtual_host(spec: VirtualHostSpec, hosts: Sequence[str], templates: Templates) -> bytes:

@@ -1,6 +1,6 @@
 """Scopes: resources derived when somebody asks for them, serialised once, and remembered until forgotten."""
 
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -40,9 +40,19 @@ class Counters:
 class DerivedScope:
     """`model.resources.Scope` over one family for each type. Whoever holds it keeps it alive."""
 
-    def __init__(self, key: Hashable, families: Iterable[Family], counters: Counters) -> None:
+    def __init__(
+        self,
+        key: Hashable,
+        families: Iterable[Family],
+        counters: Counters,
+        groundwork: Callable[[], Iterator[None]] | None = None,
+    ) -> None:
+        """`groundwork` comes before deriving in `preparing`; without one there is little to derive, and
+        nothing to prepare.
+        """
         self._key = key
         self._counters = counters
+        self._groundwork = groundwork
         self._families = {family.type_url: family for family in families}
         self._fresh: dict[str, dict[str, Resource]] = {type_url: {} for type_url in self._families}
         self._former: dict[str, dict[str, Resource]] = {type_url: {} for type_url in self._families}
@@ -57,6 +67,22 @@ class DerivedScope:
     def types(self) -> Collection[str]:
         """Those of its families."""
         return self._families.keys()
+
+    @property
+    def prepared(self) -> bool:
+        """See `Scope`."""
+        return self._groundwork is None
+
+    def preparing(self) -> Iterator[None]:
+        """See `Scope`."""
+        if self._groundwork is None:
+            return
+        yield from self._groundwork()
+        for type_url, family in self._families.items():
+            for name in tuple(family.names()):
+                self.get(type_url, name)
+                yield
+        self._groundwork = None
 
     def get(self, type_url: str, name: str) -> Resource | None:
         """The named resource. It is the same object for as long as its content is the same."""

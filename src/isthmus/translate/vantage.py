@@ -1,6 +1,6 @@
 """The services as proxies of one cluster see them: listeners by the addresses there, and virtual hosts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from isthmus.model.service import ClusterId, Kind, Protocol, Service, ServiceKey
@@ -19,29 +19,55 @@ class VantageChange(NamedTuple):
 
 
 class Vantage:
-    """What every proxy of one cluster shares: an index of names, kept up service by service."""
+    """What every proxy of one cluster shares: an index of names, kept up service by service.
+
+    It is filled as it is first read, or by steps before that.
+    """
 
     def __init__(self, cluster: ClusterId, view: MeshView) -> None:
         self.cluster = cluster
-        self.listeners: Claims[ListenerSpec] = Claims()
-        self.routes: Claims[VirtualHostSpec] = Claims()
+        self._listeners: Claims[ListenerSpec] = Claims()
+        self._routes: Claims[VirtualHostSpec] = Claims()
         self._view = view
-        for key in view.services():
-            service = view.service(key)
-            listeners, routes = self._specs(service, dialled_endpoints(view, service))
-            self.listeners.replace(key, listeners)
-            self.routes.replace(key, routes)
+        self._unread = list(view.services())
+
+    @property
+    def listeners(self) -> Claims[ListenerSpec]:
+        """Which service wants which listener."""
+        self._fill()
+        return self._listeners
+
+    @property
+    def routes(self) -> Claims[VirtualHostSpec]:
+        """Which service wants a virtual host in which route configuration."""
+        self._fill()
+        return self._routes
+
+    def _fill(self) -> None:
+        if self._unread:
+            for _ in self.filling():
+                pass
+
+    def filling(self) -> Iterator[None]:
+        """Take the services that were there at the beginning, one at each step."""
+        while self._unread:
+            key = self._unread.pop()
+            service = self._view.service(key)
+            listeners, routes = self._specs(service, dialled_endpoints(self._view, service))
+            self._listeners.replace(key, listeners)
+            self._routes.replace(key, routes)
+            yield
 
     def replace(self, key: ServiceKey, service: Service | None, dialled: Sequence[Endpoint]) -> VantageChange:
         """Take a service's new shape, or None for gone, and the endpoints that its clients dial."""
         listeners, routes = self._specs(service, dialled)
-        old = self.listeners.by(key)
+        old = self._listeners.by(key)
         claimed = {name for name in old.keys() | listeners.keys() if old.get(name) != listeners.get(name)}
-        before = {name: self.listeners.winner(name) for name in claimed}
-        self.listeners.replace(key, listeners)
+        before = {name: self._listeners.winner(name) for name in claimed}
+        self._listeners.replace(key, listeners)
         return VantageChange(
-            frozenset(name for name in claimed if self.listeners.winner(name) != before[name]),
-            self.routes.replace(key, routes),
+            frozenset(name for name in claimed if self._listeners.winner(name) != before[name]),
+            self._routes.replace(key, routes),
         )
 
     def _specs(

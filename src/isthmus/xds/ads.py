@@ -10,6 +10,7 @@ import structlog
 
 from isthmus.lib.errors import UserError
 from isthmus.lib.lifecycle import TaskScope, task_scope
+from isthmus.lib.slices import in_slices
 from isthmus.model.identity import Identity
 from isthmus.model.proxy import Proxy
 from isthmus.xds.errors import ProtocolError
@@ -20,6 +21,7 @@ from isthmus.xds.hub import Hub
 from isthmus.xds.inspection import Inspect, InspectionCall, is_question
 from isthmus.xds.limits import DEFAULT, Limits
 from isthmus.xds.node import read_node
+from isthmus.xds.preparing import NotPreparedError
 from isthmus.xds.shelf import Form
 from isthmus.xds.wire import read_delta_request, read_request
 
@@ -32,6 +34,7 @@ _FORMS = {
 }
 _SWEEP = 5.0
 _MOST_EARLY = 64
+_TOO_EARLY = "too many requests before the first was answered"
 _HEALTH = "type.googleapis.com/istio.v1.HealthInformation"
 
 Admit = Callable[[Proxy, Identity], Awaitable[Proxy]]
@@ -50,22 +53,45 @@ def never_end(proxy: Proxy, end: Callable[[str], None]) -> Callable[[], None]:
 
 
 class _AdsCall:
-    """A `h2_call.Service`. Without `proxy` the first request says whose call it is."""
+    """A `h2_call.Service`. Without `proxy` the first request says whose call it is. What it sends waits while
+    its scopes are being prepared.
+    """
 
-    __slots__ = ("_call", "_exchange", "_hub", "take")
+    __slots__ = ("_call", "_early", "_exchange", "_hub", "take")
 
     def __init__(self, hub: Hub, form: Form, call: Call, proxy: Proxy | None = None) -> None:
         self._hub = hub
         self._call = call
         self._exchange = hub.connect(form, call, proxy)
+        self._early: list[bytes] = []
         self.take = self._exchange.take
 
     def receive(self, message: bytes) -> None:
         """See `Service`."""
+        if self._early:
+            if len(self._early) >= _MOST_EARLY:
+                raise CallFailed(Status.RESOURCE_EXHAUSTED, _TOO_EARLY)
+            self._early.append(message)
+            return
         try:
             self._exchange.receive(message)
+        except NotPreparedError:
+            self._early.append(message)
+            self.take = self._take_prepared
         except ProtocolError as error:
             raise _violation(self._hub, self._call, error) from None
+
+    def _take_prepared(self) -> bytes | None:
+        """`take` while requests wait."""
+        early, self._early = self._early, []
+        self.take = self._exchange.take
+        try:
+            for message in early:
+                self.receive(message)
+        except CallFailed as failure:
+            self._call.finish(failure.status, failure.reason)
+            return None
+        return None if self._early else self._exchange.take()
 
     def half_closed(self) -> None:
         """See `Service`. A proxy that will not answer any more is not served any more."""
@@ -128,7 +154,7 @@ class _ProvedAdsCall:
             self._served.receive(message)
             return
         if len(self._early) >= _MOST_EARLY:
-            raise CallFailed(Status.RESOURCE_EXHAUSTED, "too many requests before the first was answered")
+            raise CallFailed(Status.RESOURCE_EXHAUSTED, _TOO_EARLY)
         if self._admission is None:
             identity = self._call.identity
             if identity is None:
@@ -235,6 +261,7 @@ async def running_ads(hub: Hub) -> AsyncGenerator[Ads]:
     """ADS, to be served by `serving_grpc` within the block."""
     async with task_scope() as tasks:
         tasks.serve(_sweep(hub), name="ads-sweep")
+        tasks.serve(_prepare(hub), name="ads-prepare")
         yield Ads(hub, tasks)
 
 
@@ -257,6 +284,15 @@ async def serving_ads(
         raise UserError(
             f"Cannot listen for xDS on {address}: {error}. Choose another --xds-address."
         ) from None
+
+
+async def _prepare(hub: Hub) -> None:
+    awaited = asyncio.Event()
+    hub.preparing.begun = awaited.set
+    while True:
+        await in_slices(hub.preparing.steps())
+        await awaited.wait()
+        awaited.clear()
 
 
 async def _sweep(hub: Hub) -> None:

@@ -13,6 +13,7 @@ from isthmus.model.proxy import Proxy
 from isthmus.model.resources import Resource, ScopeChange
 from isthmus.xds.counters import Counters
 from isthmus.xds.lane import Lane
+from isthmus.xds.preparing import Preparing
 from isthmus.xds.session import Provider, Session, Shared
 from isthmus.xds.shelf import Form
 from isthmus.xds.subscription import Nack
@@ -66,6 +67,11 @@ class Hub:
     def counters(self) -> Counters:
         """Totals since the process began."""
         return self._shared.counters
+
+    @property
+    def preparing(self) -> Preparing:
+        """What streams wait for; somebody must take its steps."""
+        return self._shared.preparing
 
     @property
     def responses_built(self) -> int:

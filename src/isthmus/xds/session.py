@@ -36,6 +36,7 @@ from isthmus.xds.errors import ProtocolError
 from isthmus.xds.interest import Interests
 from isthmus.xds.lane import Lane
 from isthmus.xds.node import read_node
+from isthmus.xds.preparing import NotPreparedError, Preparing
 from isthmus.xds.requests import Requests
 from isthmus.xds.responses import Response, Responses
 from isthmus.xds.shelf import Batch, Form
@@ -72,6 +73,7 @@ class Shared:
     nowhere: Outlook[Lane] = field(default_factory=lambda: Outlook((), Shelves()))
     responses: Responses = field(default_factory=Responses)
     counters: Counters = field(default_factory=Counters)
+    preparing: Preparing = field(default_factory=Preparing)
 
 
 class Session:
@@ -79,9 +81,11 @@ class Session:
 
     __slots__ = (
         "_blocks",
+        "_known",
         "_open",
         "_outlook",
         "_shared",
+        "_unprepared",
         "_warming",
         "form",
         "lanes",
@@ -102,18 +106,27 @@ class Session:
         self._warming: Batches = ()
         self._blocks: list[bytes] = []
         self._open = True
+        self._known = proxy
+        self._unprepared: Sequence[Scope] = ()
+        """What it waits for; kept here, as nobody else may keep it."""
         shared.sessions[self] = None
-        if proxy is not None:
-            self._introduce(proxy)
 
     def _introduce(self, proxy: Proxy) -> None:
         shared = self._shared
+        if not all(scope.prepared for scope in self._unprepared):
+            raise NotPreparedError
+        scopes = shared.provider.scopes(proxy)
+        if not all(scope.prepared for scope in scopes):
+            self._unprepared = scopes
+            shared.preparing.wait(scopes, self.wire.wake)
+            raise NotPreparedError
+        self._unprepared = ()
         self.proxy = proxy
-        self._outlook = shared.shelves.outlook(shared.provider.scopes(proxy))
+        self._outlook = shared.shelves.outlook(scopes)
         shared.by_node.setdefault(proxy.node_id, {})[self] = None
 
     def receive(self, message: bytes) -> None:
-        """See `Exchange`."""
+        """See `Exchange`. Raises NotPreparedError for the first request, and has done nothing with it."""
         if not self._open:
             return
         shared = self._shared
@@ -146,9 +159,9 @@ class Session:
         if not type_url:
             raise ProtocolError("the request has no type_url")
         if self.proxy is None:
-            if not node:
+            if self._known is None and not node:
                 raise ProtocolError("the stream's first request has no node")
-            self._introduce(read_node(node))
+            self._introduce(self._known or read_node(node))
         if len(self.lanes) >= _MOST_TYPES:
             raise ProtocolError(f"more than {_MOST_TYPES} resource types on one stream")
         lane = Lane(self.wire, Subscription(type_url, self._shared.interests), self._outlook)
@@ -268,7 +281,11 @@ class Session:
         """Ask for the proxy's scopes anew; what that changes becomes due."""
         if self.proxy is None or not self._open:
             return
-        after = self._shared.shelves.outlook(self._shared.provider.scopes(self.proxy))
+        scopes = self._shared.provider.scopes(self.proxy)
+        if not all(scope.prepared for scope in scopes):
+            self._shared.preparing.wait(scopes, self.rescope)
+            return
+        after = self._shared.shelves.outlook(scopes)
         if after is self._outlook:
             return
         self._outlook = after
