@@ -79,9 +79,12 @@ async def refusal(siege: Siege, token: str, *questions: DiscoveryRequest) -> tup
 
 @asynccontextmanager
 async def proxy(siege: Siege) -> AsyncGenerator[Call]:
-    """A sidecar that has its clusters, and refuses its listeners."""
+    """A sidecar that has its clusters, and refuses its listeners. Its agent said early that it is well."""
     claim = Claim(metadata={"ISTIO_VERSION": "1.30.0"})
-    async with siege.stream(claim, token=await siege.token(pod="echo-1")) as call:
+    async with siege.stream(None, token=await siege.token(pod="echo-1")) as call:
+        early = DiscoveryRequest(type_url="type.googleapis.com/istio.v1.HealthInformation")
+        await call.write(early.SerializeToString())
+        await call.write(claim.request().SerializeToString())
         heard = await hear(call)
         accepted = DiscoveryRequest(type_url=CLUSTER, response_nonce=heard.nonce)
         await call.write(accepted.SerializeToString())
