@@ -6,6 +6,7 @@ less than it had.
 """
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 import structlog
@@ -25,6 +26,7 @@ from isthmus.apps.pilot_options import (
     plain_address,
 )
 from isthmus.apps.pilot_pages import Readiness, config_of, held_by, status_of, sync_of
+from isthmus.apps.telling import Telling
 from isthmus.clusters.registry import Clusters, running_clusters
 from isthmus.config.accepted_tls import PeerAuthentications
 from isthmus.config.mesh import MeshConfig
@@ -39,6 +41,7 @@ from isthmus.lib.files import allow_many_files
 from isthmus.lib.garbage import collecting_between_bursts
 from isthmus.lib.lifecycle import stop_signal, task_scope
 from isthmus.lib.log import configure_logging
+from isthmus.model.resources import ScopeChange
 from isthmus.model.service import ClusterId
 from isthmus.model.view import Changes
 from isthmus.translate.catalogue import Catalogue
@@ -116,22 +119,25 @@ async def _serve(options: PilotOptions, access: Access, mesh: MeshConfig) -> Non
         http_ports = await stack.enter_async_context(serving_pages(options.http_addresses, pages))
         logger.info("pages are served", ports=list(http_ports))
 
-        def tell(changes: Changes) -> None:
-            hub.publish([*catalogue.apply(changes), *feed.apply(changes)])
+        def publish(changes: Changes, found: Sequence[ScopeChange]) -> None:
+            hub.publish(found)
             hub.rescope(catalogue.rescoped(changes))
+
+        telling = Telling(lambda changes: [*catalogue.apply(changes), *feed.apply(changes)], publish)
 
         def tell_of_peers(ref: Ref) -> None:
             hub.publish(catalogue.peers_changed(ref))
             hub.rescope(catalogue.rescoped_by(ref))
 
-        stack.enter_context(clusters.view.subscribe(tell))
+        stack.enter_context(clusters.view.subscribe(telling))
         stack.enter_context(objects.peers.subscribe(tell_of_peers))
         stack.enter_context(
             objects.policies.subscribe(lambda ref: hub.rescope(catalogue.rescoped_by_policy(ref)))
         )
         tasks = await stack.enter_async_context(task_scope())
+        tasks.serve(telling.serve(), name="telling")
         stopped = tasks.spawn(stop.wait(), name="stop")
-        prepared = tasks.spawn(_prepared(clusters, identity, objects), name="prepared")
+        prepared = tasks.spawn(_prepared(clusters, identity, objects, telling), name="prepared")
         await asyncio.wait((stopped, prepared), return_when=asyncio.FIRST_COMPLETED)
         if not stopped.done():
             await stack.enter_async_context(collecting_between_bursts())
@@ -158,8 +164,11 @@ async def _serve(options: PilotOptions, access: Access, mesh: MeshConfig) -> Non
         logger.info("stopping")
 
 
-async def _prepared(clusters: Clusters, identity: MeshIdentity, objects: MeshObjects) -> None:
+async def _prepared(
+    clusters: Clusters, identity: MeshIdentity, objects: MeshObjects, telling: Telling
+) -> None:
     """Wait until proxies can be answered."""
     await clusters.settled()
     await identity.authority.ready()
     await objects.settled()
+    await telling.told()

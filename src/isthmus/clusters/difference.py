@@ -37,7 +37,7 @@ def difference(old: ClusterStore | None, new: ClusterStore | None) -> Changes:
 
 def everything(store: ClusterStore) -> Changes:
     """All names of a store."""
-    pods = frozenset(WorkloadKey(store.cluster, *name) for name in store.pods)
+    pods = frozenset(part.workload.key for part in store.pods.values())
     return Changes(services=frozenset(store.services), workloads=pods)
 
 

@@ -54,12 +54,13 @@ class JoinedView:
         for cluster, changes in parts:
             for key in changes.services:
                 self._count(cluster, key)
+        told = [changes for _, changes in parts]
         self._publish(
             Changes(
-                services=frozenset(key for _, changes in parts for key in changes.services),
-                endpoints=frozenset(key for _, changes in parts for key in changes.endpoints),
-                workloads=frozenset(key for _, changes in parts for key in changes.workloads),
-                accounts=frozenset(key for _, changes in parts for key in changes.accounts),
+                services=frozenset[ServiceKey]().union(*(each.services for each in told)),
+                endpoints=frozenset[ServiceKey]().union(*(each.endpoints for each in told)),
+                workloads=frozenset[WorkloadKey]().union(*(each.workloads for each in told)),
+                accounts=frozenset[ServiceKey]().union(*(each.accounts for each in told)),
             )
         )
 

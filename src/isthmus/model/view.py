@@ -1,12 +1,15 @@
 """The joined view: what all clusters together say, and the feed of what changed in it."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from itertools import islice
+from typing import Protocol, TypeVar
 
 from isthmus.model.service import ClusterId, Network, Service, ServiceKey
 from isthmus.model.workload import Endpoint, EndpointGroup, InboundPort, Locality, Workload, WorkloadKey
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,28 @@ class Changes:
     endpoints: frozenset[ServiceKey] = frozenset()
     workloads: frozenset[WorkloadKey] = frozenset()
     accounts: frozenset[ServiceKey] = frozenset()
+
+    def __len__(self) -> int:
+        """Of how many services and pods it tells."""
+        return len(self.services) + len(self.endpoints) + len(self.workloads)
+
+    def parts(self, most: int) -> "Iterator[Changes]":
+        """The same as several, each of `most` services or pods at most. What is said of one service may be
+        said in two of them.
+        """
+        for some in _batched(self.services, most):
+            yield Changes(services=some, accounts=self.accounts & some)
+        for some in _batched(self.endpoints, most):
+            yield Changes(endpoints=some, accounts=self.accounts & some)
+        for pods in _batched(self.workloads, most):
+            yield Changes(workloads=pods)
+
+
+def _batched(items: frozenset[T], most: int) -> Iterator[frozenset[T]]:
+    """Disjoint subsets of at most so many."""
+    left = iter(items)
+    while some := frozenset(islice(left, most)):
+        yield some
 
 
 class MeshView(Protocol):
