@@ -16,6 +16,7 @@ from envoy.extensions.clusters.dns.v3 import dns_cluster_pb2
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions as _HttpOptions
 from envoy.type.v3 import percent_pb2
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.struct_pb2 import Struct
 from google.protobuf.wrappers_pb2 import UInt32Value
 
 from isthmus.config.mesh import POLICY_MTLS_PORT, MeshConfig
@@ -111,6 +112,7 @@ def outbound_cluster(spec: ClusterSpec, mesh: MeshConfig, *, secured: bool) -> c
     Names are joined with text and not looked into: see `encoded_cluster`.
     """
     cluster = _cluster(spec.name, mesh, _http_options(spec.protocol))
+    cluster.metadata.CopyFrom(_of_service(spec.service))
     match spec.kind:
         case Kind.CLUSTER_IP:
             cluster.type = _TYPE.Value("EDS")
@@ -136,6 +138,13 @@ def outbound_cluster(spec: ClusterSpec, mesh: MeshConfig, *, secured: bool) -> c
             cluster.lb_policy = _POLICY.Value("LEAST_REQUEST")
             cluster.load_assignment.CopyFrom(_one_endpoint(spec))
     return cluster
+
+
+def _of_service(service: ServiceKey) -> base_pb2.Metadata:
+    """Which service it is, as telemetry and access logs read it (Istio: addTelemetryMetadata)."""
+    found = Struct()
+    found["services"] = [{"host": service.hostname(), "name": service.name, "namespace": service.namespace}]
+    return base_pb2.Metadata(filter_metadata={"istio": found})
 
 
 def _always_by_tls(spec: ClusterSpec, mesh: MeshConfig) -> bool:
