@@ -50,6 +50,16 @@ def test_injecting_again_changes_no_byte(name: str) -> None:
     assert injected(once) == (once, [])
 
 
+def test_injecting_a_probe_with_its_defaults_again_changes_no_byte() -> None:
+    handler = "{path: /, scheme: HTTP, port: 80}"
+    container = f"{{name: a, image: a, readinessProbe: {{httpGet: {handler}}}}}"
+    once, _ = injected(
+        f"{{apiVersion: v1, kind: Pod, metadata: {{name: a}}, spec: {{containers: [{container}]}}}}"
+    )
+    assert "/app-health/a/readyz" in once
+    assert injected(once) == (once, [])
+
+
 @pytest.mark.parametrize("name", ["deployment", "job"])
 def test_taking_the_sidecar_out_again_gives_what_went_in(name: str) -> None:
     before = (GOLDEN / f"{name}.yaml").read_text()

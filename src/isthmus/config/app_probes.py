@@ -25,8 +25,11 @@ class Header(msgspec.Struct, frozen=True):
     value: str = ""
 
 
-class HttpGet(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """core/v1 HTTPGetAction, its port resolved. `scheme` is HTTP or HTTPS, in any case."""
+class HttpGet(msgspec.Struct, frozen=True, rename="camel"):
+    """core/v1 HTTPGetAction, its port resolved. `scheme` is HTTP or HTTPS, in any case.
+
+    Written in full: msgspec knows a default text by identity only, so an equal one is left out at times.
+    """
 
     port: int
     path: str = "/"

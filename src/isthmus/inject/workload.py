@@ -16,11 +16,16 @@ POD_PATHS: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("apps", "Deployment"): ("spec", "template"),
     ("apps", "ReplicaSet"): ("spec", "template"),
     ("apps", "StatefulSet"): ("spec", "template"),
+    ("extensions", "DaemonSet"): ("spec", "template"),
+    ("extensions", "Deployment"): ("spec", "template"),
+    ("extensions", "ReplicaSet"): ("spec", "template"),
     ("", "ReplicationController"): ("spec", "template"),
     ("batch", "Job"): ("spec", "template"),
     ("batch", "CronJob"): ("spec", "jobTemplate", "spec", "template"),
 }
-"""(API group, kind) → where its pod (metadata and spec) is. A kind is injected when it has a line here."""
+"""(API group, kind) → where its pod (metadata and spec) is. A kind is injected when it has a line here.
+
+Group `extensions` is that of Kubernetes before 1.9."""
 _LIKELY_PODS = (
     ("spec", "template"),
     ("template",),
