@@ -46,7 +46,7 @@ def test_nulls_and_empty_values_go_but_meaningful_zeros_stay() -> None:
         ("Pod", {"metadata": {"labels": {"a": 1}}}, "Pod.metadata.labels.a of type string"),
         ("Pod", {"metadata": []}, "cannot unmarshal array"),
         ("Pod", {"metadata": {"deletionTimestamp": "soon"}}, "parsing time"),
-        ("Secret", {"data": {"a": "%%"}}, "illegal base64 data in data.a"),
+        ("Secret", {"data": {"a": "%%"}}, "illegal base64 data at input byte 0"),
         (
             "Pod",
             {"spec": {"containers": [{"resources": {"limits": {"cpu": "lots"}}}]}},

@@ -103,6 +103,8 @@ def delete(cluster: Cluster, target: Target, stored: Stored, options: DeleteOpti
         return object_, gone
     if gone:
         cluster.store.commit(resource, target.key, None)
+        if resource is not kinds.PODS and not already:
+            return old, True
     elif object_ != old:
         kept = cluster.store.commit(resource, target.key, object_)
         assert kept is not None

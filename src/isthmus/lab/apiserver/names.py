@@ -100,12 +100,16 @@ def validate_labels(labels: Object, path: str) -> Iterator[Cause]:
     for key, value in labels.items():
         for fault in qualified_name_faults(key):
             yield invalid_value(path, key, fault)
-        if not isinstance(value, str):
-            yield invalid_value(path, value, "must be a string")
-        elif len(value) > 63:
-            yield invalid_value(path, value, "must be no more than 63 bytes")
-        if isinstance(value, str) and value and not _QUALIFIED.match(value):
-            yield invalid_value(path, value, _NO_VALUE)
+        for fault in label_value_faults(value):
+            yield invalid_value(path, value, fault)
+
+
+def label_value_faults(value: str) -> Iterator[str]:
+    """What keeps text from being the value of a label."""
+    if len(value) > 63:
+        yield "must be no more than 63 bytes"
+    if value and not _QUALIFIED.match(value):
+        yield _NO_VALUE
 
 
 _NAME_RULES = {

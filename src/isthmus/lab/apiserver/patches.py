@@ -55,14 +55,14 @@ def json_patch(document: Object, operations: list[Any]) -> Object:
         _operate(holder, cast("Object", operation))
     result: Any = holder[""]
     if not isinstance(result, dict):
-        raise _inapplicable("the document is no longer an object")
+        raise _inapplicable()
     return cast("Object", result)
 
 
 def _operate(holder: Object, operation: Object) -> None:
     kind, path = operation.get("op"), operation.get("path")
     if not isinstance(path, str):
-        raise _inapplicable(f"{kind} operation has no path")
+        raise _inapplicable()
     match kind:
         case "add":
             _add(holder, path, copy({"value": operation.get("value")})["value"])
@@ -77,20 +77,20 @@ def _operate(holder: Object, operation: Object) -> None:
             _add(holder, path, copy({"value": _get(holder, str(operation.get("from")))})["value"])
         case "test":
             if _get(holder, path) != operation.get("value"):
-                raise _inapplicable(f"testing value {path} failed")
+                raise _inapplicable()
         case _:
-            raise _inapplicable(f"Unexpected kind: {kind}")
+            raise _inapplicable()
 
 
-def _inapplicable(why: str) -> RefusedError:
-    return RefusedError(
-        422, "Invalid", f"the server rejected our request due to an error in our request: {why}"
-    )
+def _inapplicable() -> RefusedError:
+    """422; Kubernetes does not say why."""
+    text = "the server rejected our request due to an error in our request"
+    return RefusedError(422, "Invalid", text, {})
 
 
 def _steps(path: str) -> list[str]:
     if path and not path.startswith("/"):
-        raise _inapplicable(f"path {path} does not start with /")
+        raise _inapplicable()
     return [step.replace("~1", "/").replace("~0", "~") for step in path.split("/")]
 
 
@@ -107,12 +107,12 @@ def _child(at: Any, step: str, path: str) -> Any:
         return cast("Object", at)[step]
     if isinstance(at, list):
         return cast("list[Any]", at)[_index(step, len(cast("list[Any]", at)), path)]
-    raise _inapplicable(f"{path}: missing path")
+    raise _inapplicable()
 
 
 def _index(step: str, length: int, path: str) -> int:
     if not step.isdecimal() or int(step) >= length:
-        raise _inapplicable(f"{path}: invalid index {step}")
+        raise _inapplicable()
     return int(step)
 
 
@@ -129,7 +129,7 @@ def _add(holder: Object, path: str, value: Any) -> None:
         sequence = cast("list[Any]", at)
         sequence.insert(len(sequence) if last == "-" else _index(last, len(sequence) + 1, path), value)
     else:
-        raise _inapplicable(f"{path}: missing path")
+        raise _inapplicable()
 
 
 def _remove(holder: Object, path: str) -> Any:

@@ -5,15 +5,8 @@ Source: Kubernetes' PodSpec reference, its defaulting and its validation, for th
 
 from collections.abc import Iterator
 
-from isthmus.lab.apiserver.errors import (
-    Cause,
-    duplicate,
-    forbidden_value,
-    invalid_value,
-    required,
-    unsupported,
-)
-from isthmus.lab.apiserver.names import label_faults, port_faults
+from isthmus.lab.apiserver.containers import PROBES, validate_container, validate_named, validate_volume
+from isthmus.lab.apiserver.errors import Cause, forbidden_value, invalid_value, required, unsupported
 from isthmus.lab.apiserver.objects import Object, copy, items, section
 
 _POLICIES = {"restartPolicy": ("Always", "OnFailure", "Never")}
@@ -24,7 +17,6 @@ _IMMUTABLE = (
     "tolerations)"
 )
 _PROBE_DEFAULTS = {"timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3}
-_PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 
 
 def default_pod(pod: Object) -> None:
@@ -72,7 +64,7 @@ def _default_container(container: Object, *, host_network: bool) -> None:
         reference = section(section(variable, "valueFrom"), "fieldRef")
         if reference:
             reference.setdefault("apiVersion", "v1")
-    for name in _PROBES:
+    for name in PROBES:
         probe = section(container, name)
         if probe:
             for field, value in _PROBE_DEFAULTS.items():
@@ -136,7 +128,8 @@ def validate_pod_spec(spec: Object, path: str) -> Iterator[Cause]:
     """The faults of a Pod's spec, after defaulting."""
     volumes: set[str] = set()
     for index, volume in enumerate(items(spec, "volumes")):
-        yield from _validate_named(volume, f"{path}.volumes[{index}]", volumes)
+        yield from validate_named(volume, f"{path}.volumes[{index}]", volumes)
+        yield from validate_volume(volume, f"{path}.volumes[{index}]")
     names: set[str] = set()
     containers = items(spec, "containers")
     if not containers:
@@ -144,8 +137,8 @@ def validate_pod_spec(spec: Object, path: str) -> Iterator[Cause]:
     for field, all_ in (("containers", containers), ("initContainers", items(spec, "initContainers"))):
         for index, container in enumerate(all_):
             at = f"{path}.{field}[{index}]"
-            yield from _validate_named(container, at, names)
-            yield from _validate_container(container, at, volumes)
+            yield from validate_named(container, at, names)
+            yield from validate_container(container, at, volumes)
     for field, known in _POLICIES.items():
         if spec.get(field) not in known:
             yield unsupported(f"{path}.{field}", spec.get(field), known)
@@ -157,49 +150,6 @@ def validate_pod_spec(spec: Object, path: str) -> Iterator[Cause]:
         yield invalid_value(
             f"{path}.terminationGracePeriodSeconds", grace, "must be greater than or equal to 0"
         )
-
-
-def _validate_named(part: Object, path: str, names: set[str]) -> Iterator[Cause]:
-    name = part.get("name")
-    if not name:
-        yield required(f"{path}.name")
-        return
-    for fault in label_faults(name):
-        yield invalid_value(f"{path}.name", name, fault)
-    if name in names:
-        yield duplicate(f"{path}.name", name)
-    names.add(name)
-
-
-def _validate_container(container: Object, path: str, volumes: set[str]) -> Iterator[Cause]:
-    if not container.get("image"):
-        yield required(f"{path}.image")
-    if container["imagePullPolicy"] not in ("Always", "IfNotPresent", "Never"):
-        known = ("Always", "IfNotPresent", "Never")
-        yield unsupported(f"{path}.imagePullPolicy", container["imagePullPolicy"], known)
-    for index, port in enumerate(items(container, "ports")):
-        at = f"{path}.ports[{index}]"
-        if "containerPort" not in port:
-            yield required(f"{at}.containerPort")
-        else:
-            for fault in port_faults(port["containerPort"]):
-                yield invalid_value(f"{at}.containerPort", port["containerPort"], fault)
-        if port["protocol"] not in ("TCP", "UDP", "SCTP"):
-            yield unsupported(f"{at}.protocol", port["protocol"], ("SCTP", "TCP", "UDP"))
-    for index, variable in enumerate(items(container, "env")):
-        at = f"{path}.env[{index}]"
-        if not variable.get("name"):
-            yield required(f"{at}.name")
-        if variable.get("value") and variable.get("valueFrom"):
-            yield invalid_value(f"{at}.valueFrom", "", "may not be specified when `value` is not empty")
-    for index, mount in enumerate(items(container, "volumeMounts")):
-        at = f"{path}.volumeMounts[{index}]"
-        if not mount.get("name"):
-            yield required(f"{at}.name")
-        elif mount["name"] not in volumes:
-            yield Cause(f"{at}.name", "FieldValueNotFound", f'Not found: "{mount["name"]}"')
-        if not mount.get("mountPath"):
-            yield required(f"{at}.mountPath")
 
 
 def validate_pod_update(pod: Object, old: Object) -> Iterator[Cause]:

@@ -43,9 +43,12 @@ def _access(cluster: Cluster, resource: Resource, spec: Object, user: User, name
     asked, path = section(spec, "resourceAttributes"), section(spec, "nonResourceAttributes")
     own = resource is kinds.SELF_SUBJECT_ACCESS_REVIEWS
     causes: list[Cause] = []
-    if bool(asked) == bool(path):
-        either = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
-        causes.append(invalid_value("spec.resourceAttributes", "null", either))
+    if asked and path:
+        text = "cannot be specified in combination with resourceAttributes"
+        causes.append(invalid_value("spec.nonResourceAttributes", path, text))
+    elif not asked and not path:
+        text = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
+        causes.append(invalid_value("spec.resourceAttributes", None, text))
     if not own and not spec.get("user") and not spec.get("groups"):
         causes.append(invalid_value("spec.user", "", "at least one of user or group must be specified"))
     if resource is kinds.LOCAL_SUBJECT_ACCESS_REVIEWS and asked.get("namespace", "") != namespace:

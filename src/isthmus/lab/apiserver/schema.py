@@ -14,8 +14,9 @@ from typing import Any, cast
 from isthmus.lab.apiserver.errors import RefusedError, bad_request
 from isthmus.lab.apiserver.messages import MESSAGES
 from isthmus.lab.apiserver.objects import Object
+from isthmus.lab.apiserver.quantities import canonical
 
-_QUANTITY = re.compile(r"[+-]?[0-9.]+([eEinumkKMGTP]*[-+]?[0-9]*)\Z")
+_BASE64 = re.compile(r"[A-Za-z0-9+/=]")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)\Z")
 _GO_NAMES = {"s": "string", "i": "int64", "b": "bool", "y": "[]uint8", "t": "string", "u": "string"}
 
@@ -143,8 +144,11 @@ class _Reader:
             case "o":
                 fits = isinstance(value, int | str) and not isinstance(value, bool)
             case "q":
-                fits = isinstance(value, int | float | str) and _QUANTITY.match(str(value)) is not None
-                value = str(value)
+                fits = isinstance(value, int | float | str) and not isinstance(value, bool)
+                try:
+                    value = canonical(str(value))
+                except ValueError:
+                    fits = False
             case "x":
                 fits = isinstance(value, list)
             case "f":
@@ -168,7 +172,8 @@ class _Reader:
             try:
                 base64.b64decode(value, validate=True)
             except (binascii.Error, ValueError):
-                raise _MismatchError(f"illegal base64 data in {path}") from None
+                at = next((i for i, one in enumerate(value) if not _BASE64.match(one)), len(value) // 4 * 4)
+                raise _MismatchError(f"illegal base64 data at input byte {at}") from None
         return value
 
     def _mismatch(self, value: Any, path: str, type_: str) -> _MismatchError:

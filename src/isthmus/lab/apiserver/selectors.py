@@ -8,15 +8,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from isthmus.lab.apiserver.errors import bad_request
+from isthmus.lab.apiserver.errors import RefusedError, bad_request, invalid_value
 from isthmus.lab.apiserver.kinds import EVENTS, Resource
+from isthmus.lab.apiserver.names import label_value_faults, qualified_name_faults
 from isthmus.lab.apiserver.objects import Object, items, labels_of, metadata, section, strings
 
 Predicate: TypeAlias = Callable[[Object], bool]
 
 _TOKEN = re.compile(r"\s*(==|!=|=|!|<|>|,|\(|\)|[^\s,()=!<>]+)")
-_KEY = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?\Z")
-_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?\Z")
+_PUNCTUATION = ("", "==", "!=", "=", "!", "<", ">", ",", "(", ")")
 _OPERATORS = {"=", "==", "!=", "<", ">", "in", "notin"}
 
 
@@ -61,10 +61,15 @@ class _Parser:
 
     def clauses(self) -> list[Requirement]:
         found: list[Requirement] = []
-        while self._peek():
+        while (first := self._peek()) != "":
+            if first in _PUNCTUATION and first != "!":
+                raise bad_request(f"found '{first}', expected: !, identifier, or 'end of string'")
             found.append(self._clause())
-            if self._peek():
-                self._expect(",")
+            after = self._next()
+            if after not in ("", ","):
+                raise bad_request(f"found '{after}', expected: ',' or 'end of string'")
+            if after and (self._peek() in _PUNCTUATION and self._peek() != "!"):
+                raise bad_request(f"found '{self._peek()}', expected: identifier after ','")
         return found
 
     def _peek(self) -> str:
@@ -75,15 +80,12 @@ class _Parser:
         self._position += 1
         return token
 
-    def _expect(self, wanted: str) -> None:
-        found = self._next()
-        if found != wanted:
-            raise bad_request(f"unable to parse requirement: found '{found}', expected: '{wanted}'")
-
     def _key(self) -> str:
         key = self._next()
-        if not _KEY.match(key):
-            raise bad_request(f"unable to parse requirement: found '{key}', expected: identifier")
+        if key in _PUNCTUATION:
+            raise _unparsed(f"found '{key}', expected: identifier")
+        for fault in qualified_name_faults(key):
+            raise _unparsed(f"<nil>: {invalid_value('', key, fault).text}")
         return key
 
     def _clause(self) -> Requirement:
@@ -96,31 +98,50 @@ class _Parser:
             return Requirement(key, "exists")
         self._next()
         if operator not in _OPERATORS:
-            expected = "in, notin, =, ==, !=, gt, lt"
-            raise bad_request(f"unable to parse requirement: found '{operator}', expected: {expected}")
-        if operator in ("in", "notin"):
-            return Requirement(key, operator, self._set())
-        value = self._value()
-        if operator in ("<", ">"):
-            if not re.fullmatch(r"-?\d+", value):
-                raise bad_request(f'values[0][{key}]: Invalid value: "{value}": must be an integer')
-            return Requirement(key, "gt" if operator == ">" else "lt", frozenset({value}))
-        return Requirement(key, "notin" if operator == "!=" else "in", frozenset({value}))
+            raise _unparsed(f"found '{operator}', expected: in, notin, =, ==, !=, gt, lt")
+        values = self._set() if operator in ("in", "notin") else frozenset({self._value()})
+        for index, value in enumerate(sorted(values)):
+            _check_value(operator, key, index, value)
+        names = {"in": "in", "notin": "notin", "!=": "notin", "<": "lt", ">": "gt"}
+        return Requirement(key, names.get(operator, "in"), values)
 
     def _value(self) -> str:
-        value = "" if self._peek() in ("", ",", ")") else self._next()
-        if not _VALUE.match(value):
-            raise bad_request(f"unable to parse requirement: found '{value}', expected: identifier")
+        value = "" if self._peek() in ("", ",") else self._next()
+        if value in _PUNCTUATION and value:
+            raise _unparsed(f"found '{value}', expected: identifier")
         return value
 
     def _set(self) -> frozenset[str]:
-        self._expect("(")
-        values = {self._value()}
-        while self._peek() == ",":
-            self._next()
-            values.add(self._value())
-        self._expect(")")
-        return frozenset(values)
+        if (opening := self._next()) != "(":
+            raise _unparsed(f"found '{opening}' expected: '('")
+        if self._peek() in _PUNCTUATION and self._peek() not in (",", ")"):
+            raise _unparsed(f"found '{self._peek()}', expected: ',', ')' or identifier")
+        values: set[str] = set()
+        while True:
+            values.add("" if self._peek() in (",", ")") else self._identifier())
+            after = self._next()
+            if after == ")":
+                return frozenset(values)
+            if after != ",":
+                raise _unparsed(f"found '{after}', expected: ',' or ')'")
+
+    def _identifier(self) -> str:
+        token = self._next()
+        if token in _PUNCTUATION:
+            raise _unparsed(f"found '{token}', expected: ',', or identifier")
+        return token
+
+
+def _unparsed(why: str) -> RefusedError:
+    return bad_request(f"unable to parse requirement: {why}")
+
+
+def _check_value(operator: str, key: str, index: int, value: str) -> None:
+    if operator in ("<", ">") and not re.fullmatch(r"[+-]?\d+", value):
+        text = "for 'Gt', 'Lt' operators, the value must be an integer"
+        raise _unparsed(str(invalid_value(f"values[{index}]", value, text)))
+    for fault in label_value_faults(value):
+        raise _unparsed(str(invalid_value(f"values[{index}][{key}]", value, fault)))
 
 
 def selects(selector: Mapping[str, Any]) -> Predicate:
@@ -149,7 +170,7 @@ def parse_fields(text: str, resource: Resource) -> tuple[_FieldTerm, ...]:
     for part in filter(None, text.split(",")):
         match = re.fullmatch(r"([^=!]+)(==|!=|=)(.*)", part)
         if match is None:
-            raise bad_request(f"invalid field selector: {text}; can't understand '{part}'")
+            raise bad_request(f"invalid selector: '{text}'; can't understand '{part}'")
         path, operator, value = match.groups()
         if path not in ("metadata.name", "metadata.namespace", *resource.fields):
             known = '"metadata.name", "metadata.namespace"'

@@ -92,8 +92,8 @@ def _validate_ports(ports: list[Object]) -> Iterator[Cause]:
                 yield invalid_value(f"{at}.targetPort", port["targetPort"], fault)
         number = (port.get("port"), port["protocol"])
         if number in numbers:
-            shown = f'{{"port":{port.get("port")},"protocol":"{port["protocol"]}"}}'
-            yield Cause(at, "FieldValueDuplicate", f"Duplicate value: {shown}")
+            shown = {"Name": "", "Protocol": port["protocol"], "AppProtocol": None, "Port": port.get("port")}
+            yield duplicate(at, {**shown, "TargetPort": 0, "NodePort": 0})  # a ServicePort, as Go shows it
         numbers.add(number)
 
 

@@ -1,0 +1,105 @@
+"""What an object of a kind may hold, told field by field, and how quantities come back."""
+
+from typing import Any
+
+import pytest
+
+from tests.lab.api_contract.api import JSON_PATCH, Answer, Api, config_map, pod, service
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+def causes(answer: Answer) -> set[tuple[str, str]]:
+    return {(one["field"], one["message"]) for one in answer.body["details"]["causes"]}
+
+
+async def test_quantities_come_back_in_their_canonical_form(api: Api) -> None:
+    namespace = await api.namespace()
+    limits = {"cpu": 0.5, "memory": "1024Mi", "example.com/widgets": "2000"}
+    container = {"name": "main", "image": "example/app", "resources": {"limits": limits}}
+    made = (await api.call("POST", f"{namespace}/pods", pod("one", containers=[container]))).body
+    resources = made["spec"]["containers"][0]["resources"]
+    assert resources["limits"] == {"cpu": "500m", "memory": "1Gi", "example.com/widgets": "2k"}
+    assert resources["requests"] == resources["limits"]
+
+
+async def test_faults_of_containers_and_volumes_are_all_named(api: Api) -> None:
+    namespace = await api.namespace()
+    container: dict[str, Any] = {
+        "name": "main",
+        "image": " example/app",
+        "resources": {"requests": {"cpu": "2", "shoes": "1"}, "limits": {"cpu": "1", "memory": "-1"}},
+        "livenessProbe": {"successThreshold": 2},
+        "readinessProbe": {"exec": {}, "tcpSocket": {"port": 1}, "periodSeconds": -1},
+        "env": [{"name": "A=B"}],
+        "ports": [{"containerPort": 80, "name": "a--b"}, {"containerPort": 70000, "name": "1"}],
+        "volumeMounts": [{"name": "v", "mountPath": "/v"}, {"name": "w", "mountPath": "/v"}],
+    }
+    volumes = [{"name": "v", "emptyDir": {}, "secret": {"secretName": "s"}}]
+    refused = await api.call("POST", f"{namespace}/pods", pod("one", containers=[container], volumes=volumes))
+    assert refused.status == 422, refused.body
+    at, told = "spec.containers[0]", causes(refused)
+    for field, message in (
+        ("spec.volumes[0].secret", "Forbidden: may not specify more than 1 volume type"),
+        (f"{at}.image", 'Invalid value: " example/app": must not have leading or trailing whitespace'),
+        (f"{at}.livenessProbe", "Required value: must specify a handler type"),
+        (f"{at}.livenessProbe.successThreshold", "Invalid value: 2: must be 1"),
+        (f"{at}.readinessProbe.tcpSocket", "Forbidden: may not specify more than 1 handler type"),
+        (f"{at}.readinessProbe.exec.command", "Required value"),
+        (f"{at}.readinessProbe.periodSeconds", "Invalid value: -1: must be greater than or equal to 0"),
+        (f"{at}.ports[0].name", 'Invalid value: "a--b": must not contain consecutive hyphens'),
+        (f"{at}.ports[1].name", 'Invalid value: "1": must contain at least one letter (a-z)'),
+        (f"{at}.ports[1].containerPort", "Invalid value: 70000: must be between 1 and 65535, inclusive"),
+        (f"{at}.volumeMounts[1].name", 'Not found: "w"'),
+        (f"{at}.volumeMounts[1].mountPath", 'Invalid value: "/v": must be unique'),
+        (f"{at}.resources.requests", 'Invalid value: "2": must be less than or equal to cpu limit of 1'),
+        (f"{at}.resources.limits[memory]", 'Invalid value: "-1": must be greater than or equal to 0'),
+        (
+            f"{at}.resources.requests[shoes]",
+            'Invalid value: "shoes": must be a standard resource for containers',
+        ),
+    ):
+        assert (field, message) in told, (field, message, told)
+    assert any(field == f"{at}.env[0].name" and "other than '='" in message for field, message in told)
+
+
+@pytest.mark.parametrize(
+    ("selector", "sentence"),
+    [
+        ("a in (b", "unable to parse requirement: found '', expected: ',' or ')'"),
+        ("a in b", "unable to parse requirement: found 'b' expected: '('"),
+        ("a,", "found '', expected: identifier after ','"),
+        ("=a", "found '=', expected: !, identifier, or 'end of string'"),
+        ("a b", "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt"),
+        ("a=b=c", "found '=', expected: ',' or 'end of string'"),
+        ("a<x", "unable to parse requirement: values[0]: Invalid value: \"x\": for 'Gt', 'Lt' operators"),
+        ("-a", 'unable to parse requirement: <nil>: Invalid value: "-a": name part must consist of'),
+        ("a=-b", 'unable to parse requirement: values[0][a]: Invalid value: "-b": a valid label must be an'),
+    ],
+)
+async def test_selectors_that_cannot_be_read_say_where(api: Api, selector: str, sentence: str) -> None:
+    refused = await api.call("GET", "/api/v1/configmaps", labelSelector=selector)
+    assert (refused.status, refused.reason) == (400, "BadRequest")
+    assert refused.message.startswith(sentence), refused.message
+
+
+async def test_a_patch_that_does_not_apply_and_a_field_selector_that_is_none(api: Api) -> None:
+    namespace = await api.namespace()
+    await api.call("POST", f"{namespace}/configmaps", config_map("one", a="b"))
+    for operation in ({"op": "test", "path": "/data/a", "value": "c"}, {"op": "remove", "path": "/data/z"}):
+        refused = await api.call("PATCH", f"{namespace}/configmaps/one", [operation], content_type=JSON_PATCH)
+        assert (refused.status, refused.reason, refused.body["details"]) == (422, "Invalid", {})
+        assert refused.message == "the server rejected our request due to an error in our request"
+    refused = await api.call("GET", f"{namespace}/configmaps", fieldSelector="metadata.name")
+    text = "invalid selector: 'metadata.name'; can't understand 'metadata.name'"
+    assert (refused.status, refused.message) == (400, text)
+
+
+async def test_what_is_deleted_at_once_is_shown_as_it_was(api: Api) -> None:
+    namespace = await api.namespace()
+    made = (await api.call("POST", f"{namespace}/services", service("web"))).body
+    assert (await api.call("DELETE", f"{namespace}/services/web")).body["metadata"] == made["metadata"]
+    await api.call("POST", f"{namespace}/pods", pod("web"))
+    gone = (await api.call("DELETE", f"{namespace}/pods/web")).body["metadata"]
+    assert gone["deletionGracePeriodSeconds"] == 0
+    assert (await api.call("GET", f"{namespace}/pods/web")).status == 404
