@@ -15,6 +15,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from isthmus.clusters.recorder import EVENT
 from isthmus.kube.client import Client, running_client
 from isthmus.kube.kinds import CONFIG_MAP
 from isthmus.lab import pki
@@ -213,6 +214,20 @@ class Stage:
         async def look() -> bool:
             found = await self.home.direct.list(CONFIG_MAP, CONTROL)
             return any(each.metadata.annotations.get("isthmus.dev/cluster") == name for each in found.items)
+
+        await eventually(look)
+
+    async def complained(self, name: str, reason: str) -> None:
+        """Wait until an Event on a cluster's Secret gives this reason."""
+
+        async def look() -> bool:
+            found = await self.home.direct.list(EVENT, CONTROL)
+            return any(
+                each["involvedObject"]["name"] == name
+                and each["type"] == "Warning"
+                and reason in each["message"]
+                for each in found.items
+            )
 
         await eventually(look)
 

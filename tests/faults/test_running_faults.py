@@ -28,6 +28,7 @@ SEEN = {
     Fault.API_HTML: ({"stale"}, "no Kubernetes list"),
 }
 """What an operator is shown within seconds, and words of its reason."""
+SYNC = "istiod_remote_cluster_sync_status"
 
 
 def faults_of(seed: int) -> list[Fault]:
@@ -68,16 +69,21 @@ async def test_a_proxy_holds_what_is_true_during_and_after_any_faults(seed: int,
 
 
 async def told(stage: Stage, broken: list[Member]) -> None:
-    """The operator is told what is wrong with each, and only with these."""
+    """The operator is told what is wrong with each, and with no other: by page, metrics and Events."""
     for member in broken:
         states, words = SEEN.get(member.fault or Fault.PARTITION, (set[str](), ""))
         if states:
             row = await stage.pilot.cluster(member.name, lambda row, s=states: row["state"] in s)
             assert words in row["reason"], (member.fault, row["reason"])
+            assert await stage.pilot.measures(SYNC, cluster=member.name, status=row["state"]) == 1
+            assert await stage.pilot.measures(SYNC, cluster=member.name, status="synced") == 0
+            await stage.complained(member.name, row["reason"])
     rows = {row["id"]: row for row in await stage.pilot.page("/debug/clusterz")}
     for member in stage.members:
         if member.fault is None:
             assert rows[member.name]["state"] == "fresh"
+            wanted = None if member is stage.home else 1
+            assert await stage.pilot.measures(SYNC, cluster=member.name, status="synced") == wanted
 
 
 async def test_a_cluster_restored_from_an_older_backup_is_what_it_says_it_is(tmp_path: Path) -> None:

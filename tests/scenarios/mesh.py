@@ -16,6 +16,7 @@ from envoy.config.endpoint.v3.endpoint_components_pb2 import LbEndpoint
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
 from grpc import aio
+from prometheus_client.parser import text_string_to_metric_families
 
 from isthmus.kube.client import Client, running_client
 from isthmus.kube.kinds import untyped
@@ -108,6 +109,15 @@ class Pilot:
             if answer.content_type == "application/json":
                 return await answer.json()
             return answer.status, await answer.text()
+
+    async def measures(self, name: str, **labels: str) -> float | None:
+        """What Prometheus reads as this sample; None where there is none that has (at least) these labels."""
+        _, text = await self.page("/metrics")
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == name and labels.items() <= sample.labels.items():
+                    return sample.value
+        return None
 
     async def xds_port(self) -> int:
         """The port, once it serves."""

@@ -12,6 +12,15 @@ from isthmus.clusters.status import ClusterStatus
 
 _ISTIO_WORDS = {State.FRESH: "synced"}
 """`syncStatus` says Istio's word only where it is true; everything else is said as it is."""
+_SYNC_STATUSES = {
+    State.FRESH: "synced",
+    State.SYNCING: "syncing",
+    State.UNREACHABLE: "timeout",
+    State.STALE: "stale",
+    State.UNAUTHORISED: "unauthorised",
+    State.REFUSED: "refused",
+}
+"""Values of the label `status`: istiod's three, and where it would say "synced" for ever, ours."""
 
 
 def describe_clusters(clusters: Iterable[ClusterStatus]) -> list[dict[str, Any]]:
@@ -84,8 +93,8 @@ class ClusterMetrics(Collector):
         )
         sync = GaugeMetricFamily(
             "istiod_remote_cluster_sync_status",
-            "Current synchronization state of remote clusters managed by this control plane.",
-            labels=["cluster", "sync_status"],
+            "Current synchronization state of remote clusters: 1 for the state that the cluster is in.",
+            labels=["cluster", "cluster_type", "status"],
         )
         expires = GaugeMetricFamily(
             "isthmus_cluster_credential_expires_seconds",
@@ -106,7 +115,8 @@ class ClusterMetrics(Collector):
                 state.add_metric([one.name, possible.value], float(possible is one.state))
             since.add_metric([one.name], one.since)
             if one.secret:
-                sync.add_metric([one.name, _ISTIO_WORDS.get(one.state, one.state.value)], 1.0)
+                for possible, word in _SYNC_STATUSES.items():
+                    sync.add_metric([one.name, "remote", word], float(possible is one.state))
             if one.expires is not None:
                 expires.add_metric([one.name], one.expires)
             if one.latency is not None:
