@@ -70,6 +70,7 @@ async def _serve(options: PilotOptions, access: Access, mesh: MeshConfig) -> Non
     namespace = own_namespace(options)
     plain = None if options.xds_address is None else plain_address(options.xds_address, mesh)
     async with AsyncExitStack() as stack:
+        keep_what_is_there = await stack.enter_async_context(collecting_between_bursts())
         clusters = await stack.enter_async_context(
             running_clusters(
                 access,
@@ -140,7 +141,7 @@ async def _serve(options: PilotOptions, access: Access, mesh: MeshConfig) -> Non
         prepared = tasks.spawn(_prepared(clusters, identity, objects, telling), name="prepared")
         await asyncio.wait((stopped, prepared), return_when=asyncio.FIRST_COMPLETED)
         if not stopped.done():
-            await stack.enter_async_context(collecting_between_bursts())
+            keep_what_is_there()
             ads = await stack.enter_async_context(running_ads(hub))
             inspect = inspecting(
                 pages,

@@ -9,7 +9,7 @@ counting frees most things at once all the same.
 import asyncio
 import gc
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 from isthmus.lib.lifecycle import task_scope
@@ -23,10 +23,11 @@ _YOUNG, _ALL = 1, 2
 
 
 @asynccontextmanager
-async def collecting_between_bursts() -> AsyncGenerator[None]:
+async def collecting_between_bursts() -> AsyncGenerator[Callable[[], None]]:
     """Take the collector over for as long as the block lasts. One block a process.
 
-    What is there at the start is taken to stay, and never looked at again.
+    What is there at the start is taken to stay, and never looked at again; and so is what is there when the
+    function is called that the block is given.
     """
     gc.disable()
     gc.collect()
@@ -34,7 +35,7 @@ async def collecting_between_bursts() -> AsyncGenerator[None]:
     try:
         async with task_scope() as tasks:
             tasks.serve(_collect_when_idle(), name="garbage")
-            yield
+            yield gc.freeze
     finally:
         gc.unfreeze()
         gc.enable()

@@ -51,7 +51,7 @@ class Scope(Protocol):
 
     def preparing(self) -> Iterator[None]:
         """Derive everything, a little at each step, so that others have their turn in between. What is read
-        before that is done is derived at once.
+        before that is done is derived at once, and so is everything should this fail.
         """
         ...
 

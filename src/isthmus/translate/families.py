@@ -174,13 +174,16 @@ class VirtualHosts:
 
     def get(self, spec: routes.VirtualHostSpec, *, same_namespace: bool) -> bytes:
         """The virtual host as a part of a RouteConfiguration."""
-        made = self._made.setdefault(spec.service, {})
+        made = self._made.get(spec.service)
+        if made is None:
+            made = self._made[spec.service] = {}
         key = (spec, same_namespace)
-        if key not in made:
+        known = made.get(key)
+        if known is None:
             hosts = routes.domains(spec, same_namespace=same_namespace)
-            made[key] = routes.virtual_host(spec, hosts, self.templates)
+            known = made[key] = routes.virtual_host(spec, hosts, self.templates)
             self._counters.serialisations += 1
-        return made[key]
+        return known
 
     def forget(self, service: ServiceKey) -> None:
         """Its shape changed."""
@@ -224,13 +227,16 @@ class OutboundRoutes:
     def _virtual_hosts(self, name: str) -> Iterator[bytes]:
         taken: set[str] = set()
         claims = self._vantage.routes
+        specs, namespace = claims.on(name), self._namespace
         for service in tuple(claims.ordered(name)):
-            spec = claims.by(service).get(name)
+            spec = specs.get(service)
             if spec is None:
                 continue  # Gone since the first of these was asked for.
-            free = routes.without_addresses(spec, taken) if not taken.isdisjoint(spec.addresses) else spec
-            taken.update(spec.addresses)
-            yield self._hosts.get(free, same_namespace=service.namespace == self._namespace)
+            addresses = spec.addresses
+            if not taken.isdisjoint(addresses):
+                spec = routes.without_addresses(spec, taken)
+            taken.update(addresses)
+            yield self._hosts.get(spec, same_namespace=service.namespace == namespace)
 
 
 class InboundClusters:

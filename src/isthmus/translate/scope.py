@@ -77,12 +77,14 @@ class DerivedScope:
         """See `Scope`."""
         if self._groundwork is None:
             return
-        yield from self._groundwork()
-        for type_url, family in self._families.items():
-            for name in tuple(family.names()):
-                self.get(type_url, name)
-                yield
-        self._groundwork = None
+        try:
+            yield from self._groundwork()
+            for type_url, family in self._families.items():
+                for name in tuple(family.names()):
+                    self.get(type_url, name)
+                    yield
+        finally:
+            self._groundwork = None
 
     def get(self, type_url: str, name: str) -> Resource | None:
         """The named resource. It is the same object for as long as its content is the same."""

@@ -85,7 +85,6 @@ class Session:
         "_open",
         "_outlook",
         "_shared",
-        "_unprepared",
         "_warming",
         "form",
         "lanes",
@@ -107,22 +106,18 @@ class Session:
         self._blocks: list[bytes] = []
         self._open = True
         self._known = proxy
-        self._unprepared: Sequence[Scope] = ()
-        """What it waits for; kept here, as nobody else may keep it."""
         shared.sessions[self] = None
 
     def _introduce(self, proxy: Proxy) -> None:
         shared = self._shared
-        if not all(scope.prepared for scope in self._unprepared):
+        outlook = self._outlook
+        if outlook.prepared:
+            outlook = self._outlook = shared.shelves.outlook(shared.provider.scopes(proxy))
+            if not outlook.prepared:
+                shared.preparing.wait(outlook, self.wire.wake)
+        if not outlook.prepared:
             raise NotPreparedError
-        scopes = shared.provider.scopes(proxy)
-        if not all(scope.prepared for scope in scopes):
-            self._unprepared = scopes
-            shared.preparing.wait(scopes, self.wire.wake)
-            raise NotPreparedError
-        self._unprepared = ()
         self.proxy = proxy
-        self._outlook = shared.shelves.outlook(scopes)
         shared.by_node.setdefault(proxy.node_id, {})[self] = None
 
     def receive(self, message: bytes) -> None:
@@ -281,11 +276,10 @@ class Session:
         """Ask for the proxy's scopes anew; what that changes becomes due."""
         if self.proxy is None or not self._open:
             return
-        scopes = self._shared.provider.scopes(self.proxy)
-        if not all(scope.prepared for scope in scopes):
-            self._shared.preparing.wait(scopes, self.rescope)
+        after = self._shared.shelves.outlook(self._shared.provider.scopes(self.proxy))
+        if not after.prepared:
+            self._shared.preparing.wait(after, self.rescope)
             return
-        after = self._shared.shelves.outlook(scopes)
         if after is self._outlook:
             return
         self._outlook = after

@@ -178,6 +178,12 @@ class Shelf(Generic[F]):
             held = self._held[resource.name] = Fragment(resource)
         return held
 
+    def preparing(self) -> Iterator[None]:
+        """Make the parts of messages, one at each step, before anybody follows."""
+        for resource in self.scope.all(self.type_url):
+            self._fragment(resource).prefix(Form.WHOLE)
+            yield
+
     def everything(self) -> Batch:
         """All resources, the same batch until something changes."""
         if self._everything is None:

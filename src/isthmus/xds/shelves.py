@@ -22,6 +22,20 @@ class Outlook(Generic[F]):
         self._of = shelves
         self._shelves: dict[str, tuple[Shelf[F], ...]] = {}
 
+    @property
+    def prepared(self) -> bool:
+        """Whether it costs little to read."""
+        return all(scope.prepared for scope in self.scopes)
+
+    def preparing(self) -> Iterator[None]:
+        """Derive what is to be seen, and what the messages are made of, a little at each step."""
+        for scope in self.scopes:
+            if not scope.prepared:
+                yield from scope.preparing()
+                for type_url in scope.types:
+                    for shelf in self.shelves(type_url):
+                        yield from shelf.preparing()
+
     def shelves(self, type_url: str) -> tuple[Shelf[F], ...]:
         """Those that may have resources of that type."""
         found = self._shelves.get(type_url)
