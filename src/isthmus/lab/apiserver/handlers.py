@@ -30,7 +30,7 @@ from isthmus.lab.apiserver.cluster import Cluster
 from isthmus.lab.apiserver.errors import RefusedError
 from isthmus.lab.apiserver.impersonation import impersonation, impersonation_rights
 from isthmus.lab.apiserver.kinds import Resource
-from isthmus.lab.apiserver.objects import Object
+from isthmus.lab.apiserver.objects import Object, name_of
 from isthmus.lab.apiserver.patches import APPLY_PATCH, CUSTOM_PATCH_TYPES, PATCH_TYPES, SCALE_PATCH_TYPES
 from isthmus.lab.apiserver.proxying import Proxy
 from isthmus.lab.apiserver.rbac import Attributes, refusal
@@ -263,7 +263,10 @@ class Front:
             made = subresources.create_below(self._cluster, target, body)
             return formats.answer(made, 201)
         body, warnings = self._validated(request, target, body)
-        created = writing.create(self._cluster, target, body)
+        place, body = writing.stored_form(target, body)
+        if (view := target.resource.view) and (causes := list(view.validate_new(body))):
+            raise errors.invalid(target.resource.group, target.resource.kind, name_of(body), causes)
+        created = writing.create(self._cluster, place, body)
         return self._written(request, target, created, 201, warnings)
 
     async def _update(self, request: web.Request, target: Target) -> web.StreamResponse:
@@ -274,11 +277,13 @@ class Front:
         if target.subresource == "finalize":
             return self._written(request, target, subresources.finalize(self._cluster, target, body))
         body, warnings = self._validated(request, target, body)
-        updated, created = writing.update(self._cluster, target, body)
+        updated, created = writing.update(self._cluster, *writing.stored_form(target, body))
         return self._written(request, target, updated, 201 if created else 200, warnings)
 
     async def _patch(self, request: web.Request, target: Target) -> web.StreamResponse:
         known = PATCH_TYPES if target.resource.definition is None else CUSTOM_PATCH_TYPES
+        if target.resource.view is not None:
+            known = tuple(one for one in known if one != APPLY_PATCH)
         if target.subresource == "scale":
             known = SCALE_PATCH_TYPES
         media_type, body = await formats.read_patch(request, known)
@@ -347,8 +352,9 @@ class Front:
         self, request: web.Request, resource: Resource, form: formats.Accepted
     ) -> Callable[[Object], Object]:
         if not form.form:
+            view = resource.view
             return lambda object_: {
-                **object_,
+                **(view.show(object_) if view is not None else object_),
                 "kind": resource.kind,
                 "apiVersion": resource.group_version,
             }

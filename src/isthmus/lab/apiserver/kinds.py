@@ -3,11 +3,14 @@
 Adding a kind is one row here; its own rules, if it has any, go into `strategies`, its columns into `tables`.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
+from typing import Any
 
 from isthmus.lab.apiserver.definition import Definition
+from isthmus.lab.apiserver.errors import Cause
+from isthmus.lab.apiserver.events import core_field, read_event, show_event, validate_new_event
 
 STORED_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 _STATUS_VERBS = ("get", "patch", "update")
@@ -22,6 +25,21 @@ class Subresource:
     group: str | None = None
     version: str | None = None
     kind: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A kind whose objects are another's in another form."""
+
+    stored: "Resource"
+    show: Callable[[dict[str, Any]], dict[str, Any]]
+    """From the form that is stored to the one that is shown, without kind and apiVersion."""
+    read: Callable[[dict[str, Any]], dict[str, Any]]
+    """And back."""
+    validate_new: Callable[[dict[str, Any]], Iterator[Cause]]
+    """The faults of a stored form that is new, beside those of its kind."""
+    field: Callable[[str], str]
+    """The stored name of a path that a field selector names."""
 
 
 STATUS = Subresource("status")
@@ -56,6 +74,8 @@ class Resource:
     """Whether a delete answers with the object, not with a Status (Kubernetes: ReturnDeletedObject)."""
     definition: Definition | None = field(default=None, compare=False)
     """What a custom kind's definition says further; None for the kinds of this table."""
+    view: View | None = field(default=None, compare=False)
+    """Whose objects it shows in another form; None where it has its own."""
 
     @property
     def group_version(self) -> str:
@@ -75,9 +95,17 @@ class Resource:
     @property
     def as_stored(self) -> "Resource":
         """The kind at the version in which its objects are stored."""
+        if self.view is not None:
+            return self.view.stored
         if self.definition is None or self.definition.storage_version == self.version:
             return self
         return replace(self, version=self.definition.storage_version)
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Under which name its objects are kept, whatever their version."""
+        kept = self.view.stored if self.view is not None else self
+        return kept.group, kept.plural
 
     @property
     def virtual(self) -> bool:
@@ -190,6 +218,21 @@ EVENTS = Resource(
     short_names=("ev",),
     fields=(*_OBJECT_REFERENCE, "reason", "reportingComponent", "source", "type"),
     created_by_update=True,
+)
+EVENT_VIEWS = Resource(
+    "events.k8s.io",
+    "v1",
+    "events",
+    "Event",
+    short_names=("ev",),
+    fields=(
+        *(path.replace("involvedObject", "regarding") for path in _OBJECT_REFERENCE),
+        "reason",
+        "reportingController",
+        "type",
+    ),
+    created_by_update=True,
+    view=View(EVENTS, show_event, read_event, validate_new_event, core_field),
 )
 DEPLOYMENTS = Resource(
     "apps",
@@ -327,6 +370,7 @@ BUILT_IN = (
     STATEFUL_SETS,
     CRON_JOBS,
     JOBS,
+    EVENT_VIEWS,
     SELF_SUBJECT_REVIEWS,
     TOKEN_REVIEWS,
     LOCAL_SUBJECT_ACCESS_REVIEWS,
@@ -374,8 +418,8 @@ class Kinds:
         return chain(self._by_path.values(), *self._custom.values())
 
     def stored(self) -> Iterator[Resource]:
-        """Every kind once, whatever its versions."""
-        return iter({(one.group, one.plural): one for one in self}.values())
+        """Every kind that has objects of its own, once, whatever its versions."""
+        return iter({one.place: one for one in self if one.view is None}.values())
 
     def versions(self) -> dict[str, list[str]]:
         """The versions of each group, the preferred one first."""

@@ -115,6 +115,10 @@ EndpointAddress ip:1:s* hostname:3:s nodeName:4:s* targetRef:2:ObjectReference*
 EndpointConditions ready:1:b* serving:2:b* terminating:3:b*
 EndpointHints forZones:1:ForZone[] forNodes:2:ForNode[]
 EndpointPort name:1:s* protocol:2:s* port:3:i* appProtocol:4:s*
+events.Event metadata:1:ObjectMeta eventTime:2:u* series:3:EventSeries reportingController:4:s
+  reportingInstance:5:s action:6:s reason:7:s regarding:8:ObjectReference related:9:ObjectReference note:10:s
+  type:11:s deprecatedSource:12:EventSource deprecatedFirstTimestamp:13:t deprecatedLastTimestamp:14:t
+  deprecatedCount:15:i
 core.EndpointPort name:1:s port:2:i* protocol:3:s appProtocol:4:s*
 EndpointSlice metadata:1:ObjectMeta addressType:4:s* endpoints:2:Endpoint[]* ports:3:EndpointPort[]*
 EndpointSubset addresses:1:EndpointAddress[] notReadyAddresses:2:EndpointAddress[]

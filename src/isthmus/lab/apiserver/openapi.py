@@ -11,7 +11,7 @@ from functools import cache
 from isthmus.lab.apiserver.discovery import VERSION
 from isthmus.lab.apiserver.kinds import Kinds, Resource
 from isthmus.lab.apiserver.objects import Object, encode, section
-from isthmus.lab.apiserver.schema import Field, fields_of, schema
+from isthmus.lab.apiserver.schema import Field, fields_of, message_of, schema
 from isthmus.lab.apiserver.shapes import is_atomic, is_set, list_keys
 
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1"
@@ -60,7 +60,7 @@ def document(kinds: Kinds, group: str, version: str) -> Object | None:
     schemas: Object = {}
     for one in served:
         paths.update(_paths(one))
-        message = one.kind if one.definition is None else "ObjectMeta"
+        message = message_of(one.group, one.kind) if one.definition is None else "ObjectMeta"
         schemas |= {_name(prefix, name): _message(prefix, name) for name in _reached(message)}
     for one in served:
         if one.definition is None:

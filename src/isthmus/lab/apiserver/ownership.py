@@ -4,6 +4,7 @@ from isthmus.lab.apiserver.kinds import Resource
 from isthmus.lab.apiserver.managers import Shares, Write, after_update, read_shares, write_shares
 from isthmus.lab.apiserver.objects import Object, metadata, now
 from isthmus.lab.apiserver.requests import Target
+from isthmus.lab.apiserver.schema import message_of
 from isthmus.lab.apiserver.shapes import Shape, shape_of
 from isthmus.lab.apiserver.structural import shape_of_schema
 
@@ -12,7 +13,7 @@ def structure_of(resource: Resource) -> Shape:
     """The shape of a kind's objects."""
     if resource.definition is not None:
         return shape_of_schema(resource.definition.schema)
-    return shape_of(resource.kind)
+    return shape_of(message_of(resource.group, resource.kind))
 
 
 def write_of(target: Target) -> Write:

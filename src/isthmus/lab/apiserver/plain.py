@@ -11,6 +11,7 @@ from isthmus.lab.apiserver.errors import (
     required,
     unsupported,
 )
+from isthmus.lab.apiserver.events import validate_observed
 from isthmus.lab.apiserver.names import label_faults, port_faults
 from isthmus.lab.apiserver.objects import Object, items, metadata, section, strings
 
@@ -260,6 +261,7 @@ def validate_event(event: Object) -> Iterator[Cause]:
     about = event["involvedObject"].get("namespace") or "default"
     if metadata(event).get("namespace") != about:
         yield invalid_value("involvedObject.namespace", about, "does not match event.namespace")
+    yield from validate_observed(event)
 
 
 def validate_lease(lease: Object) -> Iterator[Cause]:

@@ -60,6 +60,12 @@ def fields_of(message: str) -> Mapping[str, Field]:
     return found
 
 
+def message_of(group: str, kind: str) -> str:
+    """The message of a kind, which may have the same name in two groups."""
+    own = f"{(group or 'core').partition('.')[0]}.{kind}"
+    return own if own in schema() else kind
+
+
 def normalised(kind: str, object_: Object, message: str = "") -> tuple[Object, list[str]]:
     """The object as a typed server would write it, and the paths of the fields that it does not know.
 

@@ -207,7 +207,9 @@ def exact_name(field_text: str) -> str | None:
 
 
 def _field(resource: Resource, object_: Object, path: str) -> str:
-    if resource is EVENTS and path == "source":
+    if resource.view is not None:
+        path = resource.view.field(path)
+    elif resource is EVENTS and path == "source":
         return section(object_, "source").get("component") or object_.get("reportingComponent") or ""
     head, _, rest = path.partition(".")
     if head == "metadata":

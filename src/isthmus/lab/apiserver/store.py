@@ -56,7 +56,8 @@ def prefix_of(resource: Resource) -> bytes:
 
 def encode_object(resource: Resource, object_: Object) -> bytes:
     """The object's JSON, with kind and apiVersion in front."""
-    body = {key: value for key, value in object_.items() if key not in ("kind", "apiVersion")}
+    shown = resource.view.show(object_) if resource.view is not None else object_
+    body = {key: value for key, value in shown.items() if key not in ("kind", "apiVersion")}
     return encode({"kind": resource.kind, "apiVersion": resource.group_version, **body})
 
 
@@ -168,7 +169,7 @@ class Store:
             collection.forgotten = self._oldest
 
     def _collection(self, resource: Resource) -> _Collection:
-        place = (resource.group, resource.plural)
+        place = resource.place
         found = self._collections.get(place)
         if found is None:
             found = self._collections[place] = _Collection(self._oldest)

@@ -230,7 +230,7 @@ def table(resource: Resource, objects: list[Object], meta: Object, include: str 
 
 def _columns(resource: Resource) -> tuple[Column, ...]:
     if resource.definition is None:
-        return _COLUMNS.get(resource, _OTHERWISE)
+        return _COLUMNS.get(resource.as_stored, _OTHERWISE)
     return (_NAME, *map(_printed, resource.definition.columns)) if resource.definition.columns else _DEFINED
 
 
@@ -251,6 +251,7 @@ def _carried(resource: Resource, object_: Object, include: str) -> Object | None
         case "None":
             return None
         case "Object":
-            return {**object_, "kind": resource.kind, "apiVersion": resource.group_version}
+            shown = resource.view.show(object_) if resource.view is not None else object_
+            return {**shown, "kind": resource.kind, "apiVersion": resource.group_version}
         case _:
             return partial(object_)

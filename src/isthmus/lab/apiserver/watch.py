@@ -133,16 +133,16 @@ class Watches:
         if after is not None:
             for change in self._store.changes_after(resource, after):
                 feed.offer(Event(change))
-        self._feeds.setdefault((resource.group, resource.plural), set()).add(feed)
+        self._feeds.setdefault(resource.place, set()).add(feed)
         return feed
 
     def forget(self, resource: Resource, feed: Feed) -> None:
         """The watcher has gone."""
-        self._feeds.get((resource.group, resource.plural), set()).discard(feed)
+        self._feeds.get(resource.place, set()).discard(feed)
 
     def end(self, resource: Resource) -> None:
         """End every watch of a kind: it is no longer served."""
-        for feed in self._feeds.get((resource.group, resource.plural), ()):
+        for feed in self._feeds.get(resource.place, ()):
             feed.close()
 
     def close(self) -> None:
@@ -153,5 +153,5 @@ class Watches:
 
     def _changed(self, change: Change) -> None:
         event = Event(change)
-        for feed in self._feeds.get((change.resource.group, change.resource.plural), ()):
+        for feed in self._feeds.get(change.resource.place, ()):
             feed.offer(event)

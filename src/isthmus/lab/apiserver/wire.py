@@ -13,7 +13,7 @@ import msgspec
 
 from isthmus.lab.apiserver.errors import bad_request
 from isthmus.lab.apiserver.objects import Object
-from isthmus.lab.apiserver.schema import schema
+from isthmus.lab.apiserver.schema import message_of, schema
 
 MEDIA_TYPE = "application/vnd.kubernetes.protobuf"
 _MAGIC = b"k8s\x00"
@@ -33,7 +33,8 @@ def decode_body(content: bytes) -> Object:
         version, kind = type_meta.get(1, ""), type_meta.get(2, "")
         if kind not in schema():
             raise bad_request(f'no kind "{kind}" is registered for version "{version}"')
-        return {"kind": kind, "apiVersion": version, **_message(kind, _bytes(envelope.get(2, b"")), 0)}
+        message = message_of(version.rpartition("/")[0], kind)
+        return {"kind": kind, "apiVersion": version, **_message(message, _bytes(envelope.get(2, b"")), 0)}
     except (IndexError, UnicodeDecodeError, TypeError, ValueError, OverflowError):
         raise bad_request("the protobuf body is malformed") from None
 

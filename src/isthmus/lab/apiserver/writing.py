@@ -4,6 +4,7 @@ Every function returns the object as it is stored now; with `dry_run`, as it wou
 "API concepts", and the generic registry of k8s.io/apiserver for the order of checks.
 """
 
+import dataclasses
 import secrets
 from typing import Any
 
@@ -27,7 +28,7 @@ from isthmus.lab.apiserver.managers import Shares
 from isthmus.lab.apiserver.objects import Object, copy, encode, name_of, new_uid, now
 from isthmus.lab.apiserver.patches import apply_patch
 from isthmus.lab.apiserver.requests import Target
-from isthmus.lab.apiserver.schema import normalised
+from isthmus.lab.apiserver.schema import message_of, normalised
 from isthmus.lab.apiserver.store import Key, Stored
 from isthmus.lab.apiserver.structural import pruned
 
@@ -76,7 +77,7 @@ def _read_typed(
         )
     object_ = {**object_, "kind": kind, "apiVersion": group_version}
     if definition is None:
-        typed, unknown = normalised(kind, object_)
+        typed, unknown = normalised(kind, object_, message_of(group_version.rpartition("/")[0], kind))
     else:
         typed, unknown = pruned(definition.schema, object_)
         meta, unknown_meta = normalised(kind, {"metadata": object_.get("metadata")}, "PartialObjectMetadata")
@@ -166,7 +167,8 @@ def patch(cluster: Cluster, target: Target, media_type: str, body: Any) -> tuple
     old = current(cluster, target)
     resource = target.resource
     # Whichever version it was written at, it is patched at the one that is asked for.
-    seen = {**old.object, "kind": resource.kind, "apiVersion": resource.group_version}
+    shown = old.object if resource.view is None else resource.view.show(old.object)
+    seen = {**shown, "kind": resource.kind, "apiVersion": resource.group_version}
     patched = apply_patch(resource, media_type, seen, body)
     object_, unknown = read_object(patched, resource)
     if unknown and target.strict:
@@ -174,7 +176,16 @@ def patch(cluster: Cluster, target: Target, media_type: str, body: Any) -> tuple
         text = f"Invalid value: {encode(body).decode()}: strict decoding error: {named}"
         raise invalid(resource.group, resource.kind, "", [Cause("patch", "FieldValueInvalid", text)])
     _check_same(target, object_)
+    target, object_ = stored_form(target, object_)
     return replace(cluster, target, old, object_), unknown
+
+
+def stored_form(target: Target, object_: Object) -> tuple[Target, Object]:
+    """What is written, and where to, in the form that is stored, where the kind shows it in another."""
+    view = target.resource.view
+    if view is None:
+        return target, object_
+    return dataclasses.replace(target, resource=view.stored), view.read(object_)
 
 
 def _check_same(target: Target, object_: Object) -> None:
