@@ -74,11 +74,14 @@ class Shell:
 
 
 @asynccontextmanager
-async def running_shell(home: Path) -> AsyncGenerator[Shell]:
-    """A shell in the root of the checkout whose $HOME is that folder and whose PATH has the real programs."""
+async def running_shell(home: Path, helm: int) -> AsyncGenerator[Shell]:
+    """A shell in the root of the checkout whose $HOME is that folder and whose PATH has the real programs.
+
+    `helm` is the major version of its helm.
+    """
     programs = home / "bin"
     programs.mkdir()
-    (programs / "helm").symlink_to(find_helm())
+    (programs / "helm").symlink_to(find_helm(helm))
     (programs / "kubectl").symlink_to(find_kubectl())
     (programs / "isthmus").write_text(f'#!/bin/sh\nexec {sys.executable} -m isthmus.cli.main "$@"\n')
     (programs / "isthmus").chmod(0o755)

@@ -53,14 +53,14 @@ def write_applications(home: Path) -> None:
     (home / "client.yaml").write_text(yaml.safe_dump_all(client()[1:]))
 
 
-@pytest.mark.parametrize("namespace", [NAMESPACE, "mesh"])
+@pytest.mark.parametrize(("namespace", "helm"), [(NAMESPACE, 4), ("mesh", 3)])
 async def test_guide_works_as_it_is_written_and_leaves_nothing(
-    three_clusters: None, tmp_path: Path, namespace: str
+    three_clusters: None, tmp_path: Path, namespace: str, helm: int
 ) -> None:
     write_applications(tmp_path)
     before = {cluster: everything(cluster) for cluster in THREE}
     own = own_of(namespace)
-    async with running_shell(tmp_path) as shell:
+    async with running_shell(tmp_path, helm) as shell:
         for block in read_blocks(PAGE.read_text().replace(NAMESPACE, namespace)):
             if TAKEN_AWAY.replace(NAMESPACE, namespace) in block.commands:
                 for cluster in ("east", "north"):

@@ -71,7 +71,7 @@ def _versions(clusters: Sequence[ClusterFacts]) -> Iterable[Finding]:
     for one in clusters:
         if one.trouble:
             why = "nothing of this cluster can be checked or joined"
-            remedy = "correct the context, or the network from here to it"
+            remedy = "correct the context, whose user must be an administrator, or the network to it"
             what = f"the API server {one.server} cannot be asked: {one.trouble}"
             yield Finding("reachable", Level.ERROR, what, (one.name,), why, remedy)
             continue
