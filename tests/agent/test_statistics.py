@@ -101,7 +101,8 @@ async def scraped(http: int, pattern: str, pod: Pod) -> str:
 
 async def test_a_real_envoys_statistics_reach_a_real_bridge(tmp_path: Path) -> None:
     udp, http = free_ports(2)
-    proxy = {"statsdUdpAddress": f"localhost:{udp}"}
+    more = {"inclusionSuffixes": ["upstream_rq_time"], "inclusionRegexps": [r"\.upstream_rq_pending_\w+$"]}
+    proxy = {"statsdUdpAddress": f"localhost:{udp}", "proxyStatsMatcher": more}
     async with (
         serving_empty_mesh() as discovery,
         running_pod(tmp_path, find_envoy(), f"localhost:{discovery}", proxy=proxy, more=WEST) as pod,
@@ -111,6 +112,8 @@ async def test_a_real_envoys_statistics_reach_a_real_bridge(tmp_path: Path) -> N
             name = r'envoy_cluster_upstream_rq_total\{.*cluster_name="agent".*\}'
             text = await scraped(http, f"^{name} [1-9]", pod)
             [line] = re.findall(name, text)
+            await scraped(http, r"^envoy_cluster_upstream_rq_time_count\{.* [1-9]", pod)
+            await scraped(http, r"^envoy_cluster_upstream_rq_pending_total\{", pod)
             for tag in ('cluster="west"', 'namespace="demo"', 'workload="echo"'):
                 assert tag in line
             assert not re.search(r"^statsd_exporter_sample_errors_total\{.*\} [1-9]", text, re.MULTILINE)

@@ -20,6 +20,7 @@ def test_fields_that_have_no_effect_here_are_let_through() -> None:
     [
         ({"concurrency": "two"}, "concurrency"),
         ({"concurrency": -1}, "concurrency"),
+        ({"proxyStatsMatcher": {"inclusionRegexps": ["("]}}, "proxyStatsMatcher.inclusionRegexps"),
         ({"drainDuration": "soon"}, "drainDuration"),
         ({"drainDuration": 45}, "drainDuration"),
         ({"discoveryAddress": "pilot"}, "discoveryAddress"),

@@ -39,7 +39,10 @@ _KEPT_SUFFIXES = (
     "ssl.fail_verify_san",
     "ssl.handshake",
 )
-"""Envoy keeps over a hundred statistics a cluster; a mesh of hundreds of services cannot afford that."""
+"""Envoy keeps over a hundred statistics a cluster; a mesh of hundreds of services cannot afford that.
+
+No histogram is among them: to a statsd sink Envoy gives each value by itself, which is a line a request.
+"""
 
 
 def make_statistics(settings: AgentSettings, statsd_port: int | None) -> dict[str, Any]:
@@ -70,6 +73,7 @@ def _stats_config(settings: AgentSettings, source: Mapping[str, str]) -> dict[st
     """`envoy.config.metrics.v3.StatsConfig`; `source` are tags that all statistics of this proxy have."""
     domain = settings.domain.replace(".", r"\.")
     names = _CLUSTER_NAME.format(domain=domain)
+    wanted = settings.proxy.proxy_stats_matcher
     return {
         "use_all_default_tags": False,
         "stats_tags": [
@@ -83,6 +87,9 @@ def _stats_config(settings: AgentSettings, source: Mapping[str, str]) -> dict[st
                 "patterns": [
                     *({"prefix": prefix} for prefix in _KEPT_PREFIXES),
                     *({"suffix": suffix} for suffix in _KEPT_SUFFIXES),
+                    *({"prefix": prefix} for prefix in wanted.inclusion_prefixes),
+                    *({"suffix": suffix} for suffix in wanted.inclusion_suffixes),
+                    *({"safe_regex": {"regex": regex}} for regex in wanted.inclusion_regexps),
                 ]
             }
         },

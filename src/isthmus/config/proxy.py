@@ -4,6 +4,7 @@ Only the fields that Isthmus acts on are typed; the rest of Istio's message is l
 injector writes it into `PROXY_CONFIG`, the agent reads it there: nothing dear to import belongs here.
 """
 
+import re
 from collections.abc import Mapping
 from enum import Enum
 from typing import Any
@@ -27,6 +28,14 @@ class AuthenticationPolicy(Enum):
     MUTUAL_TLS = "MUTUAL_TLS"
 
 
+class StatsMatcher(msgspec.Struct, frozen=True, rename="camel"):
+    """Statistics to keep beside the usual ones (ProxyConfig.ProxyStatsMatcher); expressions are RE2's."""
+
+    inclusion_prefixes: tuple[str, ...] = ()
+    inclusion_suffixes: tuple[str, ...] = ()
+    inclusion_regexps: tuple[str, ...] = ()
+
+
 class ProxyConfig(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """The fields of `istio.mesh.v1alpha1.ProxyConfig` in use.
 
@@ -46,6 +55,7 @@ class ProxyConfig(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     status_port: int = 15020
     proxy_metadata: dict[str, str] = {}
     hold_application_until_proxy_starts: bool = False
+    proxy_stats_matcher: StatsMatcher = StatsMatcher()
 
     @property
     def statsd(self) -> HostPort | None:
@@ -74,6 +84,12 @@ def parse_proxy_config(raw: Mapping[str, Any], source: str) -> ProxyConfig:
         split_address(config.statsd_udp_address, f"{source}: statsdUdpAddress")
     if config.concurrency < 0:
         raise UserError(f"{source}: concurrency is {config.concurrency}; give 0 (all cores) or more.")
+    for expression in config.proxy_stats_matcher.inclusion_regexps:
+        try:
+            re.compile(expression)
+        except re.error as error:
+            where = f"{source}: proxyStatsMatcher.inclusionRegexps"
+            raise UserError(f"{where}: {expression!r} is no expression: {error}; correct it.") from error
     return config
 
 
