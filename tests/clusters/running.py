@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import wraps
 
+from isthmus.clusters.api import Connect
 from isthmus.clusters.health import State
 from isthmus.clusters.registry import Clusters, running_clusters
 from isthmus.clusters.status import ClusterStatus
@@ -43,6 +44,7 @@ async def running_mesh(
     *,
     heal: bool = True,
     wall: Callable[[], float] = time.time,
+    connect: Connect | None = None,
 ) -> AsyncGenerator[Mesh]:
     async with running_clusters(
         world.local,
@@ -51,7 +53,7 @@ async def running_mesh(
         networks={},
         stale=stale or StaleEndpoints(),
         heal=heal,
-        connect=world.connect,
+        connect=connect or world.connect,
         wall=wall,
     ) as clusters:
         mesh = Mesh(world, clusters)

@@ -1,15 +1,15 @@
-"""Keeps each remote's last-known state in ConfigMaps beside the control plane, for a start without it.
+"""Keeps each remote's last-known state in ConfigMaps beside the control plane, for replicas that lack it.
 
-Every replica writes; equal content is written once, and of two who differ the last wins, by resource version.
-Without the right to do so it stops, says so, and nothing else suffers. A state that does not fit is not kept.
+Every replica writes; equal content is written once, and of two who differ the last wins, by resource version;
+but not who has lost the cluster over who had it longer. Who has lost it, or starts without it, follows what
+others write. Without the right to do so it stops, says so, and nothing else suffers. A state that does
+not fit is not kept.
 """
 
 import asyncio
 import base64
-import binascii
-import hashlib
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from random import uniform
@@ -19,6 +19,17 @@ import structlog
 
 from isthmus.clusters import snapshot
 from isthmus.clusters.api import Api
+from isthmus.clusters.remembered import (
+    PREFIX,
+    Remembered,
+    Written,
+    cluster_of,
+    join,
+    mark,
+    name_of,
+    names_of_others,
+    read_written,
+)
 from isthmus.clusters.snapshot import VERSION, SnapshotRefused
 from isthmus.clusters.store import ClusterStore
 from isthmus.kube.errors import ApiError, Unreachable
@@ -27,12 +38,13 @@ from isthmus.kube.objects import ConfigMap
 from isthmus.model.service import ClusterId
 
 LABEL = "isthmus.dev/last-known"
-_PREFIX = "isthmus.dev/"
 _CHUNK = 700 << 10
 """Bytes in one ConfigMap, which base64 makes a third longer: Kubernetes allows 1 MiB."""
 _MOST_CHUNKS = 16
 _SOON = 2.0
-"""Seconds until another attempt to read, and at least until the state of a cluster newly read is written."""
+"""Seconds until another attempt to read."""
+_GATHER = (0.5, 1.5)
+"""Seconds, something in between, until the state of a cluster is written that was newly read, or lost."""
 _SHORTEST, _LONGEST = 10.0, 60.0
 _REST = 50.0
 """Seconds between two rounds of writing; as many for each second of work, within these bounds."""
@@ -46,36 +58,32 @@ _log = structlog.stdlib.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A cluster whose state is worth keeping: where it is, its store, and when that last changed."""
+    """A cluster whose state is worth keeping: where it is, its store, and when that last changed.
+
+    `lost_at` is since when it is not known to be like that any more, None where it is. Times: Unix seconds.
+    """
 
     cluster: ClusterId
     server: str
     store: ClusterStore
     changed_at: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Remembered:
-    """A state that was found; `taken_at` is when it was written, in Unix seconds."""
-
-    server: str
-    taken_at: float
-    content: bytes
-
-
-@dataclass(slots=True)
-class _Written:
-    """What stands in one ConfigMap."""
-
-    digest: str
-    resource_version: str
+    lost_at: float | None
 
 
 class LastKnown:
-    """The states of all remotes. `look` names those worth keeping now, `known` all that there are."""
+    """The states of all remotes. `look` names those worth keeping now, `known` all that there are.
+
+    `lost` names those whose states are followed, and `found` is called when a new one can be recalled.
+    """
 
     def __init__(
-        self, namespace: str, look: Callable[[], list[Subject]], known: Callable[[], set[ClusterId]]
+        self,
+        namespace: str,
+        *,
+        look: Callable[[], list[Subject]],
+        known: Callable[[], set[ClusterId]],
+        lost: Callable[[], Collection[ClusterId]],
+        found: Callable[[], None],
     ) -> None:
         self._trouble: ApiError | Unreachable | None = None
         self.loaded = asyncio.Event()
@@ -83,14 +91,16 @@ class LastKnown:
         self._namespace = namespace
         self._look = look
         self._known = known
+        self._lost = lost
+        self._tell = found
         self._found: dict[ClusterId, Remembered] = {}
-        self._written: dict[str, _Written] = {}
+        self._written: dict[str, Written] = {}
         self._owners: dict[str, ClusterId] = {}
         self._kept: dict[ClusterId, float | None] = {}
-        self._read = asyncio.Event()
+        self._woken = asyncio.Event()
 
     def recall(self, cluster: ClusterId) -> Remembered | None:
-        """The state of that cluster as it was found at the start, or None."""
+        """The state of that cluster as it was found last, or None."""
         return self._found.get(cluster)
 
     def recalled(self) -> None:
@@ -112,6 +122,7 @@ class LastKnown:
                 await self._pause(worked)
                 began = clock()
                 await self._attempt(self._keep_all(api))
+                await self._attempt(self._follow_all(api))
                 worked = clock() - began
         finally:
             with suppress(TimeoutError):
@@ -119,18 +130,18 @@ class LastKnown:
                     await self._attempt(self._keep_all(api))
 
     def wake(self) -> None:
-        """A cluster was read as a whole: should it fail now, and we too, it is to be known."""
-        self._read.set()
+        """A cluster was read as a whole, or lost: should we end now, it is to be known."""
+        self._woken.set()
 
     async def _pause(self, worked: float) -> None:
         rest = min(max(_SHORTEST, _REST * worked), _LONGEST)
         try:
             async with asyncio.timeout(rest * uniform(*_SPREAD)):
-                await self._read.wait()
+                await self._woken.wait()
         except TimeoutError:
             return
-        await asyncio.sleep(uniform(_SOON, 2 * _SOON))
-        self._read.clear()
+        await asyncio.sleep(uniform(*_GATHER))
+        self._woken.clear()
 
     async def _attempt(self, work: Coroutine[Any, Any, None]) -> bool:
         """Whether the work was done; what kept it from that is logged once."""
@@ -156,20 +167,48 @@ class LastKnown:
     async def _load(self, api: Api) -> None:
         chunks: dict[ClusterId, list[ConfigMap]] = {}
         for found in await api.list(CONFIG_MAP, self._namespace, label_selector=f"{LABEL}=true"):
-            cluster = ClusterId(found.metadata.annotations.get(_PREFIX + "cluster", ""))
-            self._note(found, cluster)
-            chunks.setdefault(cluster, []).append(found)
+            chunks.setdefault(self._note(found), []).append(found)
         for cluster, parts in chunks.items():
-            try:
-                self._found[cluster] = _join(parts)
-            except SnapshotRefused as error:
-                _log.warning("last-known state refused", cluster=cluster, reason=str(error))
+            self._take(cluster, parts)
 
-    def _note(self, found: ConfigMap, cluster: ClusterId) -> None:
-        name, told = found.metadata.name, found.metadata.annotations
-        mark = f"{told.get(_PREFIX + 'digest', '')} {told.get(_PREFIX + 'server', '')}"
-        self._written[name] = _Written(mark, found.metadata.resource_version)
+    def _note(self, found: ConfigMap) -> ClusterId:
+        name, cluster = found.metadata.name, cluster_of(found)
+        self._written[name] = read_written(found)
         self._owners[name] = cluster
+        return cluster
+
+    def _take(self, cluster: ClusterId, parts: Sequence[ConfigMap]) -> bool:
+        try:
+            self._found[cluster] = join(parts)
+        except SnapshotRefused as error:
+            _log.warning("last-known state refused", cluster=cluster, reason=str(error))
+            return False
+        return True
+
+    async def _follow_all(self, api: Api) -> None:
+        """Look whether another replica has written what we cannot read, one ConfigMap a lost cluster."""
+        for cluster in self._lost():
+            if await self._follow(api, cluster):
+                self._tell()
+
+    async def _follow(self, api: Api, cluster: ClusterId) -> bool:
+        name = name_of(cluster, 0)
+        before = self._written.get(name)
+        try:
+            first = await api.get(CONFIG_MAP, name, self._namespace)
+            self._note(first)
+            if before is not None and before.mark == self._written[name].mark:
+                return False
+            others = names_of_others(first, cluster)
+            parts = [first, *[await api.get(CONFIG_MAP, other, self._namespace) for other in others]]
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return False
+        if self._take(cluster, parts):
+            return True
+        self._written.pop(name)  # it may be only half written: look again
+        return False
 
     # Writing
 
@@ -203,9 +242,12 @@ class LastKnown:
             "version": VERSION,
             "digest": digest,
             "chunks": str(len(chunks)),
-            "taken-at": str(time.time()),
+            "taken-at": str(subject.lost_at or time.time()),
         }
-        names = [_name(subject.cluster, index) for index in range(len(chunks))]
+        names = [name_of(subject.cluster, index) for index in range(len(chunks))]
+        known = self._written.get(name_of(subject.cluster, 0))
+        if known is not None and subject.lost_at is not None and known.taken_at > subject.lost_at:
+            return  # another replica had it longer
         for name, chunk in zip(names, chunks, strict=True):
             await self._write(api, name, told, chunk, subject.cluster)
         for name, cluster in tuple(self._owners.items()):
@@ -215,14 +257,13 @@ class LastKnown:
     async def _write(
         self, api: Api, name: str, told: Mapping[str, str], chunk: bytes, cluster: ClusterId
     ) -> None:
-        mark = f"{told['digest']} {told['server']}"
         written = self._written.get(name)
-        if written is not None and written.digest == mark:
+        if written is not None and written.mark == mark(told["digest"], told["server"]):
             return
         metadata: dict[str, Any] = {
             "name": name,
             "labels": {LABEL: "true"},
-            "annotations": {_PREFIX + key: text for key, text in told.items()},
+            "annotations": {PREFIX + key: text for key, text in told.items()},
         }
         body = {"metadata": metadata, "data": {"state": base64.b64encode(chunk).decode()}}
         try:
@@ -238,11 +279,11 @@ class LastKnown:
             # Another replica was here: what it wrote is looked at in the next round.
             self._written.pop(name, None)
             self._kept.pop(cluster, None)
-        await self._reread(api, name, cluster)
+        await self._reread(api, name)
 
-    async def _reread(self, api: Api, name: str, cluster: ClusterId) -> None:
+    async def _reread(self, api: Api, name: str) -> None:
         try:
-            self._note(await api.get(CONFIG_MAP, name, self._namespace), cluster)
+            self._note(await api.get(CONFIG_MAP, name, self._namespace))
         except ApiError as error:
             if error.status != 404:
                 raise
@@ -256,27 +297,3 @@ class LastKnown:
                 raise
         self._written.pop(name, None)
         self._owners.pop(name, None)
-
-
-def _name(cluster: ClusterId, index: int) -> str:
-    """A ConfigMap's name; a cluster's own may hold what no object's name can."""
-    return f"isthmus-last-known-{hashlib.sha256(cluster.encode()).hexdigest()[:16]}-{index}"
-
-
-def _join(parts: list[ConfigMap]) -> Remembered:
-    """One state out of its chunks. Raises SnapshotRefused."""
-    parts = sorted(parts, key=lambda part: part.metadata.name.rpartition("-")[2].zfill(9))
-    told = parts[0].metadata.annotations
-    if told.get(_PREFIX + "version") != VERSION:
-        raise SnapshotRefused("it was written by another version")
-    digest = told.get(_PREFIX + "digest", "")
-    if told.get(_PREFIX + "chunks") != str(len(parts)) or any(
-        part.metadata.annotations.get(_PREFIX + "digest") != digest for part in parts
-    ):
-        raise SnapshotRefused("its parts do not belong together")
-    try:
-        packed = b"".join(base64.b64decode(part.data.get("state", ""), validate=True) for part in parts)
-        taken_at = float(told.get(_PREFIX + "taken-at", ""))
-    except (binascii.Error, ValueError) as error:
-        raise SnapshotRefused(f"it cannot be read: {error}") from None
-    return Remembered(told.get(_PREFIX + "server", ""), taken_at, snapshot.unpack(packed, digest))

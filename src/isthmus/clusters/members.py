@@ -26,7 +26,7 @@ class Member:
     """A cluster that is watched, and the claim by which it is; None for the control plane's own.
 
     `refusal` says what is wrong with a newer form of the claim, while the older one stays in use.
-    `complete` is the session that read it as a whole; `restored` stands in where none has since the start.
+    `complete` is the session that read it as a whole; `restored` stands in while none knows as much.
     """
 
     cluster: Cluster
@@ -40,9 +40,14 @@ class Member:
     @property
     def store(self) -> ClusterStore | None:
         """What of it may be served; None while nothing may."""
-        if self.complete is not None:
-            return self.complete.store
-        return None if self.restored is None else self.restored.store
+        if self.restored is not None:
+            return self.restored.store
+        return None if self.complete is None else self.complete.store
+
+    @property
+    def is_current(self) -> bool:
+        """Whether it was read as a whole, and is known to be like that now."""
+        return self.complete is not None and self.cluster.health.state is State.FRESH
 
     @property
     def health(self) -> Health:

@@ -26,7 +26,7 @@ from isthmus.clusters.rating import Rating
 from isthmus.clusters.recorder import Recorder
 from isthmus.clusters.renewal import Renewal
 from isthmus.clusters.renewing import renewable, warn_of_end
-from isthmus.clusters.restoring import restore_silent, worth_keeping
+from isthmus.clusters.restoring import lost, restore_lost, worth_keeping
 from isthmus.clusters.roster import (
     MULTI_CLUSTER_LABEL,
     Claim,
@@ -85,8 +85,13 @@ class Clusters:
         self._refusals: dict[str, float] = {}
         self._own_complete = asyncio.Event()
         self._secrets_answered = asyncio.Event()
+        self._is_settled = False
         self._last_known = LastKnown(
-            namespace, lambda: worth_keeping(self._members), lambda: set(self._members)
+            namespace,
+            look=lambda: worth_keeping(self._members),
+            known=lambda: set(self._members),
+            lost=lambda: lost(self._members) if self._is_settled else (),
+            found=self._restore,
         )
         self._rating = Rating(self._members, stale, self.view.rate, wall)
         self.clients: Mapping[ClusterId, Api] = Clients(self._members, self._same)
@@ -189,7 +194,6 @@ class Clusters:
     def _completed(self, name: ClusterId, session: Session) -> None:
         member = self._members[name]
         member.complete, member.restored = session, None
-        self._last_known.wake()
         self._arrange()
         self._moved()
         if name == self._own:
@@ -197,6 +201,12 @@ class Clusters:
 
     def _moved(self) -> None:
         """A cluster's state is another."""
+        returned = [each for each in self._members.values() if each.restored and each.is_current]
+        for member in returned:
+            member.restored = None
+        if returned:
+            self._arrange()
+        self._last_known.wake()
         self._recorder.wake()
         self._rating.stir()
         self._healing.wake()
@@ -306,7 +316,13 @@ class Clusters:
                     await member.cluster.answered()
         except TimeoutError:
             _log.info("ready without clusters that do not answer")
-        if restore_silent(self._members, self._last_known, self.view.new_store):
+        self._is_settled = True
+        self._restore()
+        self._last_known.wake()
+
+    def _restore(self) -> None:
+        """Serve what others know better."""
+        if restore_lost(self._members, self._last_known, self.view.new_store):
             self._arrange()
             self._rating.stir()
 
