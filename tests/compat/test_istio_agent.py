@@ -1,7 +1,8 @@
 """Istio's agent between Envoy and the control plane: what it asks for besides, on Envoy's own stream.
 
-Types that only it knows (name tables, its proxy config, health), that gateways and Wasm use (secrets,
-extension configs), and that nobody knows: none of them may end the stream, or hold up what Envoy asks for.
+It answers DNS in its pod by name tables. Types that only it knows beside these (its proxy config, health),
+that gateways and Wasm use (secrets, extension configs), and that nobody knows: none of them may end the
+stream, or hold up what Envoy asks for.
 """
 
 import asyncio
@@ -26,7 +27,6 @@ _PREFIX = "type.googleapis.com/"
 HEALTH = _PREFIX + "istio.v1.HealthInformation"
 ALL_OF = _PREFIX + "istio.security.Authorization"
 OTHERS = {
-    _PREFIX + "istio.networking.nds.v1.NameTable": (),
     _PREFIX + "istio.mesh.v1alpha1.ProxyConfig": (),
     _PREFIX + "envoy.config.core.v3.TypedExtensionConfig": ("extensions.istio.io/wasmplugin/demo.filter",),
     _PREFIX + "envoy.extensions.transport_sockets.tls.v3.Secret": ("kubernetes://credential",),

@@ -9,6 +9,8 @@ CLUSTER = _PREFIX + "envoy.config.cluster.v3.Cluster"
 ENDPOINT = _PREFIX + "envoy.config.endpoint.v3.ClusterLoadAssignment"
 LISTENER = _PREFIX + "envoy.config.listener.v3.Listener"
 ROUTE = _PREFIX + "envoy.config.route.v3.RouteConfiguration"
+NAME_TABLE = _PREFIX + "istio.networking.nds.v1.NameTable"
+"""For Istio's agent, which answers DNS by it; Envoy never sees it."""
 
 PUSH_ORDER = (CLUSTER, ENDPOINT, LISTENER, ROUTE)
 """Make before break (xDS protocol, "Eventual consistency considerations")."""

@@ -17,7 +17,7 @@ from isthmus.config.policy_scope import Policies
 from isthmus.config.store import ConfigStore
 from isthmus.kube.decoding import Ref
 from isthmus.model.proxy import Proxy
-from isthmus.model.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, Scope, ScopeChange
+from isthmus.model.resources import CLUSTER, ENDPOINT, LISTENER, NAME_TABLE, ROUTE, Scope, ScopeChange
 from isthmus.model.service import ClusterId, Kind, ServiceKey
 from isthmus.model.view import Changes, MeshView
 from isthmus.model.workload import Endpoint, Workload, WorkloadKey
@@ -35,6 +35,7 @@ from isthmus.translate.families import (
     VirtualHosts,
 )
 from isthmus.translate.inbound import OwnPort, own_ports
+from isthmus.translate.name_table import THE_ONE, NameTable
 from isthmus.translate.policy_checks import PolicyCheck, policy_check
 from isthmus.translate.scope import Counters, DerivedScope, Family
 from isthmus.translate.vantage import Vantage, VantageChange, dialled_endpoints
@@ -57,7 +58,7 @@ class _Clusters(NamedTuple):
 
 class _Endpoints(NamedTuple):
     """The endpoints of outbound clusters: the same for all, while networks have no gateways; with a
-    `cluster` those of its cluster-local services.
+    `cluster` those of its cluster-local services, and the name table there.
     """
 
     cluster: ClusterId | None = None
@@ -162,7 +163,10 @@ class Catalogue:
                     InboundListener(ports, accepted, self._mesh, secured=secured, check=check),
                 ),
             ),
-            self._scope(_Endpoints(cluster), lambda: (self._assignments_of(cluster),)),
+            self._scope(
+                _Endpoints(cluster),
+                lambda: (self._assignments_of(cluster), NameTable(self._view, cluster, self._local)),
+            ),
         )
 
     def apply(self, changes: Changes) -> list[ScopeChange]:
@@ -173,6 +177,7 @@ class Catalogue:
         clusters: set[str] = set()
         assignments = _Assigned(set(), set())
         vantages: dict[ClusterId, VantageChange] = {}
+        renamed = False
         for key in changes.services:
             self._note_assignments(key, assignments)
             self._hosts.forget(key)
@@ -183,7 +188,11 @@ class Catalogue:
             self._note_assignments(key, assignments)
             if key in changes.services or together:
                 self._revise_vantages(key, vantages)
+            renamed = renamed or together
         found = self._forget_outbound(clusters, assignments)
+        if changes.services or renamed:
+            of_clusters = [key for key in self._scopes if isinstance(key, _Endpoints) and key.cluster]
+            found.extend(self._forget(key, {NAME_TABLE: {THE_ONE}}) for key in of_clusters)
         for cluster, changed in vantages.items():
             found.append(self._forget(_Listeners(cluster), {LISTENER: changed.listeners}))
             of_cluster = [key for key in self._scopes if isinstance(key, _Routes) and key.cluster == cluster]

@@ -12,12 +12,12 @@ from enum import Enum
 from types import MappingProxyType
 from typing import NamedTuple
 
-from isthmus.model.resources import CLUSTER, LISTENER
+from isthmus.model.resources import CLUSTER, LISTENER, NAME_TABLE
 from isthmus.xds.due import Batches, Rejected
 from isthmus.xds.interest import WILDCARD, Interest, Interests
 from isthmus.xds.wire import DeltaRequest
 
-WHOLE_TYPES = frozenset((CLUSTER, LISTENER))
+WHOLE_TYPES = frozenset((CLUSTER, LISTENER, NAME_TABLE))
 """Types whose state-of-the-world responses carry all that is subscribed, absence meaning removal; and whose
 empty first request asks for everything."""
 
