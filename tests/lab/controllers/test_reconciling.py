@@ -289,3 +289,56 @@ async def test_every_namespace_has_its_root_ca_and_ends_empty(world: World) -> N
     )
     with pytest.raises(ApiError, match="NotFound"):
         await world.client.get(DEPLOYMENT, "echo", "demo")
+
+
+async def test_what_a_custom_kind_owns_goes_with_it_whenever_it_was_defined(world: World) -> None:
+    names = {"plural": "gadgets", "kind": "Gadget"}
+    version = {
+        "name": "v1",
+        "served": True,
+        "storage": True,
+        "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
+    }
+    definition = {
+        "metadata": {"name": "gadgets.example.com"},
+        "spec": {"group": "example.com", "scope": "Namespaced", "names": names, "versions": [version]},
+    }
+    crd = untyped("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CRD", namespaced=False)
+    gadget = untyped("example.com", "v1", "gadgets", "Gadget")
+    await world.client.create(crd, definition)
+    owners = [await world.client.create(gadget, {"metadata": {"name": n}}, "demo") for n in ("a", "b", "c")]
+    for owner in owners:
+        name, uid = owner["metadata"]["name"], owner["metadata"]["uid"]
+        reference = {"apiVersion": "example.com/v1", "kind": "Gadget", "name": name, "uid": uid}
+        blocking = {**reference, "blockOwnerDeletion": True}
+        meta = {"name": f"of-{name}", "ownerReferences": [blocking]}
+        await world.client.create(CONFIG_MAP, {"metadata": meta}, "demo")
+
+    async def delete(name: str, policy: str) -> None:
+        body = {"propagationPolicy": policy}
+        await world.client.request("DELETE", gadget.path("demo", name), body=body)
+
+    def left(found: list[Object]) -> set[str]:
+        return {each["metadata"]["name"] for each in found if each["metadata"]["name"].startswith("of-")}
+
+    def owned(item: Object) -> bool:
+        return bool(entries(item, "metadata", "ownerReferences"))
+
+    await delete("a", "Background")
+    await world.until(CONFIG_MAP, lambda found: left(found) == {"of-b", "of-c"})
+    await delete("b", "Foreground")
+    await world.until(CONFIG_MAP, lambda found: left(found) == {"of-c"})
+    await world.until(gadget, lambda found: [each["metadata"]["name"] for each in found] == ["c"])
+    await delete("c", "Orphan")
+    await world.until(CONFIG_MAP, lambda found: [each for each in found if left([each]) and not owned(each)])
+    last = await world.client.create(gadget, {"metadata": {"name": "d"}}, "demo")
+    reference = {
+        "apiVersion": "example.com/v1",
+        "kind": "Gadget",
+        "name": "d",
+        "uid": last["metadata"]["uid"],
+    }
+    meta = {"name": "of-d", "ownerReferences": [reference]}
+    await world.client.create(CONFIG_MAP, {"metadata": meta}, "demo")
+    await world.client.delete(crd, "gadgets.example.com")
+    await world.until(CONFIG_MAP, lambda found: left(found) == {"of-c"})

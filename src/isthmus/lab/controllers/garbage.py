@@ -4,6 +4,7 @@ Background deletion, foreground (`foregroundDeletion` waits for what blocks) and
 garbage collector's finalizers say. Refused: owners across namespaces, which Kubernetes forbids too.
 """
 
+from collections import deque
 from collections.abc import Iterator
 
 from isthmus.kube.client import Client
@@ -12,6 +13,7 @@ from isthmus.lab.controllers.cache import Cache, Caches
 from isthmus.lab.controllers.objects import Key, Object, entries, is_terminating, key_of, uid_of
 from isthmus.lab.controllers.queue import WorkQueue
 
+_MOST_REMEMBERED = 500
 _FOREGROUND, _ORPHAN = "foregroundDeletion", "orphan"
 
 
@@ -24,8 +26,9 @@ class Garbage:
         self._queue = queue
         self._objects: dict[str, tuple[Cache, Object]] = {}
         self._owned: dict[str, set[str]] = {}
-        for cache in caches:
-            self._follow(cache)
+        self._gone: deque[str] = deque(maxlen=_MOST_REMEMBERED)
+        """The uids of owners that have gone lately: their kind may have gone with them."""
+        caches.follow(self._follow)
 
     def _follow(self, cache: Cache) -> None:
         def changed(old: Object | None, new: Object | None) -> None:
@@ -34,6 +37,8 @@ class Garbage:
                 for owner in _owner_uids(old):
                     self._owned.get(owner, set[str]()).discard(uid_of(old))
                     self._ask(owner)
+                if uid_of(old) in self._owned and (new is None or uid_of(new) != uid_of(old)):
+                    self._gone.append(uid_of(old))
             if new is not None:
                 self._objects[uid_of(new)] = (cache, new)
                 for owner in _owner_uids(new):
@@ -43,6 +48,9 @@ class Garbage:
                 self._ask(uid_of(either))
 
         cache.listen(changed)
+        for uid, (_, item) in self._objects.items():  # whose owners could not be looked for until now
+            if any(self._caches.of_reference(each) is cache for each in _references(item)):
+                self._ask(uid)
 
     def _ask(self, uid: str) -> None:
         self._queue.add(Key("", uid))
@@ -67,9 +75,11 @@ class Garbage:
 
     async def _has_owner(self, item: Object) -> bool:
         """Whether any owner exists. One that no cache knows is asked for: the owner's watch may be behind."""
-        for reference in entries(item, "metadata", "ownerReferences"):
+        for reference in _references(item):
             if reference["uid"] in self._objects:
                 return True
+            if reference["uid"] in self._gone:
+                continue
             cache = self._caches.of_reference(reference)
             if cache is None:
                 return True
@@ -125,5 +135,9 @@ class Garbage:
         return [each for each in known if each is not None]
 
 
+def _references(item: Object) -> list[Object]:
+    return entries(item, "metadata", "ownerReferences")
+
+
 def _owner_uids(item: Object) -> Iterator[str]:
-    return (reference["uid"] for reference in entries(item, "metadata", "ownerReferences"))
+    return (reference["uid"] for reference in _references(item))
