@@ -35,9 +35,14 @@ class CountingIndex(WorkloadIndex):
     def __init__(self) -> None:
         super().__init__()
         self.told: list[str] = []
+        self.then: Callable[[], None] | None = None
+        """What is done once something is told."""
 
     def put(self, name: str, version: str, body: bytes) -> None:
         self.told.append(name)
+        if self.then is not None:
+            self.then()
+            self.then = None
         super().put(name, version, body)
 
 
@@ -55,9 +60,10 @@ class Pilot:
     def scopes(self, proxy: Proxy) -> Sequence[Scope]:
         return Served(self.catalogue, self.feed).scopes(proxy)
 
-    def has(self, name: str, address: str, *, own_address: bool = True) -> None:
+    def has(self, name: str, address: str, *, own_address: bool = True, note: str = "") -> None:
         """East has this pod from now on."""
-        part = replace(pod(name, address, cluster=EAST), own_address=own_address)
+        labels = {"app": "echo"} | ({"note": note} if note else {})
+        part = replace(pod(name, address, cluster=EAST, labels=labels), own_address=own_address)
         self.view.changed(self.east, self.east.put_pod(part))
 
     def lacks(self, name: str) -> None:
@@ -136,6 +142,26 @@ async def test_a_changed_pod_is_told_alone_and_another_replica_tells_only_what_w
             await until(lambda: not second.hub.clients())
             gc.collect()
             assert not second.feed.apply(Changes(workloads=frozenset({WorkloadKey(EAST, "demo", "echo-1")})))
+
+
+async def test_a_large_mesh_is_told_by_pages_and_what_is_gone_is_forgotten_with_the_last() -> None:
+    index, pilot = CountingIndex(), Pilot()
+    for number in range(30_001):  # More than it could tell the versions of, so it asks for everything.
+        old = replace(ONE, name=f"old-{number}", addresses=("10.9.9.9",))
+        index.put(old.uid, "1", encode(old))
+    index.told.clear()
+    for number in range(2000):
+        pilot.has(f"echo-{number}", f"10.2.{number >> 8}.{number & 255}")
+    for number in range(3):
+        pilot.has(f"huge-{number}", f"10.3.0.{number}", note="x" * 200_000)
+    index.then = lambda: pilot.has("huge-2", "10.4.0.1")
+    async with pilot.serving() as bound, following([bound], index) as feed:
+        await feed.tried.wait()
+        assert len(index.versions) == 2003
+        assert clusters_at(index, "10.4.0.1") == ["east"]
+        assert not index.at("10.3.0.2"), "what changes between pages is not told as it was"
+        assert not index.at("10.9.9.9")
+        assert pilot.hub.counters.sends[TYPE_URL] >= 4
 
 
 async def test_the_cluster_of_a_source_is_its_pods_and_absent_where_two_clusters_claim_the_address() -> None:

@@ -23,6 +23,8 @@ from isthmus.policy.workloads import WorkloadIndex
 
 _log = structlog.get_logger(__name__)
 _METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
+_END = "end"
+"""No pod's name: that it does not exist is told with the last of all that was asked for."""
 _INVALID_ARGUMENT = 3
 _MOST_KNOWN = 30_000
 """Pods of which a new stream tells the versions; of more it asks everything: a request has its limit."""
@@ -85,7 +87,7 @@ class PilotFeed:
             hello = DeltaDiscoveryRequest(
                 node=self._node,
                 type_url=TYPE_URL,
-                resource_names_subscribe=["*"],
+                resource_names_subscribe=["*", _END],
                 initial_resource_versions=self.index.versions if resumes else None,
             )
             await stream.write(hello.SerializeToString())
@@ -94,28 +96,44 @@ class PilotFeed:
                 first = await anext(responses, None)
             if first is None:
                 return
-            await self._take(stream, first, whole=not resumes)
-            self._backoff.reset()
+            named = set[str]()
+            ended = await self._take(stream, first, named)
+            while not ended and (response := await anext(responses, None)) is not None:
+                ended = await self._take(stream, response, named)
+            if not ended:
+                return
+            if not resumes:
+                for name in self.index.versions.keys() - named:
+                    self.index.remove(name)
+            self._followed()
             async for response in responses:
-                await self._take(stream, response)
+                await self._take(stream, response, set())
         finally:
             stream.cancel()
 
+    def _followed(self) -> None:
+        """All there is was read."""
+        if self.error or not self.tried.is_set():
+            _log.info("workload feed is followed", workloads=len(self.index.versions))
+        self._backoff.reset()
+        self.error = ""
+        self.tried.set()
+
     async def _take(
-        self, stream: "aio.StreamStreamCall[bytes, bytes]", message: bytes, *, whole: bool = False
-    ) -> None:
-        """Put one response into the index, and answer it. `whole`: what it does not name is gone."""
+        self, stream: "aio.StreamStreamCall[bytes, bytes]", message: bytes, named: set[str]
+    ) -> bool:
+        """Put one response into the index, and answer it; what it names joins `named`. Whether all that was
+        asked for is told.
+        """
         response = DeltaDiscoveryResponse.FromString(message)
         faults = list[str]()
         for one in response.resources:
+            named.add(one.name)
             try:
                 self.index.put(one.name, one.version, one.resource.value)
             except ValueError as error:
                 faults.append(f"{one.name}: {error}")
-        gone = set(response.removed_resources)
-        if whole:
-            gone |= self.index.versions.keys() - {one.name for one in response.resources}
-        for name in gone:
+        for name in response.removed_resources:
             self.index.remove(name)
         answer = DeltaDiscoveryRequest(type_url=TYPE_URL, response_nonce=response.nonce)
         if faults:
@@ -124,7 +142,4 @@ class PilotFeed:
             answer.error_detail.message = "; ".join(faults)[:4096]
         await stream.write(answer.SerializeToString())
         self.heard_at = time.time()
-        if self.error or not self.tried.is_set():
-            _log.info("workload feed is followed", workloads=len(self.index.versions))
-        self.error = ""
-        self.tried.set()
+        return _END in response.removed_resources

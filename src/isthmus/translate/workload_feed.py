@@ -4,7 +4,8 @@ It is a scope like a proxy's, so both forms of xDS serve it, replicas share it, 
 versions. Nothing is kept while nobody follows it.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from itertools import islice
 from weakref import WeakValueDictionary
 
 from isthmus.config.workload_feed import ACCOUNT, KIND, TYPE_URL, FedWorkload, encode, packed, split_uid, uid
@@ -18,6 +19,8 @@ from isthmus.translate.catalogue import Catalogue
 from isthmus.translate.scope import Counters, DerivedScope
 
 _KEY = "workloads"
+_FEW = 1000
+"""Pods that are encoded in some milliseconds."""
 
 
 class WorkloadFeed:
@@ -40,7 +43,10 @@ class WorkloadFeed:
         """What a reader is served."""
         scope = self._scope.get(_KEY)
         if scope is None:
-            scope = self._scope[_KEY] = DerivedScope(_KEY, (_Workloads(self._view),), self.counters)
+            many = next(islice(self._view.workloads(), _FEW, None), None) is not None
+            groundwork = _nothing if many else None
+            workloads = _Workloads(self._view)
+            scope = self._scope[_KEY] = DerivedScope(_KEY, (workloads,), self.counters, groundwork)
         return (scope,)
 
     def apply(self, changes: Changes) -> list[ScopeChange]:
@@ -49,6 +55,10 @@ class WorkloadFeed:
         if scope is None or not changes.workloads:
             return []
         return [scope.forget({TYPE_URL: {uid(*key) for key in changes.workloads}})]
+
+
+def _nothing() -> Iterator[None]:
+    return iter(())
 
 
 class _Workloads:

@@ -7,6 +7,7 @@ from typing import Any
 from isthmus.xds.interest import Interest
 from isthmus.xds.shelf import Batch, Fragment, Settled, Shelf
 
+_PAGE = 256 * 1024
 Batches = tuple[Batch, ...]
 """At most one a shelf, and at most one of names that are gone from a shelf that is no longer followed."""
 
@@ -88,6 +89,27 @@ def without(batch: Batch, known: Mapping[str, str], afresh: frozenset[str] = fro
     if len(left) == len(changed):
         return batch
     return Batch(batch.shelf, dict.fromkeys(_named(left)), Settled(left, {}))
+
+
+def pages(batches: Batches) -> list[Batch]:
+    """The same as several, each with resources of `_PAGE` bytes or with one; what is gone comes last.
+
+    They are read anew when they are taken, so what changes meanwhile is not told as it was.
+    """
+    found: list[Batch] = []
+    for batch in batches:
+        names: list[str] = []
+        size = 0
+        for one in batch.settle().changed:
+            size += len(one.resource.body)
+            if names and size > _PAGE:
+                found.append(Batch(batch.shelf, dict.fromkeys(names)))
+                names, size = [], len(one.resource.body)
+            names.append(one.resource.name)
+        if names:
+            found.append(Batch(batch.shelf, dict.fromkeys(names)))
+    gone = {name: held for batch in batches for name, held in batch.settle().gone.items()}
+    return [*found, Batch.removing(gone)] if gone else found
 
 
 def without_rejected(batch: Batch, rejected: Mapping[str, Rejected]) -> Batch:

@@ -17,13 +17,15 @@ PATIENCE = 10.0
 class Lane:
     """Owned by its session. `due` is put on top of by whoever publishes a change."""
 
-    __slots__ = ("due", "outlook", "subscription", "wire")
+    __slots__ = ("due", "later", "outlook", "subscription", "wire")
 
     def __init__(self, wire: Wire, subscription: Subscription, outlook: "Outlook[Lane]") -> None:
         self.wire = wire
         self.subscription = subscription
         self.outlook = outlook
         self.due: Batches = ()
+        self.later: list[Batch] = []
+        """What is due one by one after that, the next at the end."""
 
     @property
     def shelves(self) -> "Sequence[Shelf[Lane]]":
@@ -39,6 +41,7 @@ class Lane:
         now = self.subscription.interest
         if self.due:
             self.due = tuple(one for batch in self.due if (one := only(batch, now)).held)
+        self.later = [one for batch in self.later if (one := only(batch, now)).held]
         for shelf in self.shelves:
             if now is not nothing:
                 shelf.follow(now, self)
@@ -70,8 +73,9 @@ class Lane:
     ) -> tuple[Mapping[str, Fragment], set[str]]:
         """Leave shelves. What the proxy holds of them, and the names of which that is not certain."""
         held = {name: one for shelf in shelves for name, one in shelf.held(interest).items()}
-        unsure = {name for batch in self.due if batch.shelf in shelves for name in batch.held}
+        unsure = {name for batch in (*self.due, *self.later) if batch.shelf in shelves for name in batch.held}
         self.due = tuple(batch for batch in self.due if batch.shelf not in shelves)
+        self.later = [batch for batch in self.later if batch.shelf not in shelves]
         for shelf in shelves:
             shelf.leave(interest, self)
         return held, unsure
@@ -81,7 +85,7 @@ class Lane:
         holds: dict[str, Fragment | None] = {}
         for shelf in self.shelves:
             holds |= shelf.held(self.subscription.interest)
-        for batch in self.due:
+        for batch in (*self.due, *self.later):
             holds |= batch.held
         for name, refused in self.subscription.rejected.items():
             holds[name] = refused.held

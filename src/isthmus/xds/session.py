@@ -27,6 +27,7 @@ from isthmus.xds.due import (
     locate,
     merge,
     names_of,
+    pages,
     removes,
     still_there,
     without,
@@ -198,6 +199,10 @@ class Session:
             self._warming = ()
         if (missing and self.form is Form.DELTA) or not batches:
             batches.append(Batch.removing(dict.fromkeys(sorted(missing))))
+        if self.form is Form.DELTA and type_url not in _RANK:
+            # Of what makes no configuration any part is of use, and there may be very much.
+            lane.later = [*reversed(pages(tuple(batches))), *lane.later]
+            batches = [lane.later.pop()] if lane.later else batches
         for batch in batches:
             lane.due = merge(lane.due, batch)
 
@@ -214,6 +219,8 @@ class Session:
                     blocked = blocked or (type_url == CLUSTER and changes(lane.due))
                 elif not (blocked and type_url in _DEPENDENTS):
                     response = self._respond(lane, now)
+                    if lane.later:
+                        lane.due, again = merge(lane.due, lane.later.pop()), again or response is None
                     if response is not None:
                         self._shared.counters.sent(type_url, len(response.data))
                         return response.data
