@@ -21,7 +21,7 @@ from isthmus.model.service import Network
 from isthmus.model.workload import Locality
 
 VERSION = "1"
-_PIECE = 128 << 10
+_PIECE = 16 << 10
 _MOST = 256 << 20
 """Bytes that a state may have when it is unpacked."""
 
