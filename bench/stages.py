@@ -149,7 +149,7 @@ class Stages:
     def called(self, call: Call) -> None:
         call.serve(self._handlers[call.request.path])
 
-    def woken(self, call: Call) -> None:
+    def woken(self, call: Call, newcomer: bool) -> None:
         self._woken.append(call)
 
     def ended(self, call: Call) -> None:

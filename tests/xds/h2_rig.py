@@ -107,7 +107,7 @@ class Rig:
         self.echoes.append(Echo(call))
         return self.echoes[-1]
 
-    def woken(self, call: Call) -> None:
+    def woken(self, call: Call, newcomer: bool) -> None:
         self._woken.append(call)
 
     def ended(self, call: Call) -> None:

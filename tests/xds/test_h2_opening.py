@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isthmus.xds.h2_engine import Engine
-from isthmus.xds.h2_frames import frame
+from isthmus.xds.h2_frames import END_HEADERS, HEADERS, SETTINGS, frame
 from isthmus.xds.h2_opening import Fields, read_first_fields, read_settings
 from isthmus.xds.limits import DEFAULT
 from tests.support.thorough import examples
@@ -144,8 +144,8 @@ def test_h2_made_late_remembers_the_compression_of_the_first_call() -> None:
     """The second call's block refers to what the first one put into the table."""
     encoder, engine = Encoder(), Engine(DEFAULT)
     named = [*_PLAIN, (b"x-forwarded-for", b"10.42.0.7")]
-    engine.skip(SettingsFrame(0).serialize())
-    engine.skip(HeadersFrame(1, encoder.encode(named), flags=["END_HEADERS"]).serialize())
+    engine.skip(SETTINGS, 0, 0, b"")
+    engine.skip(HEADERS, END_HEADERS, 1, encoder.encode(named))
     second = HeadersFrame(3, encoder.encode(named), flags=["END_HEADERS"])
     assert len(second.data) < 15
     [request] = engine.h2.receive_data(second.serialize())

@@ -98,6 +98,31 @@ def test_a_message_may_come_in_any_pieces() -> None:
     assert rig.echoes[0].heard == [b"x" * 20, b"", b"y"]
 
 
+@pytest.mark.parametrize("cut", [1, 9, 16_390, 16_393, 16_402, 40_000, 100_000])
+def test_a_message_of_many_frames_may_come_in_any_pieces(cut: int) -> None:
+    rig = Rig().hello()
+    rig.request(1)
+    rig.request(3)
+    body = framed(b"x" * 40_000)
+    sent = [DataFrame(1, body[at : at + 16_384]) for at in range(0, len(body), 16_384)]
+    sent += [DataFrame(1, framed(b"short")), DataFrame(3, framed(b"y"))]
+    data = b"".join(one.serialize() for one in (*sent, DataFrame(1, flags=["END_STREAM"])))
+    for piece in (data[:cut], data[cut:]):
+        rig.give(piece)
+    assert [echo.heard for echo in rig.echoes] == [[b"x" * 40_000, b"short"], [b"y"]]
+    assert rig.failure is None
+
+
+def test_a_message_of_many_frames_for_a_call_that_is_over_is_dropped() -> None:
+    rig = Rig().hello()
+    rig.request(1)
+    rig.request(3)
+    rig.frames_of(RstStreamFrame(1, ErrorCodes.CANCEL))
+    rig.frames_of(*(DataFrame(1, bytes(16_384)) for _ in range(3)), DataFrame(3, framed(b"y")))
+    assert rig.failure is None
+    assert rig.echoes[1].heard == [b"y"]
+
+
 def test_a_refused_message_ends_its_call_and_no_other() -> None:
     rig = Rig().hello()
     rig.request(1)

@@ -37,6 +37,9 @@ class MessageReader:
                 return ()
             data, self._begun = self._begun, bytearray()
         view = memoryview(data)
+        if len(view) - _PREFIX == int.from_bytes(view[1:_PREFIX], "big") <= self._most:
+            message = bytes(view[_PREFIX:])
+            return (self._unpacked(message) if view[0] else message,)
         messages: list[bytes] = []
         at, end = 0, len(view)
         while at < end:

@@ -49,16 +49,18 @@ class Request:
 def read_request(fields: Iterable[tuple[bytes, bytes]], peer: str, certificate: bytes | None) -> Request:
     """Raises NotGrpc for another HTTP method or content type."""
     headers: dict[str, str] = {}
+    pseudo: dict[str, str] = {}
     for name, value in fields:
         key, text = name.decode("latin-1"), value.decode("latin-1")
-        headers[key] = f"{headers[key]},{text}" if key in headers else text
-    if headers.get(":method") != "POST":
+        if key.startswith(":"):
+            pseudo[key] = text
+        else:
+            headers[key] = f"{headers[key]},{text}" if key in headers else text
+    if pseudo.get(":method") != "POST":
         raise NotGrpc(405)
     if not _is_grpc(headers.get("content-type", "")):
         raise NotGrpc(415)
-    path = headers.get(":path", "")
-    plain = {name: value for name, value in headers.items() if not name.startswith(":")}
-    return Request(path, plain, peer, certificate)
+    return Request(pseudo.get(":path", ""), headers, peer, certificate)
 
 
 def _is_grpc(content_type: str) -> bool:

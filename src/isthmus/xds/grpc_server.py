@@ -57,6 +57,7 @@ class GrpcServer:
         loop = asyncio.get_running_loop()
         self.now = loop.time
         self.turns = Turns(loop.call_soon)
+        self.woken = self.turns.pump
         self._handlers = handlers
         self._authenticate = authenticate
         self._tasks = tasks
@@ -102,10 +103,6 @@ class GrpcServer:
         deadline = self._deadlines.pop(call, None) if self._deadlines else None
         if deadline is not None:
             deadline.cancel()
-
-    def woken(self, call: Call) -> None:
-        """See `Host`."""
-        self.turns.pump(call, newcomer=call.newcomer)
 
     async def patrol(self) -> None:
         """Look after all connections, for ever."""

@@ -2,19 +2,16 @@
 
 A thousand proxies that come back together are seconds of work. Done as it arrives, it makes a change wait for
 those who were there before; so the work of newcomers is done by slices of a few milliseconds, in the order in
-which it came, and between slices the loop does everything else. Nothing is refused, and nothing is idle: a
-slice grows with what was done for the others since the last, so newcomers have a third of the time at least.
+which it came, and between slices the loop does everything else. What a newcomer asked for is written to it in
+the same slice. Nothing is refused, and nothing is idle: a slice grows with what was done for the others since
+the last, so newcomers have a third of the time at least.
 """
 
 import time
 from collections import deque
 from collections.abc import Callable
 
-import structlog
-
 from isthmus.xds.h2_call import Call
-
-log = structlog.get_logger()
 
 _SLICE = 0.002
 _SHARE = 0.5
@@ -31,14 +28,20 @@ class Turns:
         self._clock = clock
         self._woken: list[Call] = []
         self._newcomers: deque[Callable[[], None]] = deque()
+        self._asked: list[Call] = []
+        """Newcomers' calls that are to be written to in this slice."""
+        self._slicing = False
         self._scheduled = False
         self._since = 0.0
         """When newcomers had their last slice, or came to wait for one."""
 
-    def pump(self, call: Call, *, newcomer: bool) -> None:
+    def pump(self, call: Call, newcomer: bool) -> None:
         """Have the call written to."""
         if newcomer:
-            self.later(lambda: _pump(call))
+            if self._slicing:
+                self._asked.append(call)
+            else:
+                self.later(call.pump)
             return
         if not self._woken:
             self._soon(self._pump_woken)
@@ -54,7 +57,7 @@ class Turns:
     def _pump_woken(self) -> None:
         woken, self._woken = self._woken, []
         for call in woken:
-            _pump(call)
+            call.pump()
 
     def _schedule(self) -> None:
         if self._newcomers and not self._scheduled:
@@ -65,17 +68,15 @@ class Turns:
         self._scheduled = False
         now = self._clock()
         ends = now + max(_SLICE, (now - self._since) * _SHARE)
+        self._slicing = True
         try:
             while self._newcomers and self._clock() < ends:
                 self._newcomers.popleft()()
+                while self._asked:
+                    self._asked.pop().pump()
         finally:
+            self._slicing = False
+            while self._asked:
+                self._newcomers.append(self._asked.pop().pump)
             self._since = self._clock()
             self._schedule()
-
-
-def _pump(call: Call) -> None:
-    try:
-        call.pump()
-    except Exception:
-        log.exception("a call cannot be written to", peer=call.peer)
-        call.abandon()

@@ -118,11 +118,6 @@ class Call:
         """See `Wire`."""
         return self.request.peer
 
-    @property
-    def newcomer(self) -> bool:
-        """Whether those who were there before go first."""
-        return self._link.newcomer
-
     def wake(self) -> None:
         """See `Wire`."""
         if not self._queued and not self.over:
@@ -200,10 +195,14 @@ class Call:
             service.half_closed()
 
     def pump(self) -> None:
-        """Send what there is, as far as it may be sent now."""
+        """Send what there is, as far as it may be sent now. A fault of ours ends the connection."""
         self._queued = False
-        self._write()
-        self._link.pumped()
+        try:
+            self._write()
+            self._link.pumped()
+        except Exception:
+            log.exception("a call cannot be written to", peer=self.peer)
+            self._link.abandon()
 
     def _write(self) -> None:
         service, link = self._service, self._link
@@ -239,10 +238,6 @@ class Call:
         self.window -= size
         link.window -= size
         link.write([link.frames.of(message, self.stream_id, link.frame_size)])
-
-    def abandon(self) -> None:
-        """Give up the call and its connection, whose state is not known any more."""
-        self._link.abandon()
 
     def _continue(self, body: memoryview) -> bool:
         """Send a piece of a message. False when the windows are too small for any of it."""

@@ -12,7 +12,7 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.settings import SettingCodes, Settings
 
-from isthmus.xds.h2_frames import FIRST_WINDOW, window_update
+from isthmus.xds.h2_frames import FIRST_WINDOW, frame, window_update
 from isthmus.xds.h2_intake import MOST_FRAME, PREFACE
 from isthmus.xds.limits import Limits
 
@@ -62,25 +62,25 @@ class Engine:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._h2: H2Connection | None = None
-        self._told = PREFACE
+        self._told: list[tuple[int, int, int, bytes]] = []
 
     @property
     def made(self) -> bool:
         """Whether h2 is needed already."""
         return self._h2 is not None
 
-    def skip(self, frame: bytes) -> None:
+    def skip(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
         """A frame came that was understood, and answered as h2 would have; h2 is not `made` yet."""
-        self._told += frame
+        self._told.append((kind, flags, stream_id, payload))
 
     @property
     def h2(self) -> H2Connection:
         """It. Raises h2's ProtocolError."""
         if self._h2 is None:
             self._h2 = _new(self._limits)
-            self._h2.receive_data(self._told)
+            self._h2.receive_data(PREFACE + b"".join(frame(*one) for one in self._told))
             self._h2.clear_outbound_data_buffer()
-            self._told = b""
+            self._told = []
         return self._h2
 
     def output(self) -> bytes:

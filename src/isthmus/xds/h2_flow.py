@@ -5,6 +5,8 @@ some of a budget, which time and our own sending refill: floods of pings, settin
 credit end the connection that they came by.
 """
 
+from collections.abc import Callable
+
 from h2.errors import ErrorCodes
 
 from isthmus.xds.h2_frames import CONTINUATION, HEADERS, RST_STREAM, SETTINGS
@@ -65,19 +67,23 @@ class Inflow:
 
 
 class Budget:
-    """What a peer may make us do that is no call of ours. `sent` counts what we send, in bytes."""
+    """What a peer may make us do that is no call of ours. `sent` counts what we send, in bytes; `now` tells
+    the time in seconds.
+    """
 
-    __slots__ = ("_left", "_refilled", "sent")
+    __slots__ = ("_left", "_now", "_refilled", "sent")
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
         self._left = _MOST
-        self._refilled = now
+        self._refilled = now()
         self.sent = 0
 
-    def spend(self, kind: int, now: float) -> None:
+    def spend(self, kind: int) -> None:
         """A frame of that kind came. Raises ConnectionFailed when it is one too many."""
         self._left -= _COSTS.get(kind, 1)
         if self._left < 0:
+            now = self._now()
             self._left += (now - self._refilled) * _PER_SECOND + self.sent / _SENT_PER_UNIT
             self._left = min(self._left, _MOST)
             self._refilled, self.sent = now, 0

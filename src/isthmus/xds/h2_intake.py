@@ -44,7 +44,7 @@ class Intake:
         self._block = 0
         """Bytes of a header block that goes on, 0 outside of one."""
 
-    def cut(self, data: bytes, now: float) -> Iterator[Piece]:
+    def cut(self, data: bytes) -> Iterator[Piece]:
         """The frames that are complete now. Raises ConnectionFailed."""
         if self._preface:
             data = self._without_preface(data)
@@ -63,9 +63,12 @@ class Intake:
                 break
             kind, flags = header >> 40 & 0xFF, header >> 32 & 0xFF
             if kind != DATA or (size < _TINY and not flags & END_STREAM):
-                self._budget.spend(kind, now)
+                self._budget.spend(kind)
             if kind == DATA and self.spoken and not self._block:
-                yield DATA, flags, header & 0x7FFFFFFF, view[start:stop]
+                payload = view[start:stop]
+                if size == MOST_FRAME and not flags:
+                    payload, stop = _continued(view, at, stop)
+                yield DATA, flags, header & 0x7FFFFFFF, payload
             elif self._is_of_a_block(kind, flags, size):
                 yield OTHER, 0, 0, view[at:stop]
             else:
@@ -96,3 +99,19 @@ class Intake:
             if flags & END_HEADERS:
                 self._block = 0
         return goes_on or self._block > 0
+
+
+def _continued(view: memoryview, at: int, stop: int) -> tuple[memoryview, int]:
+    """The payload of the full frame from `at` to `stop`, with those of the frames that go on with it and are
+    there, and where the last of them ends. A request of many names is of several.
+    """
+    like, end = view[at + 3 : at + FRAME_HEADER], len(view)
+    payloads = [view[at + FRAME_HEADER : stop]]
+    while view[stop + 3 : stop + FRAME_HEADER] == like:
+        start = stop + FRAME_HEADER
+        size = int.from_bytes(view[stop : stop + 3], "big")
+        if size < _TINY or size > MOST_FRAME or start + size > end:
+            break
+        payloads.append(view[start : start + size])
+        stop = start + size
+    return memoryview(b"".join(payloads)), stop

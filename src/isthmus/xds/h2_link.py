@@ -45,8 +45,8 @@ class Host(Protocol):
         """Find who answers the call, and have it served. Raises CallFailed."""
         ...
 
-    def woken(self, call: Call) -> None:
-        """Have the call's `pump` called soon."""
+    def woken(self, call: Call, newcomer: bool) -> None:
+        """Have the call's `pump` called soon; those who are there for longer than a `newcomer` go first."""
         ...
 
     def ended(self, call: Call) -> None:
@@ -67,11 +67,6 @@ class Link(Protocol):
     @property
     def paused(self) -> bool:
         """Whether the socket has enough to do."""
-        ...
-
-    @property
-    def newcomer(self) -> bool:
-        """Whether others may go first."""
         ...
 
     def woken(self, call: Call) -> None:

@@ -30,8 +30,8 @@ _CONNECTION = (b"connection", b"proxy-connection", b"keep-alive", b"transfer-enc
 _LEFT_TO_H2 = frozenset((*_CONNECTION, b"host", b"cookie", b"content-length"))
 _NAME = re.compile(rb":?[a-z0-9_.-]+")
 _VALUE = re.compile(rb"[!-~](?:[ -~]*[!-~])?")
-_MOST_REMEMBERED = 64
-"""Bytes of a text that is remembered: what peers have in common is short, and a token is not."""
+_MOST_REMEMBERED = 128
+"""Bytes of a field that is remembered: what peers have in common is short, and a token is not."""
 
 
 class _NotPlain(Exception):  # noqa: N818 (it ends the reading, and is no error)
@@ -63,47 +63,76 @@ def read_first_fields(block: bytes, most: int) -> Fields | None:
         return None
     if len(fields) < 4 or not _PSEUDO.issubset([name for name, _ in fields[:4]]) or _POST not in fields[:4]:
         return None
-    size = 0
-    for position, (name, value) in enumerate(fields):
-        size += len(name) + len(value) + _ENTRY
-        odd = name in _LEFT_TO_H2 or (name == b"te" and value != b"trailers")
-        if odd or not value or (position >= 4 and name.startswith(b":")):
-            return None
-    return fields if size <= most else None
-
-
-def _fields(block: bytes) -> Fields:
-    """RFC 7541, section 6. Raises IndexError for a block that ends too early."""
-    fields: Fields = []
-    at, end = 0, len(block)
-    while at < end:
-        first = block[at]
-        if first & 0x80:
-            index, at = _integer(block, at, 0x7F)
-            if not index:
-                raise _NotPlain
-            fields.append(_STATIC[index])
-            continue
-        if first & 0x60 == 0x20:
-            raise _NotPlain  # The table's size changes.
-        index, at = _integer(block, at, 0x3F if first & 0x40 else 0x0F)
-        if index:
-            name = _STATIC[index][0]
-        else:
-            name, at = _text(block, at, _NAME)
-        value, at = _text(block, at, _VALUE)
-        fields.append((name, value))
+    size = len(fields) * _ENTRY
+    for name, value in fields:
+        size += len(name) + len(value)
+    if size > most or any(name.startswith(b":") for name, _ in fields[4:]):
+        return None
     return fields
 
 
-def _text(block: bytes, at: int, allowed: re.Pattern[bytes]) -> tuple[bytes, int]:
+def _fields(block: bytes) -> Fields:
+    """Raises IndexError for a block that ends too early."""
+    fields: Fields = []
+    at, end = 0, len(block)
+    while at < end:
+        stop = _after(block, at)
+        if stop > end:
+            raise _NotPlain
+        read = _remembered if stop - at <= _MOST_REMEMBERED else _field
+        fields.append(read(block[at:stop]))
+        at = stop
+    return fields
+
+
+def _after(block: bytes, at: int) -> int:
+    """Where the field that begins there ends (RFC 7541, section 6)."""
     first = block[at]
+    if first & 0x80:
+        return _integer(block, at, 0x7F)[1]
+    index, at = _integer(block, at, 0x3F if first & 0x40 else 0x0F)
+    if not index:
+        size, at = _integer(block, at, 0x7F)
+        at += size
     size, at = _integer(block, at, 0x7F)
-    stop = at + size
-    if stop > len(block):
+    return at + size
+
+
+def _field(raw: bytes) -> tuple[bytes, bytes]:
+    """What one field's bytes say."""
+    first = raw[0]
+    if first & 0x80:
+        name, value = _STATIC[first & 0x7F]
+    elif first & 0x60 == 0x20:
+        raise _NotPlain  # The table's size changes.
+    else:
+        index, at = _integer(raw, 0, 0x3F if first & 0x40 else 0x0F)
+        if index:
+            name = _STATIC[index][0]
+        else:
+            name, at = _text(raw, at, _NAME)
+        value, _ = _text(raw, at, _VALUE)
+    if not value or name in _LEFT_TO_H2 or (name == b"te" and value != b"trailers"):
         raise _NotPlain
-    read = _remembered if size <= _MOST_REMEMBERED else _read
-    return read(block[at:stop], first & _HUFFMAN, allowed), stop
+    return name, value
+
+
+_remembered = lru_cache(maxsize=1024)(_field)
+
+
+def _text(raw: bytes, at: int, allowed: re.Pattern[bytes]) -> tuple[bytes, int]:
+    huffman = raw[at] & _HUFFMAN
+    size, at = _integer(raw, at, 0x7F)
+    stop = at + size
+    text = raw[at:stop]
+    if huffman:
+        try:
+            text = decode_huffman(text)
+        except HPACKDecodingError:
+            raise _NotPlain from None
+    if not allowed.fullmatch(text):
+        raise _NotPlain
+    return text, stop
 
 
 def _integer(block: bytes, at: int, most: int) -> tuple[int, int]:
@@ -121,17 +150,3 @@ def _integer(block: bytes, at: int, most: int) -> tuple[int, int]:
     if high >= 0x80:
         raise _NotPlain
     return value + (low & 0x7F) + (high << 7), at + 2
-
-
-def _read(text: bytes, huffman: int, allowed: re.Pattern[bytes]) -> bytes:
-    if huffman:
-        try:
-            text = decode_huffman(text)
-        except HPACKDecodingError:
-            raise _NotPlain from None
-    if not allowed.fullmatch(text):
-        raise _NotPlain
-    return text
-
-
-_remembered = lru_cache(maxsize=1024)(_read)

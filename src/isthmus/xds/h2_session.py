@@ -7,6 +7,7 @@ proxies that acknowledge a push send a thousand messages: h2 spends more on a DA
 the message in it.
 """
 
+from functools import lru_cache
 from typing import cast
 
 from h2.errors import ErrorCodes
@@ -30,6 +31,7 @@ from isthmus.xds.h2_frames import (
     SETTINGS,
     WINDOW_UPDATE,
     Parts,
+    data_frames,
     frame,
     goaway,
     header_block,
@@ -49,6 +51,11 @@ _GRPC = (
 _BLOCK = header_block(_GRPC)
 _BLOCK_GZIP = header_block((*_GRPC, ("grpc-encoding", "gzip")))
 _SETTINGS_ACK = frame(SETTINGS, ACK, 0, b"")
+
+
+@lru_cache(maxsize=64)
+def _accepting(stream_id: int, gzip: bool) -> bytes:
+    return frame(HEADERS, END_HEADERS, stream_id, _BLOCK_GZIP if gzip else _BLOCK)
 
 
 class HttpSession:
@@ -72,7 +79,7 @@ class HttpSession:
         self._failed = False
         self._settled = self._acknowledged = False
         """Whether the peer's SETTINGS came, and its word that it has ours."""
-        self._budget = Budget(host.now())
+        self._budget = Budget(host.now)
         self._intake = Intake(self._budget, host.limits.metadata_bytes)
         self._inflow = Inflow(INFLOW)
         self.engine = Engine(host.limits)
@@ -89,19 +96,17 @@ class HttpSession:
         """See `Link`."""
         return self._socket.paused
 
-    @property
-    def newcomer(self) -> bool:
-        """See `Link`."""
-        return self._socket.newcomer
-
     def receive(self, data: bytes) -> None:
         """Bytes from the peer. Raises ConnectionFailed when it is over; what is to be sent before is sent."""
         if self._failed:
             return
         self._outlet.begin()
         try:
-            for piece in self._intake.cut(data, self.now()):
-                self._handle(*piece)
+            for kind, flags, stream_id, payload in self._intake.cut(data):
+                if kind == DATA:
+                    self._data(flags, stream_id, payload)
+                else:
+                    self._handle(kind, flags, stream_id, payload)
         except ProtocolError as error:
             self._failed = True  # h2 has its GOAWAY ready.
             raise ConnectionFailed(ErrorCodes(error.error_code), str(error)) from None
@@ -117,7 +122,7 @@ class HttpSession:
     def woken(self, call: Call) -> None:
         """See `Link`."""
         self._outlet.woken()
-        self._host.woken(call)
+        self._host.woken(call, self._socket.newcomer)
 
     def write(self, parts: Parts) -> None:
         """See `Link`."""
@@ -148,8 +153,7 @@ class HttpSession:
 
     def accept(self, call: Call) -> None:
         """See `Link`. h2 is not told: to it the trailers are all of the answer's header fields."""
-        block = _BLOCK_GZIP if call.gzip else _BLOCK
-        self._outlet.add(frame(HEADERS, END_HEADERS, call.stream_id, block))
+        self._outlet.add(_accepting(call.stream_id, call.gzip))
 
     def trail(self, call: Call, status: Status, reason: str) -> None:
         """See `Link`."""
@@ -187,9 +191,7 @@ class HttpSession:
     # Frames.
 
     def _handle(self, kind: int, flags: int, stream_id: int, payload: memoryview) -> None:
-        if kind == DATA:
-            self._data(flags, stream_id, payload)
-        elif kind == WINDOW_UPDATE and len(payload) == 4:
+        if kind == WINDOW_UPDATE and len(payload) == 4:
             self._widen(flags, stream_id, payload)
         elif kind == GOAWAY and stream_id == 0 and len(payload) >= 8:
             self._leaving = True
@@ -204,19 +206,19 @@ class HttpSession:
         if kind == SETTINGS and stream_id == 0:
             if flags == ACK and not payload and not self._acknowledged:
                 self._acknowledged = True
-                self.engine.skip(_SETTINGS_ACK)
+                self.engine.skip(SETTINGS, ACK, 0, b"")
                 return True
             settings = None if flags or self._settled else read_settings(payload)
             if settings is not None:
                 self._settled = True
                 self._stream_window, self.frame_size = settings[0], min(settings[1], _LARGEST_FRAME)
-                self.engine.skip(frame(kind, flags, stream_id, payload))
+                self.engine.skip(kind, flags, stream_id, payload)
                 self._outlet.add(_SETTINGS_ACK)
                 return True
         elif kind == HEADERS and flags == END_HEADERS and stream_id & 1 and not self._highest:
             fields = read_first_fields(payload, self._host.limits.metadata_bytes)
             if fields is not None:
-                self.engine.skip(frame(kind, flags, stream_id, payload))
+                self.engine.skip(kind, flags, stream_id, payload)
                 self._request(stream_id, fields, ended=False)
                 return True
         return False
@@ -224,7 +226,9 @@ class HttpSession:
     def _data(self, flags: int, stream_id: int, payload: memoryview) -> None:
         call = self.calls.get(stream_id)
         if call is None or call.half_closed or flags & ~END_STREAM or not call.plain:
-            self._judge(frame(DATA, flags, stream_id, payload))
+            several = len(payload) > MOST_FRAME
+            whole = data_frames(payload, stream_id, MOST_FRAME) if several else None
+            self._judge(b"".join(whole) if whole else frame(DATA, flags, stream_id, payload))
             return
         if payload:
             call.receive(payload)
