@@ -267,6 +267,10 @@ def test_policy_is_who_the_control_plane_gives_its_pods_to_and_shares_its_quotas
     secret = render(CONTROL_PLANE, "policy.redisSecret=redis")
     (url,) = (each for each in container_of(secret, "istio-policy")["env"] if each["name"] == "REDIS_URL")
     assert url["valueFrom"]["secretKeyRef"] == {"name": "redis", "key": "url"}
+    for user in ("", "quotas"):
+        said = refusal(CONTROL_PLANE, f"policy.redisUrl=rediss://{user}:sesame@redis:6379/0")
+        assert "name that in policy.redisSecret" in said
+        assert "sesame" not in said
 
 
 def test_proxies_ask_for_policy_only_where_there_is_a_policy_server() -> None:
