@@ -70,7 +70,7 @@ def read_schedule(text: str, zone: str) -> Schedule:
         raise ScheduleError(f"unknown time zone {zone}", zone=True) from None
     words = _MACROS.get(text.strip(), text).split()
     if len(words) != len(_FIELDS):
-        raise ScheduleError(f"expected exactly 5 fields, found {len(words)}: {words}")
+        raise ScheduleError(f"expected exactly 5 fields, found {len(words)}: [{' '.join(words)}]")
     minutes, hours, days, months, weekdays = (
         _read_field(word, *field) for word, field in zip(words, _FIELDS, strict=True)
     )

@@ -32,7 +32,10 @@ async def test_job_selects_its_own_pods(api: Api) -> None:
 async def test_pods_of_a_job_must_be_able_to_end(api: Api) -> None:
     refused = await api.call("POST", await _jobs(api), _job("sum", "Always"))
     assert (refused.status, refused.reason) == (422, "Invalid")
-    assert 'spec.template.spec.restartPolicy: Unsupported value: "Always"' in refused.message
+    assert (
+        'spec.template.spec.restartPolicy: Required value: valid values: "OnFailure", "Never"'
+        in refused.message
+    )
 
 
 async def test_what_a_job_runs_is_immutable(api: Api) -> None:

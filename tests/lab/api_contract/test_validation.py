@@ -103,3 +103,62 @@ async def test_what_is_deleted_at_once_is_shown_as_it_was(api: Api) -> None:
     gone = (await api.call("DELETE", f"{namespace}/pods/web")).body["metadata"]
     assert gone["deletionGracePeriodSeconds"] == 0
     assert (await api.call("GET", f"{namespace}/pods/web")).status == 404
+
+
+async def test_workloads_say_which_selector_or_policy_is_wrong(api: Api) -> None:
+    namespace = await api.namespace()
+    apps, batch = (namespace.replace("/api/v1", f"/apis/{group}/v1") for group in ("apps", "batch"))
+    template = {
+        "metadata": {"labels": {"a": "b"}},
+        "spec": {"containers": [{"name": "c", "image": "example/app"}]},
+    }
+    for plural, what in (("daemonsets", "daemonset"), ("statefulsets", "statefulset")):
+        body = {"metadata": {"name": "x"}, "spec": {"selector": {}, "template": template}}
+        refused = await api.call("POST", f"{apps}/{plural}", body)
+        text = f"Invalid value: {{}}: empty selector is invalid for {what}"
+        assert causes(refused) == {("spec.selector", text)}
+    unselected = {"metadata": {"name": "x"}, "spec": {"template": {"spec": template["spec"]}}}
+    refused = await api.call("POST", f"{apps}/deployments", unselected)
+    unmatched = "Invalid value: null: `selector` does not match template `labels`"
+    assert causes(refused) == {
+        ("spec.selector", "Required value"),
+        ("spec.template.metadata.labels", unmatched),
+    }
+    job = {"spec": {"template": template}}
+    refused = await api.call(
+        "POST", f"{batch}/cronjobs", {"metadata": {"name": "x"}, "spec": {"schedule": "bad"}}
+    )
+    assert ("spec.schedule", 'Invalid value: "bad": expected exactly 5 fields, found 1: [bad]') in causes(
+        refused
+    )
+    body = {"metadata": {"name": "x"}, "spec": {"schedule": "* * * * *", "jobTemplate": job}}
+    refused = await api.call("POST", f"{batch}/cronjobs", body)
+    at = "spec.jobTemplate.spec.template.spec.restartPolicy"
+    assert causes(refused) == {(at, 'Required value: valid values: "OnFailure", "Never"')}
+
+
+async def test_bindings_and_evictions_name_their_pod(api: Api) -> None:
+    namespace = await api.namespace()
+    await api.call("POST", f"{namespace}/pods", pod("one"))
+    for kind, version in (("Binding", "v1"), ("Eviction", "policy/v1")):
+        body = {"kind": kind, "apiVersion": version, "metadata": {"name": "two"}, "target": {"name": "n"}}
+        refused = await api.call("POST", f"{namespace}/pods/one/{kind.lower()}", body)
+        text = f"name in URL does not match name in {kind} object"
+        assert (refused.status, refused.message) == (400, text)
+    body = {"metadata": {"name": "one"}, "target": {"kind": "Pod"}}
+    refused = await api.call("POST", f"{namespace}/pods/one/binding", body)
+    text = (
+        '[target.kind: Unsupported value: "Pod": supported values: "Node", "<empty>", target.name: Required'
+    )
+    assert (refused.status, refused.message) == (500, f"{text} value]")
+    body["target"] = {"kind": "Node", "name": "n"}
+    assert (await api.call("POST", f"{namespace}/pods/one/binding", body)).status == 201
+
+
+async def test_a_user_is_told_by_which_certificate_they_came(api: Api) -> None:
+    path = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+    user = (await api.call("POST", path, {})).body["status"]["userInfo"]
+    (credential,) = user["extra"]["authentication.kubernetes.io/credential-id"]
+    assert (credential[:11], len(credential)) == ("X509SHA256=", 75)
+    ann = (await api.call("POST", path, {}, headers={"Impersonate-User": "ann"})).body["status"]["userInfo"]
+    assert ann == {"username": "ann", "groups": ["system:authenticated"]}

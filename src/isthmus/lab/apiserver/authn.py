@@ -4,6 +4,7 @@ Source: Kubernetes "Authenticating" (X.509 client certificates, service account 
 """
 
 import base64
+import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from isthmus.lab.apiserver.store import Key, Store
 from isthmus.lab.apiserver.tokens import ISSUER, LEGACY_ISSUER, BadTokenError, TokenSigner
 
 AUTHENTICATED = "system:authenticated"
+_CREDENTIAL = "authentication.kubernetes.io/credential-id"
+"""Where a user's `extra` says by which credential they came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +39,16 @@ class User:
 ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
 
 
-def user_of_certificate(certificate: Mapping[str, Any]) -> User:
-    """The user of a verified peer certificate, as `ssl.SSLSocket.getpeercert` describes it."""
+def user_of_certificate(certificate: Mapping[str, Any], encoded: bytes = b"") -> User:
+    """The user of a verified peer certificate, as `ssl.SSLSocket.getpeercert` describes it.
+
+    With `encoded`, its DER, `extra` says by which certificate they came.
+    """
     parts = [pair for relative in certificate.get("subject", ()) for pair in relative]
     name = next((value for field_, value in parts if field_ == "commonName"), "")
     groups = [value for field_, value in parts if field_ == "organizationName"]
-    return User(name, (*groups, AUTHENTICATED))
+    extra = {_CREDENTIAL: [f"X509SHA256={hashlib.sha256(encoded).hexdigest()}"]} if encoded else {}
+    return User(name, (*groups, AUTHENTICATED), extra=extra)
 
 
 class TokenAuthenticator:
@@ -77,7 +84,7 @@ class TokenAuthenticator:
         namespace = private.get("namespace", "")
         account = section(private, "serviceaccount")
         self._require(SERVICE_ACCOUNTS, namespace, account)
-        extra = {"authentication.kubernetes.io/credential-id": [f"JTI={claims.get('jti', '')}"]}
+        extra = {_CREDENTIAL: [f"JTI={claims.get('jti', '')}"]}
         for kind, resource in (("pod", PODS), ("node", NODES), ("secret", SECRETS)):
             bound = section(private, kind)
             if not bound:

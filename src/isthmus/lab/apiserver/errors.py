@@ -81,7 +81,7 @@ class RefusedError(Exception):
             "metadata": self.meta,
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
+            **({"reason": self.reason} if self.reason else {}),
             "code": self.code,
         }
         if self.details is not None:

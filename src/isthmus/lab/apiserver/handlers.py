@@ -1,8 +1,9 @@
 """One request, from who asks to the answer: authenticate, authorise, find the kind, dispatch on the verb."""
 
+import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import structlog
 from aiohttp import web
@@ -92,9 +93,10 @@ class Front:
             except BadTokenError:
                 raise errors.unauthorized() from None
         transport = request.transport
-        certificate = transport.get_extra_info("peercert") if transport is not None else None
-        if certificate:
-            return user_of_certificate(cast("dict[str, Any]", certificate))
+        tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object") if transport is not None else None
+        certificate = tls.getpeercert() if tls is not None else None
+        if tls is not None and certificate:
+            return user_of_certificate(certificate, tls.getpeercert(binary_form=True) or b"")
         return ANONYMOUS
 
     def _impersonated(self, request: web.Request, user: User) -> User:
@@ -112,7 +114,7 @@ class Front:
             return
         why = refusal(user, wanted)
         if wanted.path:
-            raise RefusedError(403, "Forbidden", f"forbidden: {why}")
+            raise RefusedError(403, "Forbidden", f"forbidden: {why}", {})
         raise errors.forbidden(wanted.group, wanted.resource, wanted.name, why)
 
     def _answer_path(self, request: web.Request) -> web.Response:

@@ -21,6 +21,7 @@ _CRON_DEFAULTS = {
     "successfulJobsHistoryLimit": 3,
     "failedJobsHistoryLimit": 1,
 }
+_NO_POLICY = 'valid values: "OnFailure", "Never"'
 _CONCURRENCY = ("Allow", "Forbid", "Replace")
 _LONGEST_CRON_JOB = 52
 _COUNTS = ("parallelism", "completions", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished")
@@ -62,8 +63,7 @@ def validate_job(job: Object) -> Iterator[Cause]:
     pod = spec["template"]["spec"]
     yield from validate_pod_spec(pod, "spec.template.spec")
     if pod["restartPolicy"] not in ("OnFailure", "Never"):
-        path = "spec.template.spec.restartPolicy"
-        yield unsupported(path, pod["restartPolicy"], ("OnFailure", "Never"))
+        yield required("spec.template.spec.restartPolicy", _NO_POLICY)
 
 
 def validate_job_update(job: Object, old: Object) -> Iterator[Cause]:
@@ -110,8 +110,7 @@ def validate_cron_job(cron_job: Object) -> Iterator[Cause]:
     pod = job["template"]["spec"]
     yield from validate_pod_spec(pod, f"{path}.template.spec")
     if pod["restartPolicy"] not in ("OnFailure", "Never"):
-        field = f"{path}.template.spec.restartPolicy"
-        yield unsupported(field, pod["restartPolicy"], ("OnFailure", "Never"))
+        yield required(f"{path}.template.spec.restartPolicy", _NO_POLICY)
 
 
 def job_status(job: Object) -> str:

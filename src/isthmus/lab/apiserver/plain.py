@@ -179,10 +179,12 @@ def validate_endpoint_slice(slice_: Object) -> Iterator[Cause]:
 
 
 def _validate_family(address: str, kind: str, path: str) -> Iterator[Cause]:
-    faults = list(_validate_address(address, path))
-    yield from faults
-    if not faults and ip_address(address).version != int(kind[-1]):
-        yield invalid_value(path, address, f"must be an {kind} address")
+    yield from _validate_address(address, path)
+    try:
+        if ip_address(address).version != int(kind[-1]):
+            yield invalid_value(path, address, f"must be an {kind} address")
+    except ValueError:
+        return
 
 
 def validate_endpoint_slice_update(slice_: Object, old: Object) -> Iterator[Cause]:
@@ -221,7 +223,7 @@ def validate_binding(binding: Object) -> Iterator[Cause]:
     role = section(binding, "roleRef")
     if role.get("apiGroup") != _RBAC:
         yield unsupported("roleRef.apiGroup", role.get("apiGroup", ""), (_RBAC,))
-    kinds = ("ClusterRole", "Role") if "namespace" in metadata(binding) else ("ClusterRole",)
+    kinds = ("Role", "ClusterRole") if "namespace" in metadata(binding) else ("ClusterRole",)
     if role.get("kind") not in kinds:
         yield unsupported("roleRef.kind", role.get("kind", ""), kinds)
     if not role.get("name"):
@@ -237,7 +239,7 @@ def validate_binding(binding: Object) -> Iterator[Cause]:
             case "User" | "Group":
                 pass
             case other:
-                yield unsupported(f"{at}.kind", other or "", ("Group", "ServiceAccount", "User"))
+                yield unsupported(f"{at}.kind", other or "", ("ServiceAccount", "User", "Group"))
 
 
 def validate_binding_update(binding: Object, old: Object) -> Iterator[Cause]:
@@ -269,6 +271,9 @@ def validate_lease(lease: Object) -> Iterator[Cause]:
     seconds = section(lease, "spec").get("leaseDurationSeconds")
     if seconds is not None and (not isinstance(seconds, int) or seconds <= 0):
         yield invalid_value("spec.leaseDurationSeconds", seconds, "must be greater than 0")
+    transitions = section(lease, "spec").get("leaseTransitions", 0)
+    if transitions < 0:
+        yield invalid_value("spec.leaseTransitions", transitions, "must be greater than or equal to 0")
 
 
 def default_budget(budget: Object) -> None:
@@ -281,7 +286,13 @@ def validate_budget(budget: Object) -> Iterator[Cause]:
     """The faults of a PodDisruptionBudget."""
     spec = section(budget, "spec")
     if "minAvailable" in spec and "maxUnavailable" in spec:
-        yield invalid_value("spec", "{}", "minAvailable and maxUnavailable cannot be both set")
+        shown = {  # as Go shows it
+            "MinAvailable": spec["minAvailable"],
+            "Selector": spec.get("selector"),
+            "MaxUnavailable": spec["maxUnavailable"],
+            "UnhealthyPodEvictionPolicy": spec.get("unhealthyPodEvictionPolicy"),
+        }
+        yield invalid_value("spec", shown, "minAvailable and maxUnavailable cannot be both set")
 
 
 def default_node(node: Object) -> None:

@@ -7,7 +7,7 @@ rolling update, for which earlier templates would have to be kept, and more pods
 from collections.abc import Iterator
 
 from isthmus.lab.apiserver.errors import Cause, forbidden_value, invalid_value, unsupported
-from isthmus.lab.apiserver.objects import Object, encode, section
+from isthmus.lab.apiserver.objects import Object, section
 from isthmus.lab.apiserver.workloads import (
     default_template,
     validate_replica_set,
@@ -38,7 +38,7 @@ def default_stateful_set(stateful_set: Object) -> None:
 def validate_stateful_set(stateful_set: Object) -> Iterator[Cause]:
     """The faults of a StatefulSet, after defaulting."""
     spec = stateful_set["spec"]
-    yield from validate_replica_set(stateful_set)
+    yield from validate_replica_set(stateful_set, "statefulset")
     yield from _validate_strategy(spec["updateStrategy"])
     if spec["podManagementPolicy"] not in _POLICIES:
         yield unsupported("spec.podManagementPolicy", spec["podManagementPolicy"], _POLICIES)
@@ -80,7 +80,7 @@ def default_daemon_set(daemon_set: Object) -> None:
 def validate_daemon_set(daemon_set: Object) -> Iterator[Cause]:
     """The faults of a DaemonSet, after defaulting."""
     strategy = daemon_set["spec"]["updateStrategy"]
-    yield from validate_template(daemon_set)
+    yield from validate_template(daemon_set, "daemonset")
     yield from _validate_strategy(strategy)
     if section(strategy, "rollingUpdate").get("maxSurge", 0) not in (0, "0%"):
         yield forbidden_value("spec.updateStrategy.rollingUpdate.maxSurge", _UNKNOWN)
@@ -91,6 +91,5 @@ def _validate_strategy(strategy: Object) -> Iterator[Cause]:
     if kind not in _STRATEGIES:
         yield unsupported("spec.updateStrategy.type", kind, _STRATEGIES)
     if kind == "OnDelete" and strategy.get("rollingUpdate"):
-        shown = encode(strategy["rollingUpdate"]).decode()
         text = "only allowed for updateStrategy 'RollingUpdate'"
-        yield invalid_value("spec.updateStrategy.rollingUpdate", shown, text)
+        yield invalid_value("spec.updateStrategy.rollingUpdate", strategy["rollingUpdate"], text)

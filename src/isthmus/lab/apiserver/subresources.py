@@ -16,8 +16,9 @@ from isthmus.lab.apiserver.errors import (
     not_found,
     required,
     success,
+    unsupported,
 )
-from isthmus.lab.apiserver.objects import Object, copy, items, metadata, now, section
+from isthmus.lab.apiserver.objects import Object, copy, items, metadata, name_of, now, section
 from isthmus.lab.apiserver.patches import apply_patch
 from isthmus.lab.apiserver.requests import Target
 from isthmus.lab.apiserver.selectors import selects
@@ -43,9 +44,12 @@ def create_below(cluster: Cluster, target: Target, body: Any) -> Object:
 def bind(cluster: Cluster, target: Target, body: Any) -> Object:
     """Assign a Pod to a node, as a scheduler does."""
     binding = writing.check_type(body, "Binding", "v1")
-    node = section(binding, "target").get("name", "")
-    if not node:
-        raise invalid("", "Binding", target.name, [required("target.name")])
+    _check_name(target, binding, "Binding")
+    node, kind = (section(binding, "target").get(part, "") for part in ("name", "kind"))
+    faults = [unsupported("target.kind", kind, ("Node", "<empty>"))] if kind not in ("", "Node") else []
+    if faults := [*faults, *([] if node else [required("target.name")])]:
+        listed = ", ".join(map(str, faults))
+        raise RefusedError(500, "", f"[{listed}]" if len(faults) > 1 else listed)  # as Kubernetes has it
     pod = writing.current(cluster, target).object
     if section(pod, "spec").get("nodeName"):
         assigned = pod["spec"]["nodeName"]
@@ -68,6 +72,7 @@ def bind(cluster: Cluster, target: Target, body: Any) -> Object:
 def evict(cluster: Cluster, target: Target, body: Any) -> Object:
     """Delete a Pod unless a disruption budget forbids it (429)."""
     eviction = writing.check_type(body, "Eviction", "policy/v1")
+    _check_name(target, eviction, "Eviction")
     stored = writing.current(cluster, target)
     options = deletion.read_options(eviction.get("deleteOptions"), {})
     for budget in cluster.store.values(kinds.POD_DISRUPTION_BUDGETS, target.namespace):
@@ -85,6 +90,11 @@ def evict(cluster: Cluster, target: Target, body: Any) -> Object:
         raise RefusedError(429, "TooManyRequests", text, {"causes": causes})
     deletion.delete(cluster, target, stored, options)
     return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
+
+
+def _check_name(target: Target, body: Object, kind: str) -> None:
+    if name_of(body) != target.name:
+        raise bad_request(f"name in URL does not match name in {kind} object")
 
 
 def request_token(cluster: Cluster, target: Target, body: Any) -> Object:

@@ -60,30 +60,29 @@ def validate_deployment(deployment: Object) -> Iterator[Cause]:
         yield Cause("spec.strategy.rollingUpdate", "FieldValueForbidden", f"Forbidden: {text}")
 
 
-def validate_replica_set(workload: Object) -> Iterator[Cause]:
-    """The faults that Deployments, ReplicaSets and StatefulSets share."""
+def validate_replica_set(workload: Object, kind: str = "deployment") -> Iterator[Cause]:
+    """The faults that Deployments, ReplicaSets and StatefulSets share; `kind` as for `validate_template`."""
     replicas = workload["spec"]["replicas"]
     if not isinstance(replicas, int) or replicas < 0:
         yield invalid_value("spec.replicas", replicas, "must be greater than or equal to 0")
-    yield from validate_template(workload)
+    yield from validate_template(workload, kind)
 
 
-def validate_template(workload: Object) -> Iterator[Cause]:
-    """The faults of a pod template whose pods are kept: the selector must select it."""
+def validate_template(workload: Object, kind: str = "deployment") -> Iterator[Cause]:
+    """The faults of a pod template whose pods are kept: the selector must select it.
+
+    `kind` is what Kubernetes calls the workload in a message; for ReplicaSets it says deployment, too.
+    """
     spec = workload["spec"]
     selector, labels = section(spec, "selector"), section(metadata(spec["template"]), "labels")
-    if not selector:
-        text = "empty selector is invalid for deployment"
-        yield (
-            required("spec.selector")
-            if "selector" not in spec
-            else invalid_value("spec.selector", "{}", text)
-        )
+    if "selector" not in spec:
+        yield required("spec.selector")
+    elif not selector:
+        yield invalid_value("spec.selector", {}, f"empty selector is invalid for {kind}")
     yield from validate_labels(section(selector, "matchLabels"), "spec.selector.matchLabels")
-    if not selector or not selects(selector)({"metadata": {"labels": labels}}):
-        shown = encode(labels).decode()
-        text = f"Invalid value: {shown}: `selector` does not match template `labels`"
-        yield Cause("spec.template.metadata.labels", "FieldValueInvalid", text)
+    if "selector" not in spec or not selects(selector)({"metadata": {"labels": labels}}):
+        text = "`selector` does not match template `labels`"
+        yield invalid_value("spec.template.metadata.labels", labels or None, text)
     yield from validate_labels(labels, "spec.template.labels")
     yield from validate_pod_spec(spec["template"]["spec"], "spec.template.spec")
     if spec["template"]["spec"]["restartPolicy"] != "Always":
