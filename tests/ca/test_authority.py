@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from isthmus.ca.administration import read_status, want_rotation
 from isthmus.ca.authority import CertificateAuthority, Rules, running_authority
-from isthmus.ca.material import CA_CERT, CA_KEY, CERT_CHAIN, OPERATOR_CA, OWN_CA, ROOT_CERT
+from isthmus.ca.material import CA_CERT, CA_KEY, CERT_CHAIN, OPERATOR_CA, OWN_CA, REVOKED, ROOT_CERT
 from isthmus.ca.own_secret import NEXT_KEY, SINCE
 from isthmus.ca.rotation import Phase
 from isthmus.ca.signer import Lifetimes, new_key, pem_of
@@ -167,6 +167,9 @@ async def test_a_bad_change_of_the_operators_ca_is_named_and_leaves_the_last_goo
             assert authority.signer is not None
             await client.replace(SECRET, OPERATOR_CA, secret(OPERATOR_CA, good), CONTROL)
             await until(lambda: authority.refusal == "")
+            await client.replace(SECRET, OPERATOR_CA, secret(OPERATOR_CA, good | {REVOKED: b"x"}), CONTROL)
+            await until(lambda: "cacerts, key ca-crl.pem" in authority.unheeded)
+            assert authority.refusal == ""
             await client.delete(SECRET, OPERATOR_CA, CONTROL)
             await until(lambda: "it is gone" in authority.refusal)
             assert authority.bundle == good[ROOT_CERT]

@@ -53,6 +53,30 @@ def test_two_intermediates_are_put_in_order_whatever_theirs_was() -> None:
     assert len(signer.roots) == 2
 
 
+def as_tls(data: dict[str, bytes]) -> dict[str, bytes]:
+    """The same as a Secret of type kubernetes.io/tls."""
+    return {"tls.crt": data[CA_CERT], "tls.key": data[CA_KEY], "ca.crt": data[ROOT_CERT]}
+
+
+def test_a_secret_of_type_tls_is_read_as_istio_reads_it() -> None:
+    data = material()
+    assert read_signer(SECRET, as_tls(data), NOW) == read_signer(SECRET, data, NOW)
+    own_root = own(made := root_signer())
+    assert read_signer(SECRET, {"tls.crt": own_root[CA_CERT], "tls.key": own_root[CA_KEY]}, NOW) == made
+    upper = Signer(certificate("upper", key := new_key(), root := root_signer()), key, (), ())
+    lower = certificate("lower", lower_key := new_key(), upper)
+    chained = {
+        "tls.crt": pem_of([lower, upper.certificate]),
+        "tls.key": key_pem(lower_key),
+        "ca.crt": root.bundle,
+    }
+    assert read_signer(SECRET, chained, NOW).chain == (lower, upper.certificate)
+    found = refusal(as_tls(data) | {"tls.key": key_pem(new_key())})
+    assert found == f"Secret {SECRET}, key tls.key: it is not the key of the certificate in tls.crt"
+    found = refusal({**as_tls(data), "ca.crt": root_signer().bundle})
+    assert "key tls.crt: nothing in it or in ca.crt has signed CN=intermediate" in found
+
+
 @pytest.mark.parametrize("key", [CA_CERT, CA_KEY])
 @pytest.mark.parametrize("text", [None, b"", b" \n", b"nonsense"])
 def test_a_missing_or_unreadable_key_is_named(key: str, text: bytes | None) -> None:

@@ -10,7 +10,9 @@ import grpc
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 from grpc import aio
 from structlog.testing import capture_logs
 
@@ -20,13 +22,13 @@ from isthmus.ca.client import Issued, make_csr, request_certificate
 from isthmus.ca.messages import METHOD, CertificateRequest, decode_response, encode_request
 from isthmus.ca.service import CertificateService, ServiceLimits
 from isthmus.ca.serving import ServingCertificate
-from isthmus.ca.signer import Lifetimes, Signer, new_key
+from isthmus.ca.signer import Lifetimes, Signer, new_key, pem_of
 from isthmus.model.service import ClusterId
 from isthmus.xds.grpc_server import serving_grpc
 from isthmus.xds.grpc_unary import answering
 from isthmus.xds.limits import Limits
 from tests.ca.clusters import EAST, WEST, Clusters, two_clusters
-from tests.ca.making import ECHO, MESH, csr, key_pem, root_signer, uri
+from tests.ca.making import ECHO, MESH, certificate, csr, key_pem, root_signer, uri
 
 HOST = "istio-pilot.istio-system.svc"
 LIFETIMES = Lifetimes(timedelta(hours=24), timedelta(days=7), timedelta(minutes=2))
@@ -115,6 +117,44 @@ async def test_the_default_life_is_a_day_and_too_long_a_one_is_refused() -> None
         code, details = await it.refusal(make_csr(new_key(), ECHO.uri), token, seconds=8 * 86400)
         assert code is grpc.StatusCode.INVALID_ARGUMENT
         assert "691200 s" in details
+
+
+async def test_istios_agent_is_answered_as_by_istiod() -> None:
+    """Its request has an RSA key, a subject with an empty organization and an empty signer; of the answer it
+    takes the last element for all that it trusts (Istio: GenCSRTemplate, CSRSign, secretcache).
+    """
+    now = datetime.now(UTC)
+    root, other, between = root_signer(now), root_signer(now), rsa.generate_private_key(65537, 2048)
+    intermediate = certificate("intermediate", between, root, now=now)
+    roots = (root.certificate, other.certificate)
+    async with scene() as it:
+        it.source.signer = Signer(intermediate, between, (intermediate,), roots)
+        key = rsa.generate_private_key(65537, 2048)
+        organization = x509.NameAttribute(NameOID.ORGANIZATION_NAME, "", _validate=False)
+        builder = x509.CertificateSigningRequestBuilder(x509.Name([organization]))
+        named = builder.add_extension(x509.SubjectAlternativeName([uri(ECHO.uri)]), critical=True)
+        pem = named.sign(key, SHA256()).public_bytes(Encoding.PEM).decode()
+        wish = encode_request(CertificateRequest(pem, 86_400, {"CertSigner": ""}))
+        metadata = aio.Metadata(
+            ("clusterid", "west"), ("authorization", f"Bearer {await it.clusters.token(pod='echo-1')}")
+        )
+        async with it.channel() as channel:
+            ask: aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
+            leaf, middle, trusted = decode_response(await ask(wish, metadata=metadata))
+        assert x509.load_pem_x509_certificate(leaf.encode()).public_key() == key.public_key()
+        x509.load_pem_x509_certificate(leaf.encode()).verify_directly_issued_by(intermediate)
+        assert x509.load_pem_x509_certificates(middle.encode()) == [intermediate]
+        assert tuple(x509.load_pem_x509_certificates(trusted.encode())) == roots
+        it.source.signer = None
+        async with aio.secure_channel(
+            f"127.0.0.1:{it.port}",
+            grpc.ssl_channel_credentials(pem_of(roots)),
+            (("grpc.ssl_target_name_override", HOST),),
+        ) as channel:
+            ask = channel.unary_unary(METHOD)
+            with pytest.raises(aio.AioRpcError) as caught:
+                await ask(wish, metadata=metadata)
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE, "its agent tries again"
 
 
 async def test_a_certificate_is_renewed_by_a_token_and_never_by_itself() -> None:

@@ -49,8 +49,8 @@ class MeshIdentity:
     def troubles(self) -> Mapping[ClusterId, Sequence[str]]:
         """What an operator must know, by cluster: rights that are missing, and at home a bad CA Secret."""
         found: dict[ClusterId, list[str]] = {}
-        if self.authority.refusal:
-            found[self.home] = [f"the CA: {self.authority.refusal}"]
+        for about in filter(None, (self.authority.refusal, self.authority.unheeded)):
+            found.setdefault(self.home, []).append(f"the CA: {about}")
         if self.authority.waiting:
             found.setdefault(self.home, []).append(f"the CA: {self.authority.waiting}")
         for named in (self.distributions.missing(), self.authenticator.troubles):

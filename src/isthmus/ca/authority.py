@@ -17,7 +17,7 @@ import structlog
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from isthmus.ca.errors import MaterialRefused
-from isthmus.ca.material import OPERATOR_CA, OWN_CA, read_signer
+from isthmus.ca.material import OPERATOR_CA, OWN_CA, REVOKED, read_signer
 from isthmus.ca.own_secret import WANTED, data_of, new_secret, patch_of, read_roots
 from isthmus.ca.rotation import Phase, Root, Roots, Schedule, advance, begin, next_step_at
 from isthmus.ca.signer import Lifetimes, Signer, new_key, new_root, pem_of
@@ -66,6 +66,8 @@ class CertificateAuthority:
         self.rules = rules
         self.refusal = ""
         """What is wrong with a Secret that is not in force because of it, "" if nothing."""
+        self.unheeded = ""
+        """What the Secret in force asks for in vain, "" if nothing."""
         self.lacking: Callable[[], Sequence[str]] = lambda: ()
         """Which clusters have not got the bundle of now: a new root does not sign before they have."""
         self.waiting = ""
@@ -243,6 +245,13 @@ class CertificateAuthority:
             return self._signer
         signer = read_signer(self._ref(name), secret.data, self._now())
         before, self.refusal, self._taken = self._signer, "", seen
+        self.unheeded = (
+            f"Secret {self._ref(name)}, key {REVOKED}: lists of revoked certificates are not distributed"
+            if secret.data.get(REVOKED, b"").strip()
+            else ""
+        )
+        if self.unheeded:
+            _log.warning("CA secret asks for what is not done", reason=self.unheeded)
         if before is not None and before == signer:
             return signer
         if before is not None and before.roots[0] not in signer.roots:

@@ -10,13 +10,14 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from grpc import aio
 
 from isthmus.ca.messages import METHOD, CertificateRequest, decode_response, encode_request
+from isthmus.ca.signer import pem_of
 from isthmus.model.service import ClusterId
 
 
 @dataclass(frozen=True, slots=True)
 class Issued:
     """An answer, PEM: `chain` is the workload's certificate and what is between it and a root; `roots` are
-    all that the CA trusts, the one that signed last.
+    all that the CA trusts, the one that signed first.
     """
 
     chain: tuple[str, ...]
@@ -54,9 +55,10 @@ def make_csr(key: ec.EllipticCurvePrivateKey, uri: str) -> str:
 
 
 def _sorted_out(certificates: Sequence[str]) -> Issued:
-    read = [(pem, x509.load_pem_x509_certificate(pem.encode())) for pem in certificates]
-    roots = tuple(pem for pem, one in read if one.issuer == one.subject)
-    chain = tuple(pem for pem, one in read if one.issuer != one.subject)
-    if not chain or not roots or certificates[0] != chain[0]:
+    *chain, roots = certificates or [""]
+    if not chain:
         raise ValueError("the answer holds no certificate chain up to a root")
-    return Issued(chain, roots)
+    return Issued(
+        tuple(chain),
+        tuple(pem_of([one]).decode() for one in x509.load_pem_x509_certificates(roots.encode())),
+    )

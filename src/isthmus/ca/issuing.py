@@ -22,7 +22,9 @@ def issue_certificate(
     lifetimes: Lifetimes,
     now: datetime,
 ) -> tuple[str, ...]:
-    """The PEM certificates of the answer: leaf, what is between it and its root, other roots, its root.
+    """The answer, PEM: the workload's certificate, each between it and its root, and last all roots in one.
+
+    So Istio's clients have it, which take the last element for what they trust (istiod: CreateCertificate).
 
     The certificate is for `identity` and nothing else. A life of 0 or less asks for the default one; too long
     a life is refused, as istiod does. Raises CsrRefused.
@@ -39,8 +41,6 @@ def issue_certificate(
     leaf = signer.issue(identity.uri, key, life=life, skew=lifetimes.skew, now=now)
     return (
         leaf.public_bytes(Encoding.PEM).decode(),
-        *(
-            one.public_bytes(Encoding.PEM).decode()
-            for one in (*signer.chain, *signer.roots[1:], signer.roots[0])
-        ),
+        *(one.public_bytes(Encoding.PEM).decode() for one in signer.chain),
+        signer.bundle.decode(),
     )

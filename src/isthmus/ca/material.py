@@ -6,6 +6,7 @@ Source: Istio, "Plug in CA Certificates" and `istio-ca-secret` of its self-signe
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from cryptography import x509
@@ -22,31 +23,48 @@ CA_CERT = "ca-cert.pem"
 CA_KEY = "ca-key.pem"
 ROOT_CERT = "root-cert.pem"
 CERT_CHAIN = "cert-chain.pem"
+REVOKED = "ca-crl.pem"
 
 _LEAST_RSA_BITS = 2048
 _CURVES = ("secp256r1", "secp384r1")
 _LONGEST_CHAIN = 8
 
 
+@dataclass(frozen=True, slots=True)
+class _Keys:
+    """Which keys of a Secret hold what; a chain may begin with the certificate itself and end in a root."""
+
+    certificate: str
+    key: str
+    roots: str
+    chain: str
+
+
+_ISTIO = _Keys(CA_CERT, CA_KEY, ROOT_CERT, CERT_CHAIN)
+_TLS = _Keys("tls.crt", "tls.key", "ca.crt", "tls.crt")
+
+
 def read_signer(secret: str, data: Mapping[str, bytes], now: datetime) -> Signer:
     """The CA that a Secret holds. `secret` is NAMESPACE/NAME, for messages. Raises MaterialRefused.
 
-    Without root-cert.pem the CA's certificate must be the root itself, as in Secrets that Istio made.
+    Its keys are Istio's, or those of type kubernetes.io/tls, as cert-manager writes them. Without roots the
+    CA's certificate must be the root itself, as in Secrets that Istio made.
     """
-    certificate = _certificates(secret, CA_CERT, data)[0]
-    key = _key(secret, data)
+    keys = _TLS if data.get(_TLS.certificate) else _ISTIO
+    certificate = _certificates(secret, keys.certificate, data)[0]
+    key = _key(secret, keys.key, data)
     if key.public_key() != certificate.public_key():
-        raise _refusal(secret, CA_KEY, f"it is not the key of the certificate in {CA_CERT}")
-    _check_is_ca(secret, CA_CERT, certificate)
-    between = _certificates(secret, CERT_CHAIN, data) if data.get(CERT_CHAIN, b"").strip() else ()
-    roots = _certificates(secret, ROOT_CERT, data) if data.get(ROOT_CERT, b"").strip() else (certificate,)
+        raise _refusal(secret, keys.key, f"it is not the key of the certificate in {keys.certificate}")
+    _check_is_ca(secret, keys.certificate, certificate)
+    between = _certificates(secret, keys.chain, data) if data.get(keys.chain, b"").strip() else ()
+    roots = _certificates(secret, keys.roots, data) if data.get(keys.roots, b"").strip() else (certificate,)
     for root in roots:
-        _check_is_ca(secret, ROOT_CERT, root)
-    path = _path(secret, certificate, between, roots)
+        _check_is_ca(secret, keys.roots, root)
+    path = _path(secret, keys, certificate, between, roots)
     for one, place in (
-        (certificate, CA_CERT),
-        *((each, CERT_CHAIN) for each in path[1:-1]),
-        (path[-1], ROOT_CERT),
+        (certificate, keys.certificate),
+        *((each, keys.chain) for each in path[1:-1]),
+        (path[-1], keys.roots),
     ):
         _check_time(secret, place, one, now)
     root = path[-1]
@@ -55,6 +73,7 @@ def read_signer(secret: str, data: Mapping[str, bytes], now: datetime) -> Signer
 
 def _path(
     secret: str,
+    keys: _Keys,
     certificate: x509.Certificate,
     between: Sequence[x509.Certificate],
     roots: Sequence[x509.Certificate],
@@ -65,9 +84,9 @@ def _path(
         issuer = _issuer(path[-1], (*roots, *between))
         if issuer is None or issuer in path or len(path) > _LONGEST_CHAIN:
             subject = path[-1].subject.rfc4514_string() or "the certificate without a subject"
-            where = CERT_CHAIN if len(path) > 1 or between else ROOT_CERT
-            raise _refusal(secret, where, f"nothing in it or in {ROOT_CERT} has signed {subject}")
-        _check_is_ca(secret, CERT_CHAIN, issuer)
+            where = keys.chain if len(path) > 1 or between else keys.roots
+            raise _refusal(secret, where, f"nothing in it or in {keys.roots} has signed {subject}")
+        _check_is_ca(secret, keys.chain, issuer)
         path.append(issuer)
     return tuple(path)
 
@@ -92,21 +111,21 @@ def _certificates(secret: str, name: str, data: Mapping[str, bytes]) -> tuple[x5
     return found
 
 
-def _key(secret: str, data: Mapping[str, bytes]) -> SigningKey:
-    text = _present(secret, CA_KEY, data)
+def _key(secret: str, name: str, data: Mapping[str, bytes]) -> SigningKey:
+    text = _present(secret, name, data)
     try:
         key = load_pem_private_key(text, password=None)
     except TypeError:
-        raise _refusal(secret, CA_KEY, "it is encrypted; store the key without a passphrase") from None
+        raise _refusal(secret, name, "it is encrypted; store the key without a passphrase") from None
     except UNREADABLE:
-        raise _refusal(secret, CA_KEY, "it holds no readable PEM private key") from None
+        raise _refusal(secret, name, "it holds no readable PEM private key") from None
     match key:
         case rsa.RSAPrivateKey() if key.key_size >= _LEAST_RSA_BITS:
             return key
         case ec.EllipticCurvePrivateKey() if key.curve.name in _CURVES:
             return key
         case _:
-            raise _refusal(secret, CA_KEY, "it must be RSA of at least 2048 bits, or ECDSA P-256 or P-384")
+            raise _refusal(secret, name, "it must be RSA of at least 2048 bits, or ECDSA P-256 or P-384")
 
 
 def _present(secret: str, name: str, data: Mapping[str, bytes]) -> bytes:

@@ -65,7 +65,7 @@ def encode_request(request: CertificateRequest) -> bytes:
 
 
 def decode_response(data: bytes) -> tuple[str, ...]:
-    """The PEM certificates of an answer, leaf first. ValueError where it is none."""
+    """The elements of an answer, PEM: leaf, intermediates, roots. ValueError where it is none."""
     message = _new(_RESPONSE)
     try:
         message.ParseFromString(data)
@@ -75,7 +75,7 @@ def decode_response(data: bytes) -> tuple[str, ...]:
 
 
 def encode_response(chain: Sequence[str], cluster: str = "") -> bytes:
-    """Write an answer: one PEM certificate an element, the workload's first, its root last.
+    """Write an answer, as `issuing.issue_certificate` gives it.
 
     `cluster` tells a workload which cluster vouched for it, if its proof says so. The field is ours: agents
     of Istio's skip it.
