@@ -4,6 +4,7 @@
 the difference.
 """
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -103,7 +104,9 @@ def inbound(view: FakeView) -> None:
 
 
 def ipv6(view: FakeView) -> None:
-    """Services and endpoints with IPv6 addresses."""
+    """A pod of both families; services and endpoints with IPv6 addresses."""
+    known = pod("client", "10.0.0.9", tls=True)
+    view.pods[known.key] = dataclasses.replace(known, addresses=(*known.addresses, "fd00:1::9"))
     view.put(service("web", (80, Protocol.HTTP), west="fd00::1"), endpoint("fd00:1::1"))
     view.put(service("db", (5432, Protocol.TCP), west="fd00::2"), endpoint("fd00:1::2", port=5432))
 

@@ -390,3 +390,24 @@ def test_a_proxy_without_a_certificate_neither_asks_for_mutual_tls_nor_offers_it
         ]
         for name, own in scopes.items()
     } == {"a": [True, True], "b": [False, False], "unknown": [False, False], "proved": [True, True]}
+
+
+def test_pods_with_an_ipv6_address_listen_on_any_of_both_families_and_others_on_ipv4_alone(
+    view: FakeView,
+) -> None:
+    dual = replace(pod("dual", "10.0.0.8"), addresses=("10.0.0.8", "fd00::8"))
+    view.pods = {each.key: each for each in (CALLER, dual)}
+    catalogue = Catalogue(view, MeshConfig())
+    seen = {name: catalogue.scopes(proxy(name)) for name in ("client", "dual")}
+    for name, also in (("client", []), ("dual", ["::"])):
+        for wildcard in ("virtualOutbound", "virtualInbound", "0.0.0.0_80"):
+            listener = listener_pb2.Listener.FromString(body(seen[name], LISTENER, wildcard))
+            more = [each.address.socket_address for each in listener.additional_addresses]
+            assert [each.address for each in more] == also, wildcard
+            assert all(each.port_value == listener.address.socket_address.port_value for each in more)
+        listener = listener_pb2.Listener.FromString(body(seen[name], LISTENER, "10.1.0.2_5432"))
+        assert not listener.additional_addresses
+    key = view.put(service("web", (81, Protocol.HTTP), west="fd00::1"))
+    changes = catalogue.apply(Changes(services=frozenset({key})))
+    assert touched(changes, LISTENER) == {"0.0.0.0_81"}
+    assert all(find(scopes, LISTENER, "0.0.0.0_81") for scopes in seen.values())

@@ -19,6 +19,7 @@ from isthmus.config.peer_authentication import Mode
 from isthmus.model.service import Protocol
 from isthmus.model.workload import InboundPort
 from isthmus.translate import filters, names, tls
+from isthmus.translate.listeners import any_ipv6
 from isthmus.translate.policy_checks import PolicyCheck, http_checks, tcp_checks
 from isthmus.translate.routes import inbound_routes
 from isthmus.translate.wire import duration, socket_address
@@ -112,9 +113,10 @@ def virtual_inbound(
     *,
     secured: bool,
     check: PolicyCheck | None = None,
+    ipv6: bool = False,
 ) -> listener_pb2.Listener:
     """The listener on 15006: filter chains for each own port, and for all others. With a `check` it asks
-    about what it lets in.
+    about what it lets in; with `ipv6` it takes what comes by IPv6, too.
 
     Without a certificate (not `secured`) it takes plain text where that is accepted, and otherwise nothing.
     A connection meant for 15006 itself would come back for ever, so it is closed.
@@ -124,6 +126,7 @@ def virtual_inbound(
     listener = listener_pb2.Listener(
         name=names.VIRTUAL_INBOUND,
         address=socket_address(names.WILDCARD, INBOUND_PORT),
+        additional_addresses=any_ipv6(INBOUND_PORT) if ipv6 else (),
         traffic_direction=base_pb2.TrafficDirection.Value("INBOUND"),
         continue_on_listener_filters_timeout=True,
         listener_filters_timeout=_patience(own, mesh),

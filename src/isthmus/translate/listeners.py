@@ -76,10 +76,12 @@ def _of_port(service: Service, port: Port, addresses: tuple[str, ...]) -> list[L
             return []
 
 
-def encoded_listener(spec: ListenerSpec, mesh: MeshConfig, templates: Templates) -> bytes:
+def encoded_listener(
+    spec: ListenerSpec, mesh: MeshConfig, templates: Templates, *, ipv6: bool = False
+) -> bytes:
     """`outbound_listener`, serialised. `templates` are of this mesh config."""
     if spec.service is None:
-        return serialise(outbound_listener(spec, mesh))
+        return serialise(outbound_listener(spec, mesh, ipv6=ipv6))
 
     def specimen(strings: Sequence[str]) -> listener_pb2.Listener:
         address, namespace, name = strings
@@ -88,14 +90,16 @@ def encoded_listener(spec: ListenerSpec, mesh: MeshConfig, templates: Templates)
     return templates.fill((spec.port, spec.reading), (spec.address, *spec.service), specimen)
 
 
-def outbound_listener(spec: ListenerSpec, mesh: MeshConfig) -> listener_pb2.Listener:
-    """The listener of one address and port. Its address and the service's name are joined with text and not
-    looked into: see `encoded_listener`.
+def outbound_listener(spec: ListenerSpec, mesh: MeshConfig, *, ipv6: bool = False) -> listener_pb2.Listener:
+    """The listener of one address and port. One for any address is for any of IPv6 too, with `ipv6`.
+
+    Its address and the service's name are joined with text and not looked into: see `encoded_listener`.
     """
     name = names.listener(spec.address, spec.port)
     listener = listener_pb2.Listener(
         name=name,
         address=socket_address(spec.address, spec.port),
+        additional_addresses=any_ipv6(spec.port) if ipv6 and spec.service is None else (),
         bind_to_port=BoolValue(value=False),
         traffic_direction=_OUTBOUND,
         continue_on_listener_filters_timeout=True,
@@ -116,7 +120,12 @@ def outbound_listener(spec: ListenerSpec, mesh: MeshConfig) -> listener_pb2.List
     return listener
 
 
-def virtual_outbound(mesh: MeshConfig) -> listener_pb2.Listener:
+def any_ipv6(port: int) -> Sequence[listener_pb2.AdditionalAddress]:
+    """Any IPv6 address, beside any of IPv4: for pods that have one, as only there it can be bound."""
+    return (listener_pb2.AdditionalAddress(address=socket_address(names.WILDCARD_IPV6, port)),)
+
+
+def virtual_outbound(mesh: MeshConfig, *, ipv6: bool = False) -> listener_pb2.Listener:
     """The listener on 15001; it keeps only what no other listener's address matches.
 
     A connection meant for 15001 itself would come back for ever, so it is closed.
@@ -124,6 +133,7 @@ def virtual_outbound(mesh: MeshConfig) -> listener_pb2.Listener:
     return listener_pb2.Listener(
         name=names.VIRTUAL_OUTBOUND,
         address=socket_address(names.WILDCARD, OUTBOUND_PORT),
+        additional_addresses=any_ipv6(OUTBOUND_PORT) if ipv6 else (),
         use_original_dst=BoolValue(value=True),
         traffic_direction=_OUTBOUND,
         filter_chains=[

@@ -17,6 +17,7 @@ ALLOW_ANY = "allow_any"
 BLOCK_ALL = "block_all"
 
 WILDCARD = "0.0.0.0"
+WILDCARD_IPV6 = "::"
 
 
 def outbound_cluster(service: ServiceKey, port: int) -> str:

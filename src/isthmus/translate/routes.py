@@ -5,7 +5,6 @@ once a service and joined; nothing here looks at more than one service at a time
 """
 
 from collections.abc import Iterable, Sequence
-from ipaddress import ip_address
 from typing import NamedTuple
 
 from envoy.config.route.v3 import route_components_pb2, route_pb2
@@ -64,16 +63,18 @@ def _has_own_route(service: Service, port: Port, addresses: tuple[str, ...]) -> 
 def domains(spec: VirtualHostSpec, *, same_namespace: bool) -> list[str]:
     """Every host by which a proxy may call the service, without ports (these are ignored in matching).
 
-    Istio's aliases: the full name, its shortenings as the resolver of a pod would complete them, the virtual
-    addresses; for headless services each pod's own name below those too.
+    Istio's aliases: the full name, also with a dot at its end, its shortenings as the resolver of a pod would
+    complete them, the virtual addresses; for headless services each pod's own name below those names too.
     """
     namespace, name = spec.service
-    hosts = [spec.service.hostname(), f"{name}.{namespace}.svc", f"{name}.{namespace}"]
+    full = spec.service.hostname()
+    hosts = [full, f"{full}."]
     if same_namespace:
-        hosts.append(name)
-    if spec.headless:
-        hosts += [f"*.{host}" for host in hosts]
-    return hosts + [_host_of(address) for address in spec.addresses]
+        hosts += [name, f"{name}.{namespace}.svc", f"{name}.{namespace}"]
+    else:
+        hosts += [f"{name}.{namespace}", f"{name}.{namespace}.svc"]
+    found = hosts + [_host_of(address) for address in spec.addresses]
+    return found + [f"*.{host}" for host in hosts] if spec.headless else found
 
 
 def without_addresses(spec: VirtualHostSpec, taken: Iterable[str]) -> VirtualHostSpec:
@@ -195,4 +196,4 @@ def _catch_all(mesh: MeshConfig) -> route_components_pb2.VirtualHost:
 
 
 def _host_of(address: str) -> str:
-    return f"[{address}]" if ip_address(address).version == 6 else address
+    return f"[{address}]" if ":" in address else address
