@@ -2,8 +2,12 @@
 
 import asyncio
 import json
+import subprocess
+import urllib.request
 
 from isthmus.lab.demo.steps import pods_of
+from isthmus.lab.plan import STATE
+from isthmus.lib.binaries import find_kubectl
 from tests.e2e.commands import isthmus, kubectl, lab, pods
 from tests.e2e.conftest import Mesh
 
@@ -43,11 +47,33 @@ async def test_objects_are_created_labelled_applied_and_deleted(mesh: Mesh) -> N
 async def test_commands_run_in_pods_with_their_exit_codes(mesh: Mesh) -> None:
     (client,) = pods("west", "demo", "app=client")
     where = f"west/demo/{client['metadata']['name']}"
-    answer = json.loads(lab("exec", where, "-c", "client", "--", "curl", "-s", "http://echo.demo/"))
-    assert answer["cluster"] in ("west", "east")
-    assert answer["headers"]["host"] == "echo.demo"
+    asked = ("-c", "client", "--", "curl", "-s", "http://echo.demo/")
+    for said in (lab("exec", where, *asked), kubectl("west", "exec", "-n", "demo", "deploy/client", *asked)):
+        answer = json.loads(said)
+        assert answer["cluster"] in ("west", "east")
+        assert answer["headers"]["host"] == "echo.demo"
     assert isthmus("lab", "exec", where, "--", "sh", "-c", "exit 7").returncode == 7
     assert "no running container" in isthmus("lab", "exec", "west/demo/nobody", "--", "true").stderr
+
+
+async def test_ports_are_forwarded_to_pages_that_only_their_own_pod_may_ask(mesh: Mesh) -> None:
+    """As docs/identity.md has it: through a forwarded port, the debug pages need no token."""
+    shown = await asyncio.to_thread(forwarded_page, "deploy/istio-pilot", "/debug/clusterz")
+    assert "west" in shown
+    assert "east" in shown
+
+
+def forwarded_page(workload: str, path: str) -> str:
+    words = ["port-forward", "-n", "istio-system", workload, ":8080"]
+    command = [str(find_kubectl()), f"--kubeconfig={STATE / 'west' / 'kubeconfig'}", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as forwarding:
+        assert forwarding.stdout is not None
+        port = int(forwarding.stdout.readline().split(" ")[2].rpartition(":")[2])
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as page:
+                return page.read().decode()
+        finally:
+            forwarding.terminate()
 
 
 async def test_rollout_replaces_every_pod_and_loses_no_request(mesh: Mesh) -> None:
