@@ -108,7 +108,7 @@ class Truth:
             return None
         network = part.workload.labels.get("topology.istio.io/network", self.network or "default")
         place = self.nodes.get(part.node, Locality())
-        return replace(part.workload, network=Network(network), locality=place)
+        return replace(part.workload, network=Network(network), locality=place, node=part.node)
 
     def endpoints(self, cluster: ClusterId, key: ServiceKey) -> dict[int, list[Endpoint]]:
         part = self.services.get(key)

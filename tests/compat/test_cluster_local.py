@@ -1,18 +1,25 @@
 """Services that belong to a cluster itself: its API server's above all (Istio: cluster-local services)."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+import msgspec
 import pytest
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 
+from isthmus.clusters.join import merge_service
+from isthmus.clusters.reading import read_pod, read_service
+from isthmus.clusters.store import ClusterStore, Derivations
 from isthmus.config.cluster_local import ClusterLocalServices
 from isthmus.config.mesh import MeshConfig, read_mesh_config
+from isthmus.kube import objects
 from isthmus.lib.errors import UserError
 from isthmus.model.resources import ENDPOINT, Scope, ScopeChange
-from isthmus.model.service import Kind, Protocol, ServiceKey
+from isthmus.model.service import Kind, Network, Protocol, ServiceKey
 from isthmus.model.view import Changes
+from isthmus.model.workload import Workload
 from isthmus.translate.catalogue import Catalogue
-from tests.translate.fake_view import EAST, WEST, FakeView, endpoint, proxy, service
+from tests.translate.fake_view import EAST, WEST, FakeView, endpoint, pod, proxy, service
 
 API = "outbound|443||kubernetes.default.svc.cluster.local"
 ECHO = "outbound|80||echo.demo.svc.cluster.local"
@@ -108,3 +115,74 @@ def test_a_service_that_a_cluster_lacks_has_no_endpoints_there() -> None:
     name = "outbound|53||dns.kube-system.svc.cluster.local"
     assert addresses(catalogue.scopes(proxy("a")), name) == ["10.0.0.5"]
     assert addresses(catalogue.scopes(proxy("b", cluster=EAST)), name) == []
+
+
+def on(node: str, pod: Workload) -> Workload:
+    return replace(pod, node=node)
+
+
+def test_a_node_local_service_is_served_by_the_pods_of_the_clients_own_node() -> None:
+    """Kubernetes: `internalTrafficPolicy: Local`; Istio: NodeLocal."""
+    view = FakeView()
+    logs = ServiceKey("demo", "logs")
+    name = "outbound|514||logs.demo.svc.cluster.local"
+    agents = [
+        on("n1", pod("logs-1", "10.0.0.1")),
+        on("n2", pod("logs-2", "10.0.0.2")),
+        on("n1", pod("logs-3", "10.0.1.1", cluster=EAST)),
+    ]
+    behind = [endpoint(each.addresses[0], cluster=each.key.cluster, behind=each) for each in agents]
+    nobodys = endpoint("10.0.0.3")
+    for number in (1, 2):
+        client = on(f"n{number}", pod(f"client-{number}", f"10.0.0.1{number}"))
+        view.pods[client.key] = client
+    view.put(service("logs", (514, Protocol.TCP), west="10.1.0.1"), *behind, nobodys)
+    catalogue = Catalogue(view, MeshConfig())
+    clients = [proxy(f"client-{number}", f"10.0.0.1{number}") for number in (1, 2)]
+    stranger = proxy("nobody", "10.0.0.99")
+    shared = catalogue.scopes(clients[0])
+    assert addresses(shared, name) == ["10.0.0.1", "10.0.0.2", "10.0.1.1", "10.0.0.3"]
+    for each in (clients[1], stranger):
+        catalogue.scopes(each)
+
+    def turn(local: bool) -> set[str]:
+        """What the pods' proxies are told to ask anew when the Service says so."""
+        view.known[logs] = replace(view.known[logs], node_local=local)
+        changes = Changes(services=frozenset({logs}))
+        catalogue.apply(changes)
+        return catalogue.rescoped(changes)
+
+    everybody = {each.node_id for each in (*clients, stranger)}
+    assert turn(True) == everybody
+    first, second = (catalogue.scopes(each) for each in clients)
+    assert (addresses(first, name), addresses(second, name)) == (["10.0.0.1"], ["10.0.0.2"])
+    assert addresses(catalogue.scopes(stranger), name) == [], "an answer, so that Envoy does not wait for one"
+
+    view.backing[logs][514] = behind[1:]
+    told = touched(catalogue.apply(Changes(endpoints=frozenset({logs}))))
+    assert set(told) == {name}
+    assert (addresses(first, name), addresses(second, name)) == ([], ["10.0.0.2"])
+
+    assert turn(False) == everybody
+    assert addresses(catalogue.scopes(clients[0]), name) == ["10.0.0.2", "10.0.1.1"]
+    assert turn(False) == set()
+
+
+def test_the_policy_of_a_service_and_the_node_of_a_pod_are_read() -> None:
+    spec = {"clusterIP": "10.1.0.1", "ports": [{"port": 514}], "internalTrafficPolicy": "Local"}
+    named = {"name": "logs", "namespace": "demo"}
+    logs = read_service(msgspec.convert({"metadata": named, "spec": spec}, objects.Service))
+    assert merge_service(logs.key, {WEST: logs}).node_local
+    alone = msgspec.convert({"metadata": named, "spec": {**spec, "clusterIP": "None"}}, objects.Service)
+    assert not read_service(alone).node_local, "kube-proxy has no part in it"
+
+    store = ClusterStore(WEST, Network(""), Derivations())
+    assert store.put_service(logs).services == {logs.key}
+    assert store.put_service(replace(logs, node_local=False)).services == {logs.key}
+    running = {"metadata": {"name": "logs-1", "namespace": "demo"}, "spec": {"nodeName": "n1"}}
+    part = read_pod(WEST, msgspec.convert(running, objects.Pod))
+    assert part is not None
+    store.put_pod(part)
+    placed = store.pod("demo", "logs-1")
+    assert placed is not None
+    assert placed.node == "n1"

@@ -46,10 +46,10 @@ class Surroundings(Interface):
 def merge_service(key: ServiceKey, parts: Mapping[ClusterId, ServicePart]) -> Service:
     """One service out of its parts, at least one. Clusters count in the order of their names.
 
-    The first cluster decides the kind; but where that has the service without an address and another with
-    one, as remotes have the control plane's own, it is one with an address. Ports are united by number: the
-    first cluster that has one names it, the first that declares a protocol decides it, and those that declare
-    another are reported.
+    The first cluster decides the kind, and whether clients stay on their nodes; but where that has the
+    service without an address and another with one, as remotes have the control plane's own, it is one with
+    an address. Ports are united by number: the first cluster that has one names it, the first that declares a
+    protocol decides it, and those that declare another are reported.
     """
     ordered = sorted(parts.items())
     first = ordered[0][1]
@@ -74,6 +74,7 @@ def merge_service(key: ServiceKey, parts: Mapping[ClusterId, ServicePart]) -> Se
         addresses={cluster: part.addresses for cluster, part in ordered if part.addresses},
         clusters=frozenset(parts),
         external_name=first.external_name,
+        node_local=first.node_local,
         conflicts=tuple(conflicts),
     )
 

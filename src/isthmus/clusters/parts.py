@@ -31,6 +31,7 @@ class ServicePart:
     selector: Labels
     external_name: str = ""
     publish_not_ready: bool = False
+    node_local: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,8 @@ class SlicePart:
 class PodPart:
     """One living Pod. `ports` are its containers' named ports, sorted.
 
-    A reader leaves the workload's network and locality empty; the store, which knows the nodes, fills them.
+    A reader leaves the workload's network, node and locality empty; the store, which knows the nodes, fills
+    them.
     `own_address` is false for pods on the host's network, whose address says nothing about who they are.
     """
 

@@ -68,6 +68,7 @@ def read_service(service: objects.Service) -> ServicePart:
         selector=shared_labels({} if kind is Kind.EXTERNAL_NAME else spec.selector),
         external_name=spec.external_name if kind is Kind.EXTERNAL_NAME else "",
         publish_not_ready=spec.publish_not_ready_addresses,
+        node_local=kind is Kind.CLUSTER_IP and spec.internal_traffic_policy == "Local",
     )
 
 

@@ -272,7 +272,8 @@ class ClusterStore:
         network = part.workload.labels.get(NETWORK_LABEL)
         locality = self.locality(part.node)
         own = self._network if network is None else Network(network)
-        return replace(part, workload=replace(part.workload, network=own, locality=locality))
+        placed = replace(part.workload, network=own, locality=locality, node=part.node)
+        return replace(part, workload=placed)
 
     def _replace_pods(self, names: Iterable[Ref]) -> set[Ref]:
         """Place these pods anew; answers those that moved."""
@@ -333,7 +334,7 @@ def _shape(part: ServicePart | None) -> object:
     if part is None:
         return None
     ports = [(port.number, port.name, port.protocol) for port in part.ports]
-    return part.kind, ports, part.addresses, part.external_name
+    return part.kind, ports, part.addresses, part.external_name, part.node_local
 
 
 def _matching(part: ServicePart | None) -> object:

@@ -70,6 +70,7 @@ class ServiceSpec(Struct, frozen=True, gc=False, rename="camel"):
     selector: dict[str, str] = {}
     external_name: str = ""
     publish_not_ready_addresses: bool = False
+    internal_traffic_policy: str = ""
 
 
 class Service(Object, frozen=True, gc=False, rename="camel"):

@@ -73,7 +73,8 @@ class Service:
 
     `addresses` holds its virtual addresses (ClusterIPs) by cluster; a headless service has none there.
     `kind` is as the oldest cluster by name order that has the Service declares it.
-    `external_name` is set only for `Kind.EXTERNAL_NAME`.
+    `external_name` is set only for `Kind.EXTERNAL_NAME`. `node_local`: clients use endpoints of their own
+    node only (Kubernetes: `internalTrafficPolicy: Local`).
     """
 
     key: ServiceKey
@@ -83,3 +84,4 @@ class Service:
     clusters: frozenset[ClusterId]
     external_name: str = ""
     conflicts: tuple[PortConflict, ...] = ()
+    node_local: bool = False

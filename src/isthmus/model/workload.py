@@ -31,7 +31,8 @@ class Workload:
     """A pod: who it is and where. `addresses` are its pod IPs, primary first.
 
     `container_ports` are those its containers declare: (port number, protocol "TCP"/"UDP"), sorted.
-    `owner` is the name of what owns it, a ReplicaSet's hash removed (`echo` for `echo-5d9c-x2x`).
+    `owner` is the name of what owns it, a ReplicaSet's hash removed (`echo` for `echo-5d9c-x2x`). `node` is
+    where it runs, "" until that is decided.
     """
 
     key: WorkloadKey
@@ -42,6 +43,7 @@ class Workload:
     network: Network
     locality: Locality
     owner: str = ""
+    node: str = ""
 
     @property
     def tls_capable(self) -> bool:

@@ -18,12 +18,12 @@ from isthmus.config.store import ConfigStore
 from isthmus.kube.decoding import Ref
 from isthmus.model.proxy import Proxy
 from isthmus.model.resources import CLUSTER, ENDPOINT, LISTENER, NAME_TABLE, ROUTE, Scope, ScopeChange
-from isthmus.model.service import ClusterId, Kind, ServiceKey
+from isthmus.model.service import ClusterId, Kind, Service, ServiceKey
 from isthmus.model.view import Changes, MeshView
 from isthmus.model.workload import Endpoint, Workload, WorkloadKey
 from isthmus.translate.askers import Askers
 from isthmus.translate.claims import Claims
-from isthmus.translate.clusters import ClusterSpec, cluster_specs
+from isthmus.translate.clusters import ClusterSpec, Reach, cluster_specs
 from isthmus.translate.families import (
     Assignments,
     InboundClusters,
@@ -65,11 +65,16 @@ class _Endpoints(NamedTuple):
     what: str = ENDPOINT
 
 
-class _Listeners(NamedTuple):
-    """Outbound listeners, for pods that have an IPv6 address or those that do not."""
+class _NodeEndpoints(NamedTuple):
+    """The endpoints of node-local services, on one node."""
 
     cluster: ClusterId
-    ipv6: bool
+    node: str
+    what: str = ENDPOINT
+
+
+class _Listeners(NamedTuple):
+    cluster: ClusterId
     what: str = LISTENER
 
 
@@ -84,14 +89,14 @@ class _Inbound(NamedTuple):
     accepted: AcceptedTls
     secured: bool
     check: PolicyCheck | None
-    ipv6: bool
 
 
 class _Assigned(NamedTuple):
-    """Names of assignments: those that all proxies share, and those of cluster-local services."""
+    """Names of assignments, by whom they are for."""
 
-    shared: set[str]
-    local: set[str]
+    mesh: set[str]
+    cluster: set[str]
+    node: set[str]
 
 
 class Catalogue:
@@ -125,8 +130,12 @@ class Catalogue:
         self._strangers = Askers(_MOST_UNKNOWN)
         self._vantages: WeakValueDictionary[ClusterId, Vantage] = WeakValueDictionary()
         self._scopes: WeakValueDictionary[Hashable, DerivedScope] = WeakValueDictionary()
+        self._node_local: set[ServiceKey] = set()
+        self._all_anew = False
         for key in view.services():
             self._clusters.replace(key, self._cluster_specs(key))
+            self._note_reach(key)
+        self._all_anew = False
 
     def scopes(self, proxy: Proxy) -> tuple[Scope, ...]:
         """The scopes whose union is the proxy's configuration.
@@ -147,7 +156,6 @@ class Catalogue:
         check = None
         if workload is not None:
             check = policy_check(workload, self._view, self._policies, self._mesh)
-        ipv6 = any(":" in each for each in ((proxy.address,) if workload is None else workload.addresses))
         vantage = self._vantages.get(cluster)
         if vantage is None:
             vantage = self._vantages[cluster] = Vantage(cluster, self._view)
@@ -156,25 +164,34 @@ class Catalogue:
                 _Clusters(secured), lambda: OutboundClusters(self._clusters, self._mesh, secured=secured)
             ),
             self._large_scope(_Endpoints(), lambda: self._assignments),
-            self._large_scope(
-                _Listeners(cluster, ipv6), lambda: OutboundListeners(vantage, self._mesh, ipv6=ipv6)
-            ),
+            self._large_scope(_Listeners(cluster), lambda: OutboundListeners(vantage, self._mesh)),
             self._large_scope(
                 _Routes(cluster, namespace),
                 lambda: OutboundRoutes(vantage, namespace, self._hosts, self._mesh),
             ),
             self._scope(
-                _Inbound(ports, accepted, secured, check, ipv6),
+                _Inbound(ports, accepted, secured, check),
                 lambda: (
                     InboundClusters(ports, self._mesh),
-                    InboundListener(ports, accepted, self._mesh, secured=secured, check=check, ipv6=ipv6),
+                    InboundListener(ports, accepted, self._mesh, secured=secured, check=check),
                 ),
             ),
             self._scope(
                 _Endpoints(cluster),
-                lambda: (self._assignments_of(cluster), NameTable(self._view, cluster, self._local)),
+                lambda: (
+                    self._assignments_within(Reach.CLUSTER, cluster),
+                    NameTable(self._view, cluster, self._local),
+                ),
             ),
+            *self._on_node(cluster, "" if workload is None else workload.node),
         )
+
+    def _on_node(self, cluster: ClusterId, node: str) -> tuple[Scope, ...]:
+        """Few meshes have a node-local service, so only with one there is a scope for each node."""
+        if not self._node_local:
+            return ()
+        key = _NodeEndpoints(cluster, node)
+        return (self._scope(key, lambda: (self._assignments_within(Reach.NODE, cluster, node),)),)
 
     def apply(self, changes: Changes) -> list[ScopeChange]:
         """Forget what changed and say which names these are, in the scopes that somebody holds.
@@ -182,12 +199,13 @@ class Catalogue:
         To be called once for each of the view's changes, in their order.
         """
         clusters: set[str] = set()
-        assignments = _Assigned(set(), set())
+        assignments = _Assigned(set(), set(), set())
         vantages: dict[ClusterId, VantageChange] = {}
         renamed = False
         for key in changes.services:
             self._note_assignments(key, assignments)
             self._hosts.forget(key)
+            self._note_reach(key)
         for key in changes.services | changes.endpoints:
             together = not self._assignments.serves(key)
             if key in changes.services or key in changes.accounts or together:
@@ -201,10 +219,7 @@ class Catalogue:
             of_clusters = [key for key in self._scopes if isinstance(key, _Endpoints) and key.cluster]
             found.extend(self._forget(key, {NAME_TABLE: {THE_ONE}}) for key in of_clusters)
         for cluster, changed in vantages.items():
-            found += [
-                self._forget(_Listeners(cluster, ipv6), {LISTENER: changed.listeners})
-                for ipv6 in (False, True)
-            ]
+            found.append(self._forget(_Listeners(cluster), {LISTENER: changed.listeners}))
             of_cluster = [key for key in self._scopes if isinstance(key, _Routes) and key.cluster == cluster]
             found.extend(self._forget(key, {ROUTE: changed.routes}) for key in of_cluster)
         return [change for change in found if change is not None]
@@ -215,7 +230,7 @@ class Catalogue:
         Most assignments will be as before, which is noticed as they are read.
         """
         self._assignments.forget_encoded()
-        assignments = _Assigned(set(), set())
+        assignments = _Assigned(set(), set(), set())
         clusters: set[str] = set()
         for key in self._view.services():
             if self._peers.concerns(ref, key.namespace):
@@ -240,8 +255,11 @@ class Catalogue:
 
         Each is named once, until it asks again. Many will get the same scopes as before. One whose pod is
         gone keeps what it has: it ends, or its cluster left the mesh, and then it must serve as it did when
-        the cluster comes back.
+        the cluster comes back. All are named when the first node-local service came, or the last went.
         """
+        if self._all_anew:
+            self._all_anew = False
+            return self._asking_within(lambda namespace: True)
         subjects: list[Hashable] = []
         for key in changes.workloads:
             workload = self._view.workload(key)
@@ -266,23 +284,40 @@ class Catalogue:
         wanted = tuple(subjects)
         return self._askers.take(wanted) | self._strangers.take(wanted)
 
-    def _assignments_of(self, cluster: ClusterId) -> Assignments:
-        return Assignments(self._clusters, self._view, self._takes_tls, of=cluster)
+    def _assignments_within(self, reach: Reach, cluster: ClusterId, node: str = "") -> Assignments:
+        return Assignments(
+            self._clusters, self._view, self._takes_tls, reach=reach, cluster=cluster, node=node
+        )
+
+    def _note_reach(self, key: ServiceKey) -> None:
+        """Keep count of node-local services."""
+        before = bool(self._node_local)
+        service = self._view.service(key)
+        if service is not None and service.node_local:
+            self._node_local.add(key)
+        else:
+            self._node_local.discard(key)
+        self._all_anew |= before is not bool(self._node_local)
+
+    def _reach_of(self, service: Service) -> Reach:
+        if service.node_local:
+            return Reach.NODE
+        return Reach.CLUSTER if service.key in self._local else Reach.MESH
 
     def _cluster_specs(self, key: ServiceKey) -> Mapping[str, ClusterSpec]:
         """What of a service its outbound clusters depend on."""
         service = self._view.service(key)
         if service is None:
             return {}
-        local = key in self._local
+        reach = self._reach_of(service)
         if not self._mesh.enable_auto_mtls:
-            return cluster_specs(service, local=local)
+            return cluster_specs(service, reach=reach)
         all_tls: dict[int, bool] = {}
         if service.kind is Kind.HEADLESS:
             for number, some in self._view.endpoints(key).items():
                 known = [self._takes_tls(each) for each in some if not each.awaited]
                 all_tls[number] = bool(known) and all(known)
-        return cluster_specs(service, self._view.accounts(key), all_tls, local=local)
+        return cluster_specs(service, self._view.accounts(key), all_tls, reach=reach)
 
     def _takes_tls(self, endpoint: Endpoint) -> bool:
         """Whether clients use mutual TLS to it: it can, accepts it there, and the mesh wants it."""
@@ -338,16 +373,24 @@ class Catalogue:
         """Add those that the service has now."""
         for name, spec in self._clusters.by(key).items():
             if spec.kind is Kind.CLUSTER_IP:
-                (names.local if spec.local else names.shared).add(name)
+                match spec.reach:
+                    case Reach.MESH:
+                        names.mesh.add(name)
+                    case Reach.CLUSTER:
+                        names.cluster.add(name)
+                    case Reach.NODE:
+                        names.node.add(name)
 
     def _forget_outbound(self, clusters: set[str], assignments: _Assigned) -> list[ScopeChange | None]:
-        everywhere = list(self._scopes) if assignments.local else []
-        within = [key for key in everywhere if isinstance(key, _Endpoints) and key.cluster is not None]
+        near = list(self._scopes) if assignments.cluster or assignments.node else []
+        within = [key for key in near if isinstance(key, _Endpoints) and key.cluster is not None]
+        on_nodes = [key for key in near if isinstance(key, _NodeEndpoints)]
         return [
             self._forget(_Clusters(secured=True), {CLUSTER: clusters}),
             self._forget(_Clusters(secured=False), {CLUSTER: clusters}),
-            self._forget(_Endpoints(), {ENDPOINT: assignments.shared}),
-            *(self._forget(key, {ENDPOINT: assignments.local}) for key in within),
+            self._forget(_Endpoints(), {ENDPOINT: assignments.mesh}),
+            *(self._forget(key, {ENDPOINT: assignments.cluster}) for key in within),
+            *(self._forget(key, {ENDPOINT: assignments.node}) for key in on_nodes),
         ]
 
     def _forget(self, key: Hashable, names: dict[str, set[str] | frozenset[str]]) -> ScopeChange | None:

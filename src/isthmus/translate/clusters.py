@@ -6,6 +6,7 @@ mutual TLS.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
 
 from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2, outlier_detection_pb2
 from envoy.config.core.v3 import address_pb2, base_pb2, protocol_pb2
@@ -26,7 +27,7 @@ from isthmus.translate import names, tls
 from isthmus.translate.wire import duration, from_ads, pack, serialise, socket_address
 
 _UNLIMITED = UInt32Value(value=2**32 - 1)
-_LOOP_GUARD_ADDRESS, _LOOP_GUARD_IPV6 = "127.0.0.6", "::6"
+_LOOP_GUARD_ADDRESS = "127.0.0.6"
 """Connections from here are the sidecar's own to its application: the pod's iptables rules let them pass."""
 _YEAR = 31_536_000
 """Seconds."""
@@ -36,13 +37,20 @@ _TYPE = cluster_pb2.Cluster.DiscoveryType
 _POLICY = cluster_pb2.Cluster.LbPolicy
 
 
+class Reach(Enum):
+    """Whose endpoints serve a client: the whole mesh's, its own cluster's, or its own node's."""
+
+    MESH = "mesh"
+    CLUSTER = "cluster"
+    NODE = "node"
+
+
 @dataclass(frozen=True, slots=True)
 class ClusterSpec:
     """All that an outbound cluster depends on beside the mesh config.
 
     `accounts` are those of the pods behind it, sorted. `all_tls`: every endpoint takes mutual TLS, which
-    matters where the cluster cannot tell them apart. `local`: those of the proxy's own Kubernetes cluster
-    are all it has.
+    matters where the cluster cannot tell them apart. `reach` says which endpoints it has.
     """
 
     name: str
@@ -53,7 +61,7 @@ class ClusterSpec:
     external_name: str
     accounts: tuple[str, ...]
     all_tls: bool
-    local: bool = False
+    reach: Reach = Reach.MESH
 
 
 def cluster_specs(
@@ -61,7 +69,7 @@ def cluster_specs(
     accounts: Collection[str] = (),
     all_tls: Mapping[int, bool] | None = None,
     *,
-    local: bool = False,
+    reach: Reach = Reach.MESH,
 ) -> dict[str, ClusterSpec]:
     """The outbound clusters of a service, by name: one a port. UDP ports have none."""
     secured = all_tls or {}
@@ -76,7 +84,7 @@ def cluster_specs(
             service.external_name,
             known,
             secured.get(port.number, False),
-            local,
+            reach,
         )
         for port in service.ports
         if port.protocol is not Protocol.UDP
@@ -287,9 +295,6 @@ def _one_endpoint(spec: ClusterSpec) -> endpoint_pb2.ClusterLoadAssignment:
 
 
 def _own_side() -> address_pb2.BindConfig:
-    """Envoy takes the one of the family in which it connects."""
-    ipv6 = address_pb2.SocketAddress(address=_LOOP_GUARD_IPV6, port_value=0)
     return address_pb2.BindConfig(
-        source_address=address_pb2.SocketAddress(address=_LOOP_GUARD_ADDRESS, port_value=0),
-        extra_source_addresses=[address_pb2.ExtraSourceAddress(address=ipv6)],
+        source_address=address_pb2.SocketAddress(address=_LOOP_GUARD_ADDRESS, port_value=0)
     )

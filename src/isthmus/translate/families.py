@@ -66,8 +66,8 @@ class OutboundClusters:
 
 
 class Assignments:
-    """Endpoints of all services that have virtual addresses. The same for every proxy of the mesh, but for
-    services that are `local`: these are left out here, and are all there is for the proxies `of` a cluster.
+    """Endpoints of the services that have virtual addresses and that `reach`. Those of the mesh are the same
+    for all proxies, others for the proxies of a `cluster`, or of a `node` of it.
     """
 
     type_url = ENDPOINT
@@ -78,12 +78,16 @@ class Assignments:
         view: MeshView,
         takes_tls: Callable[[Endpoint], bool],
         *,
-        of: ClusterId | None = None,
+        reach: clusters.Reach = clusters.Reach.MESH,
+        cluster: ClusterId | None = None,
+        node: str = "",
     ) -> None:
         self._claims = claims
         self._view = view
         self._takes_tls = takes_tls
-        self._cluster = of
+        self._reach = reach
+        self._cluster = cluster
+        self._node = node
         self._encoded: WeakKeyDictionary[EndpointGroup, Encoded] = WeakKeyDictionary()
 
     def names(self) -> Collection[str]:
@@ -96,9 +100,8 @@ class Assignments:
 
     def has(self, name: str) -> bool:
         """Whether there is such a cluster, and it asks."""
-        local = self._cluster is not None
         for spec in self._claims.on(name).values():
-            return spec.kind is Kind.CLUSTER_IP and spec.local is local
+            return spec.kind is Kind.CLUSTER_IP and spec.reach is self._reach
         return False
 
     def serves(self, service: ServiceKey) -> bool:
@@ -109,10 +112,17 @@ class Assignments:
         """Who stands behind the named cluster."""
         [(service, spec)] = self._claims.on(name).items()
         groups = self._view.groups(service).get(spec.port, ())
-        if self._cluster is not None:
-            own = (one for group in groups for one in group.endpoints if one.cluster == self._cluster)
-            groups = (EndpointGroup(own),)
+        if self._reach is not clusters.Reach.MESH:
+            groups = (EndpointGroup(filter(self._is_near, (e for group in groups for e in group.endpoints))),)
         return load_assignment(name, groups, self._encode if len(groups) == 1 else self._remember)
+
+    def _is_near(self, endpoint: Endpoint) -> bool:
+        if endpoint.cluster != self._cluster:
+            return False
+        workload = endpoint.workload
+        return self._reach is clusters.Reach.CLUSTER or (
+            workload is not None and workload.node != "" and workload.node == self._node
+        )
 
     def _encode(self, group: EndpointGroup, mark_draining: bool) -> Encoded:
         return encoded(group, self._takes_tls, mark_draining=mark_draining)
@@ -139,10 +149,9 @@ class OutboundListeners:
 
     type_url = LISTENER
 
-    def __init__(self, vantage: Vantage, mesh: MeshConfig, *, ipv6: bool) -> None:
+    def __init__(self, vantage: Vantage, mesh: MeshConfig) -> None:
         self._vantage = vantage
         self._mesh = mesh
-        self._ipv6 = ipv6
         self._templates = Templates()
 
     def names(self) -> Collection[str]:
@@ -161,8 +170,8 @@ class OutboundListeners:
         """The named listener; where two services claim an address, the first by name has it."""
         spec = self._vantage.listeners.winner(name)
         if spec is None:
-            return serialise(listeners.virtual_outbound(self._mesh, ipv6=self._ipv6))
-        return listeners.encoded_listener(spec, self._mesh, self._templates, ipv6=self._ipv6)
+            return serialise(listeners.virtual_outbound(self._mesh))
+        return listeners.encoded_listener(spec, self._mesh, self._templates)
 
 
 class VirtualHosts:
@@ -276,14 +285,12 @@ class InboundListener:
         *,
         secured: bool,
         check: PolicyCheck | None,
-        ipv6: bool,
     ) -> None:
         self._ports = ports
         self._accepted = accepted
         self._mesh = mesh
         self._secured = secured
         self._check = check
-        self._ipv6 = ipv6
 
     def names(self) -> Collection[str]:
         """The one."""
@@ -297,11 +304,6 @@ class InboundListener:
         """`virtualInbound`."""
         return serialise(
             inbound.virtual_inbound(
-                self._ports,
-                self._accepted,
-                self._mesh,
-                secured=self._secured,
-                check=self._check,
-                ipv6=self._ipv6,
+                self._ports, self._accepted, self._mesh, secured=self._secured, check=self._check
             )
         )
