@@ -74,7 +74,10 @@ class _NodeEndpoints(NamedTuple):
 
 
 class _Listeners(NamedTuple):
+    """Outbound listeners, for pods that have an IPv6 address or those that do not."""
+
     cluster: ClusterId
+    ipv6: bool
     what: str = LISTENER
 
 
@@ -89,6 +92,7 @@ class _Inbound(NamedTuple):
     accepted: AcceptedTls
     secured: bool
     check: PolicyCheck | None
+    ipv6: bool
 
 
 class _Assigned(NamedTuple):
@@ -156,6 +160,7 @@ class Catalogue:
         check = None
         if workload is not None:
             check = policy_check(workload, self._view, self._policies, self._mesh)
+        ipv6 = any(":" in each for each in ((proxy.address,) if workload is None else workload.addresses))
         vantage = self._vantages.get(cluster)
         if vantage is None:
             vantage = self._vantages[cluster] = Vantage(cluster, self._view)
@@ -164,16 +169,18 @@ class Catalogue:
                 _Clusters(secured), lambda: OutboundClusters(self._clusters, self._mesh, secured=secured)
             ),
             self._large_scope(_Endpoints(), lambda: self._assignments),
-            self._large_scope(_Listeners(cluster), lambda: OutboundListeners(vantage, self._mesh)),
+            self._large_scope(
+                _Listeners(cluster, ipv6), lambda: OutboundListeners(vantage, self._mesh, ipv6=ipv6)
+            ),
             self._large_scope(
                 _Routes(cluster, namespace),
                 lambda: OutboundRoutes(vantage, namespace, self._hosts, self._mesh),
             ),
             self._scope(
-                _Inbound(ports, accepted, secured, check),
+                _Inbound(ports, accepted, secured, check, ipv6),
                 lambda: (
                     InboundClusters(ports, self._mesh),
-                    InboundListener(ports, accepted, self._mesh, secured=secured, check=check),
+                    InboundListener(ports, accepted, self._mesh, secured=secured, check=check, ipv6=ipv6),
                 ),
             ),
             self._scope(
@@ -219,7 +226,10 @@ class Catalogue:
             of_clusters = [key for key in self._scopes if isinstance(key, _Endpoints) and key.cluster]
             found.extend(self._forget(key, {NAME_TABLE: {THE_ONE}}) for key in of_clusters)
         for cluster, changed in vantages.items():
-            found.append(self._forget(_Listeners(cluster), {LISTENER: changed.listeners}))
+            found += [
+                self._forget(_Listeners(cluster, ipv6), {LISTENER: changed.listeners})
+                for ipv6 in (False, True)
+            ]
             of_cluster = [key for key in self._scopes if isinstance(key, _Routes) and key.cluster == cluster]
             found.extend(self._forget(key, {ROUTE: changed.routes}) for key in of_cluster)
         return [change for change in found if change is not None]

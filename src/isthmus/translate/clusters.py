@@ -27,7 +27,7 @@ from isthmus.translate import names, tls
 from isthmus.translate.wire import duration, from_ads, pack, serialise, socket_address
 
 _UNLIMITED = UInt32Value(value=2**32 - 1)
-_LOOP_GUARD_ADDRESS = "127.0.0.6"
+_LOOP_GUARD_ADDRESS, _LOOP_GUARD_IPV6 = "127.0.0.6", "::6"
 """Connections from here are the sidecar's own to its application: the pod's iptables rules let them pass."""
 _YEAR = 31_536_000
 """Seconds."""
@@ -295,6 +295,9 @@ def _one_endpoint(spec: ClusterSpec) -> endpoint_pb2.ClusterLoadAssignment:
 
 
 def _own_side() -> address_pb2.BindConfig:
+    """Envoy takes the one of the family in which it connects."""
+    ipv6 = address_pb2.SocketAddress(address=_LOOP_GUARD_IPV6, port_value=0)
     return address_pb2.BindConfig(
-        source_address=address_pb2.SocketAddress(address=_LOOP_GUARD_ADDRESS, port_value=0)
+        source_address=address_pb2.SocketAddress(address=_LOOP_GUARD_ADDRESS, port_value=0),
+        extra_source_addresses=[address_pb2.ExtraSourceAddress(address=ipv6)],
     )

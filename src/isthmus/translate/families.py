@@ -149,9 +149,10 @@ class OutboundListeners:
 
     type_url = LISTENER
 
-    def __init__(self, vantage: Vantage, mesh: MeshConfig) -> None:
+    def __init__(self, vantage: Vantage, mesh: MeshConfig, *, ipv6: bool) -> None:
         self._vantage = vantage
         self._mesh = mesh
+        self._ipv6 = ipv6
         self._templates = Templates()
 
     def names(self) -> Collection[str]:
@@ -170,8 +171,8 @@ class OutboundListeners:
         """The named listener; where two services claim an address, the first by name has it."""
         spec = self._vantage.listeners.winner(name)
         if spec is None:
-            return serialise(listeners.virtual_outbound(self._mesh))
-        return listeners.encoded_listener(spec, self._mesh, self._templates)
+            return serialise(listeners.virtual_outbound(self._mesh, ipv6=self._ipv6))
+        return listeners.encoded_listener(spec, self._mesh, self._templates, ipv6=self._ipv6)
 
 
 class VirtualHosts:
@@ -285,12 +286,14 @@ class InboundListener:
         *,
         secured: bool,
         check: PolicyCheck | None,
+        ipv6: bool,
     ) -> None:
         self._ports = ports
         self._accepted = accepted
         self._mesh = mesh
         self._secured = secured
         self._check = check
+        self._ipv6 = ipv6
 
     def names(self) -> Collection[str]:
         """The one."""
@@ -304,6 +307,11 @@ class InboundListener:
         """`virtualInbound`."""
         return serialise(
             inbound.virtual_inbound(
-                self._ports, self._accepted, self._mesh, secured=self._secured, check=self._check
+                self._ports,
+                self._accepted,
+                self._mesh,
+                secured=self._secured,
+                check=self._check,
+                ipv6=self._ipv6,
             )
         )
