@@ -12,7 +12,10 @@ def test_a_version_too_old_leads_to_a_list_the_first_time_at_once() -> None:
     assert recovery.after_outdated() == Step(relist=True, delay=0.0)
     assert recovery.after_outdated().delay > 0
     recovery.went_well()
+    for _ in range(3):
+        recovery.after_error(Unreachable("it was restarted, and has forgotten what it had told"))
     assert recovery.after_outdated() == Step(relist=True, delay=0.0)
+    assert recovery.after_outdated().delay > 0
 
 
 def test_what_keeps_failing_is_begun_from_a_list_now_and_then() -> None:

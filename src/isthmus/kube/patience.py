@@ -24,10 +24,11 @@ class Recovery:
 
     backoff: Backoff = field(default_factory=Backoff)
     _failures: int = 0
+    _was_outdated: bool = False
 
     def went_well(self) -> None:
         """A watch delivered, or lasted."""
-        self._failures = 0
+        self._failures, self._was_outdated = 0, False
         self.backoff.reset()
 
     def after_end(self, *, lasted: bool) -> Step:
@@ -37,8 +38,11 @@ class Recovery:
         return self._after_failure()
 
     def after_outdated(self) -> Step:
-        """What we have is too old to resume (410) or from another history: list, the first time at once."""
-        first = self._failures == 0
+        """What we have is too old to resume (410) or from another history: list, the first time at once.
+
+        It is the first time also after other failures: a server that was restarted answers so, and is well.
+        """
+        first, self._was_outdated = not self._was_outdated, True
         step = self._after_failure()
         return Step(relist=True, delay=0.0 if first else step.delay)
 
