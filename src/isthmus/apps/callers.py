@@ -1,5 +1,7 @@
 """Between the CA's words and its servers': who calls, as whom a proxy is served, what a caller may have."""
 
+import asyncio
+
 from isthmus.ca.admission import Admission
 from isthmus.ca.authentication import Authenticator, credentials_of
 from isthmus.ca.errors import (
@@ -52,13 +54,20 @@ def judging(admission: Admission) -> Admit:
 
 
 def certifying(service: CertificateService) -> Answer:
-    """A caller gets a certificate for who it proved to be."""
+    """A caller gets a certificate for who it proved to be.
+
+    Signing holds the event loop, by an operator's RSA key for some milliseconds: so one is signed in a turn
+    of it, however many ask at once, and between two everybody else is served.
+    """
+    turn = asyncio.Semaphore(1)
 
     async def answer(message: bytes, call: Call) -> bytes:
         if call.identity is None:
             raise CallFailed(Status.UNAUTHENTICATED, "nothing was proved")
         try:
-            return service.create_certificate(message, call.identity, call.peer)
+            async with turn:
+                await asyncio.sleep(0)
+                return service.create_certificate(message, call.identity, call.peer)
         except CertificateFailed as failure:
             raise CallFailed(_status(failure), failure.reason) from None
 
