@@ -1,0 +1,44 @@
+"""Between the CA and its servers."""
+
+import asyncio
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import cast
+
+from isthmus.apps.callers import certifying
+from isthmus.ca.client import make_csr
+from isthmus.ca.messages import CertificateRequest, encode_request
+from isthmus.ca.service import CertificateService
+from isthmus.ca.signer import Lifetimes, Signer, new_key
+from isthmus.model.service import ClusterId
+from isthmus.xds.h2_call import Call
+from tests.ca.making import ECHO, MESH, root_signer
+
+
+@dataclass
+class Source:
+    signer: Signer | None
+
+
+async def test_of_many_requests_at_once_one_is_signed_in_a_turn_of_the_loop() -> None:
+    """Each turn of the loop serves whoever else is ready, so a storm delays a push by one signature."""
+    service = CertificateService(Source(root_signer(datetime.now(UTC))), MESH, Lifetimes())
+    answer = certifying(service)
+    message = encode_request(CertificateRequest(make_csr(new_key(), ECHO.uri)))
+    signed_in_a_turn: list[int] = []
+
+    async def ask(pod: int) -> None:
+        identity = replace(ECHO, cluster=ClusterId("west"), pod=f"echo-{pod}")
+        await answer(message, cast("Call", SimpleNamespace(identity=identity, peer="10.0.0.1:1")))
+
+    async def watch() -> None:
+        issued = 0
+        while issued < 100:
+            await asyncio.sleep(0)
+            signed_in_a_turn.append(service.tally.issued - issued)
+            issued = service.tally.issued
+
+    await asyncio.gather(watch(), *(ask(pod) for pod in range(100)))
+    assert max(signed_in_a_turn) == 1
+    assert service.tally.issued == 100
