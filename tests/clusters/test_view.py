@@ -3,7 +3,7 @@
 import pytest
 import structlog
 
-from isthmus.clusters.parts import ServicePort
+from isthmus.clusters.parts import ServicePort, SlicePart, Subset
 from isthmus.clusters.view import JoinedView
 from isthmus.model.service import ClusterId, Kind, Network, Port, PortConflict, Protocol, ServiceKey
 from isthmus.model.view import Changes
@@ -70,6 +70,26 @@ def test_ports_are_united_by_number_and_named_by_the_first_cluster():
     assert merged.ports == (Port(80, "web", Protocol.HTTP), Port(90, "tcp", Protocol.TCP))
     assert merged.addresses == {EAST: ("10.2.0.1",), WEST: ("10.1.0.1",)}
     assert (merged.clusters, merged.conflicts) == (frozenset({EAST, WEST}), ())
+
+
+def test_a_port_is_one_whatever_each_cluster_calls_it_and_wherever_its_pods_listen():
+    view = JoinedView({})
+    west, east = view.new_store(WEST), view.new_store(EAST)
+    west.put_service(service("echo", ServicePort(80, "http", Protocol.HTTP, "web"), address="10.1.0.1"))
+    east.put_service(service("echo", ServicePort(80, "http-web", Protocol.HTTP, 9090), address="10.2.0.1"))
+    for store, name, port, address in (
+        (west, "http", 8080, "10.1.0.9"),
+        (east, "http-web", 9090, "10.2.0.9"),
+    ):
+        piece = SlicePart(ECHO, (Subset(((name, port), ("other", 1)), (backend(address),)),))
+        store.put_slice(named("echo-1"), piece)
+    view.hold({WEST: west, EAST: east})
+    found = view.endpoints(ECHO)
+    assert list(found) == [80]
+    assert {(each.cluster, each.address, each.port) for each in found[80]} == {
+        (WEST, "10.1.0.9", 8080),
+        (EAST, "10.2.0.9", 9090),
+    }
 
 
 def test_the_first_cluster_by_name_that_declares_a_protocol_decides_a_conflict_logged_once():

@@ -18,8 +18,11 @@ from isthmus.kube.decoding import Ref
 from isthmus.model.resources import ENDPOINT
 from isthmus.model.service import ClusterId, Kind, Protocol, ServiceKey
 from isthmus.model.view import Changes
-from isthmus.model.workload import Health
+from isthmus.model.workload import Endpoint, Health
 from isthmus.translate.catalogue import Catalogue
+from isthmus.translate.claims import Claims
+from isthmus.translate.clusters import ClusterSpec, cluster_specs
+from isthmus.translate.families import Assignments
 from isthmus.xds.hub import Hub
 from isthmus.xds.preparing import NotPreparedError
 from isthmus.xds.session import Session
@@ -129,3 +132,38 @@ def test_a_change_that_nobody_follows_derives_nothing() -> None:
     mesh = Mesh(clusters=2, services=20)
     others = [mesh.connect("s1") for _ in range(5)]
     assert mesh.cost_of_a_change(others) == Cost(0, 0, 0, 0, 0, 0)
+
+
+def test_a_change_in_a_large_service_encodes_its_own_slice_and_no_other() -> None:
+    mesh = Mesh(clusters=2, services=1)
+    slices = 20
+    for at, store in enumerate(mesh.stores):
+        for number in range(slices):
+            addresses = [f"10.{50 + at}.{number}.{host}" for host in range(100)]
+            _, part = mesh.slice_of(CHANGED, *addresses)
+            mesh.view.changed(store, store.put_slice(Ref("demo", f"s0-{number}"), part))
+    asked: list[str] = []
+
+    def takes_tls(endpoint: Endpoint) -> bool:
+        asked.append(endpoint.address)
+        return False
+
+    claims: Claims[ClusterSpec] = Claims()
+    service = mesh.view.service(CHANGED)
+    assert service is not None
+    claims.replace(CHANGED, cluster_specs(service))
+    assignments = Assignments(claims, mesh.view, takes_tls)
+    [name] = assignments.names()
+    first = assignments.body(name)
+    groups = mesh.view.groups(CHANGED)[80]
+    assert len(asked) == len(groups) == 2 * (slices + 1), (
+        "endpoints without a pod are asked about once a slice"
+    )
+    asked.clear()
+    store = mesh.stores[1]
+    _, part = mesh.slice_of(CHANGED, "10.99.0.1")
+    mesh.view.changed(store, store.put_slice(Ref("demo", "s0-7"), part))
+    assert b"10.99.0.1" in assignments.body(name)
+    assert assignments.body(name) != first
+    assert asked == ["10.99.0.1"]
+    assert len([one for one in mesh.view.groups(CHANGED)[80] if one not in groups]) == 1
