@@ -182,6 +182,12 @@ async def test_another_method_is_not_implemented(hub: Hub) -> None:
         assert await call.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
+async def test_what_fails_while_it_serves_is_not_taken_for_an_address_in_use(hub: Hub) -> None:
+    with pytest.raises(TimeoutError):
+        async with serving_ads("127.0.0.1:0", hub):
+            raise TimeoutError
+
+
 async def test_an_address_in_use_says_what_to_do(hub: Hub) -> None:
     async with serving_ads("127.0.0.1:0", hub) as port:
         with pytest.raises(UserError, match=f"127.0.0.1:{port}.*Choose another"):

@@ -51,13 +51,14 @@ async def serving_proved(
 @asynccontextmanager
 async def serving_plain(address: HostPort, ads: Ads, faults: Faults) -> AsyncGenerator[int]:
     """xDS in plain text for whoever comes, at its word; yields the port. Raises UserError as above."""
-    try:
-        async with serving_grpc(str(address), ads.handlers(), faults=faults) as port:
-            yield port
-    except OSError as error:
-        raise UserError(
-            f"Cannot listen for xDS on {address}: {error}. Choose another --xds-address."
-        ) from None
+    async with AsyncExitStack() as stack:
+        try:
+            port = await stack.enter_async_context(serving_grpc(str(address), ads.handlers(), faults=faults))
+        except OSError as error:
+            raise UserError(
+                f"Cannot listen for xDS on {address}: {error}. Choose another --xds-address."
+            ) from None
+        yield port
 
 
 def server_names(namespace: str) -> Sequence[str]:

@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 import structlog
@@ -274,16 +274,16 @@ async def serving_ads(
 
     Raises UserError when the address cannot be bound.
     """
-    try:
-        async with (
-            running_ads(hub) as ads,
-            serving_grpc(address, ads.handlers(), limits, ssl_context=ssl_context) as port,
-        ):
-            yield port
-    except OSError as error:
-        raise UserError(
-            f"Cannot listen for xDS on {address}: {error}. Choose another --xds-address."
-        ) from None
+    async with AsyncExitStack() as stack:
+        ads = await stack.enter_async_context(running_ads(hub))
+        server = serving_grpc(address, ads.handlers(), limits, ssl_context=ssl_context)
+        try:
+            port = await stack.enter_async_context(server)
+        except OSError as error:
+            raise UserError(
+                f"Cannot listen for xDS on {address}: {error}. Choose another --xds-address."
+            ) from None
+        yield port
 
 
 async def _prepare(hub: Hub) -> None:
