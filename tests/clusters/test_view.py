@@ -3,7 +3,7 @@
 import pytest
 import structlog
 
-from isthmus.clusters.parts import ServicePort, SlicePart, Subset
+from isthmus.clusters.parts import ServicePort
 from isthmus.clusters.view import JoinedView
 from isthmus.model.service import ClusterId, Kind, Network, Port, PortConflict, Protocol, ServiceKey
 from isthmus.model.view import Changes
@@ -77,12 +77,8 @@ def test_a_port_is_one_whatever_each_cluster_calls_it_and_wherever_its_pods_list
     west, east = view.new_store(WEST), view.new_store(EAST)
     west.put_service(service("echo", ServicePort(80, "http", Protocol.HTTP, "web"), address="10.1.0.1"))
     east.put_service(service("echo", ServicePort(80, "http-web", Protocol.HTTP, 9090), address="10.2.0.1"))
-    for store, name, port, address in (
-        (west, "http", 8080, "10.1.0.9"),
-        (east, "http-web", 9090, "10.2.0.9"),
-    ):
-        piece = SlicePart(ECHO, (Subset(((name, port), ("other", 1)), (backend(address),)),))
-        store.put_slice(named("echo-1"), piece)
+    west.put_slice(named("a"), slice_of("echo", backend("10.1.0.9"), ports=(("http", 8080), ("other", 1))))
+    east.put_slice(named("b"), slice_of("echo", backend("10.2.0.9"), ports=(("http-web", 9090),)))
     view.hold({WEST: west, EAST: east})
     found = view.endpoints(ECHO)
     assert list(found) == [80]
