@@ -129,6 +129,8 @@ def test_contexts_are_completed_from_every_kubeconfig_that_is_named(tmp_path: Pa
     for given, found in (({"KUBECONFIG": named}, "east\neastern"), ({"HOME": str(tmp_path)}, "")):
         done = CliRunner(env={"KUBECONFIG": None, **variables, **given}).invoke(app, prog_name="app")
         assert done.stdout.strip() == found
+    variables = {"_APP_COMPLETE": "complete_bash", "COMP_WORDS": "app install --output t", "COMP_CWORD": "3"}
+    assert CliRunner(env=variables).invoke(app, prog_name="app").stdout.strip() == "table"
 
 
 def test_releases_are_called_as_in_the_guide() -> None:

@@ -11,6 +11,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from isthmus.ca.administration import Status, read_status, want_rotation
+from isthmus.cli.places import Kubeconfig, Namespace, OptionalContext
 from isthmus.kube.access import access_from_file
 from isthmus.kube.client import Client, running_client
 from isthmus.kube.errors import ApiError, Unreachable
@@ -20,15 +21,11 @@ T = TypeVar("T")
 
 app = typer.Typer(no_args_is_help=True)
 
-Kubeconfig = Annotated[Path | None, typer.Option(help="The control plane's cluster.")]
-Context = Annotated[str | None, typer.Option(help="The kubeconfig's context.")]
-Namespace = Annotated[str, typer.Option("--namespace", "-n", help="Where the control plane runs.")]
-
 
 @app.command()
 def status(
     kubeconfig: Kubeconfig = None,
-    context: Context = None,
+    context: OptionalContext = None,
     namespace: Namespace = "istio-system",
     output: Annotated[str, typer.Option("--output", "-o", help="text or json.")] = "text",
 ) -> None:
@@ -41,7 +38,7 @@ def status(
 
 @app.command()
 def rotate(
-    kubeconfig: Kubeconfig = None, context: Context = None, namespace: Namespace = "istio-system"
+    kubeconfig: Kubeconfig = None, context: OptionalContext = None, namespace: Namespace = "istio-system"
 ) -> None:
     """Ask the control plane for a new root: first it is trusted, then it signs, then the old one goes."""
     _at(kubeconfig, context, lambda client: want_rotation(client, namespace, time.time()))

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from isthmus.cli.places import OptionalContext
 from isthmus.config.proxy import split_address
 from isthmus.inject.settings import NativeSidecars
 from isthmus.inject.sources import WITHOUT_CLUSTER, Source, settings_from, settings_in_cluster
@@ -29,7 +30,7 @@ def inject(
     kubeconfig: Annotated[
         Path | None, typer.Option(help="The cluster whose ConfigMaps say how sidecars are.")
     ] = None,
-    context: Annotated[str | None, typer.Option(help="The kubeconfig's context.")] = None,
+    context: OptionalContext = None,
     istio_namespace: Annotated[
         str, typer.Option("--istio-namespace", "-i", help="Where these ConfigMaps are.")
     ] = "istio-system",

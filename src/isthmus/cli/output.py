@@ -12,7 +12,9 @@ import yaml
 from isthmus.lib.errors import UserError
 
 FORMATS = ("table", "json", "yaml")
-Output = Annotated[str, typer.Option("--output", "-o", help="table, json or yaml.")]
+Output = Annotated[
+    str, typer.Option("--output", "-o", help="table, json or yaml.", autocompletion=lambda: FORMATS)
+]
 
 
 def check_format(output: str) -> str:

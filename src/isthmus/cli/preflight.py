@@ -10,6 +10,7 @@ import typer
 
 from isthmus import __version__
 from isthmus.cli.output import Output, check_format, plain, print_rows
+from isthmus.cli.places import complete_context
 from isthmus.kube.access import Access, access_from_file
 from isthmus.kube.client import running_client
 from isthmus.operate.preflight.checks import check
@@ -25,7 +26,12 @@ _UNTRIED = Probes(skipped="it makes pods, which only --probe allows")
 
 def preflight(
     contexts: Annotated[
-        list[str], typer.Argument(metavar="CONTEXT…", help="Clusters, as CONTEXT or NAME=CONTEXT.")
+        list[str],
+        typer.Argument(
+            metavar="CONTEXT…",
+            help="Clusters, as CONTEXT or NAME=CONTEXT.",
+            autocompletion=complete_context,
+        ),
     ],
     kubeconfig: Annotated[
         Path | None,
