@@ -1,6 +1,7 @@
 """Between the CA's words and its servers': who calls, as whom a proxy is served, what a caller may have."""
 
 import asyncio
+from collections import deque
 
 from isthmus.ca.admission import Admission
 from isthmus.ca.authentication import Authenticator, credentials_of
@@ -53,21 +54,48 @@ def judging(admission: Admission) -> Admit:
     return admit
 
 
+class _Turns:
+    """Lets one go on in each turn of the event loop, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._taken = False
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    async def next(self) -> None:
+        """Wait for a turn of one's own; the first does not wait."""
+        loop = asyncio.get_running_loop()
+        if not self._taken:
+            self._taken = True
+            loop.call_soon(self._give)
+            return
+        own: asyncio.Future[None] = loop.create_future()
+        self._waiting.append(own)
+        await own
+
+    def _give(self) -> None:
+        self._taken = False
+        while self._waiting and not self._taken:
+            following = self._waiting.popleft()
+            if not following.done():
+                self._taken = True
+                following.set_result(None)
+                asyncio.get_running_loop().call_soon(self._give)
+
+
 def certifying(service: CertificateService) -> Answer:
     """A caller gets a certificate for who it proved to be.
 
     Signing holds the event loop, by an operator's RSA key for some milliseconds: so one is signed in a turn
     of it, however many ask at once, and between two everybody else is served.
     """
-    turn = asyncio.Semaphore(1)
+    turns = _Turns()
 
     async def answer(message: bytes, call: Call) -> bytes:
         if call.identity is None:
             raise CallFailed(Status.UNAUTHENTICATED, "nothing was proved")
         try:
-            async with turn:
-                await asyncio.sleep(0)
-                return service.create_certificate(message, call.identity, call.peer)
+            await turns.next()
+            return service.create_certificate(message, call.identity, call.peer)
         except CertificateFailed as failure:
             raise CallFailed(_status(failure), failure.reason) from None
 
