@@ -167,22 +167,15 @@ def _speaking(spdy: bool) -> dict[str, str]:
     return {"PATH": os.environ["PATH"], "HOME": "/nonexistent"} | chosen
 
 
-def on_terminal(plan: ClusterPlan, *command: str, typed: bytes, spdy: bool) -> tuple[int, str]:
-    """`kubectl exec -it web` on a terminal of 100 columns and 30 rows; its exit code and what was shown."""
+def on_terminal(plan: ClusterPlan, *words: str, typed: bytes, spdy: bool) -> tuple[int, str]:
+    """kubectl on a terminal of 100 columns and 30 rows; its exit code and what was shown.
+
+    Typed is only once there is a question mark.
+    """
     ours, its = os.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
-    words = [
-        str(find_kubectl()),
-        f"--kubeconfig={plan.kubeconfig}",
-        "exec",
-        "-n",
-        _NS,
-        "-it",
-        "web",
-        "--",
-        *command,
-    ]
-    with subprocess.Popen(words, env=_speaking(spdy), stdin=its, stdout=its, stderr=its) as process:
+    command = [str(find_kubectl()), f"--kubeconfig={plan.kubeconfig}", f"--namespace={_NS}", *words]
+    with subprocess.Popen(command, env=_speaking(spdy), stdin=its, stdout=its, stderr=its) as process:
         os.close(its)
         shown = b""
         try:
@@ -208,13 +201,26 @@ def check_streaming(plan: ClusterPlan, *, spdy: bool) -> None:
     lost = kubectl(plan, "exec", "web", "-c", "nobody", "--", "true", spdy=spdy)
     assert (lost.returncode, b"container nobody is not valid for pod web" in lost.stderr) == (1, True), lost
     asked = 'tty; stty size; echo $TERM; printf "? "; read word; echo "[$word]"; exit 3'
-    code, shown = on_terminal(plan, "sh", "-c", asked, typed=b"yes\n", spdy=spdy)
+    code, shown = on_terminal(plan, "exec", "-it", "web", "--", "sh", "-c", asked, typed=b"yes\n", spdy=spdy)
     assert (code, shown.splitlines()[:3]) == (3, ["/dev/pts/0", "30 100", "xterm"]), shown
     assert "[yes]" in shown
     interrupted = 'trap "echo caught; exit 4" INT; printf "? "; while :; do sleep 0.1; done'
-    code, shown = on_terminal(plan, "sh", "-c", interrupted, typed=b"\x03", spdy=spdy)
+    code, shown = on_terminal(
+        plan, "exec", "-it", "web", "--", "sh", "-c", interrupted, typed=b"\x03", spdy=spdy
+    )
     assert (code, "caught" in shown) == (4, True), shown
     forward(plan, spdy=spdy)
+
+
+def check_attaching(plan: ClusterPlan) -> None:
+    """`kubectl run -it` and `-i`: what is typed reaches the program itself, and its exit code comes back."""
+    ask = 'sleep 1; stty size; printf "? "; read word; echo "[$word]"; exit 5'
+    words = ("run", "ask", "-it", "--rm", "--restart=Never", "--image=isthmus/client", "--", "sh", "-c", ask)
+    code, shown = on_terminal(plan, *words, typed=b"yes\n", spdy=False)
+    assert (code, "30 100" in shown, "[yes]" in shown) == (5, True, True), shown
+    words = ("run", "count", "-i", "--rm", "--restart=Never", "--image=isthmus/client", "--quiet", "--")
+    counted = kubectl(plan, *words, "sh", "-c", "sleep 1; wc -c", spdy=False, typed=b"x" * 300_000)
+    assert (counted.returncode, counted.stdout.split()) == (0, [b"300000"]), counted
 
 
 def forward(plan: ClusterPlan, *, spdy: bool) -> None:
@@ -294,6 +300,7 @@ async def scenario(plans: list[ClusterPlan]) -> None:
         await check_services(client, west, east)
         for spdy in (False, True):
             await asyncio.to_thread(check_streaming, west, spdy=spdy)
+        await asyncio.to_thread(check_attaching, west)
         await check_endings(client)
         await check_crash(client, west)
         began = time.monotonic()

@@ -20,7 +20,7 @@ from isthmus.lab.node.launching import PodPlace, launch_spec
 from isthmus.lab.node.logs import LogFile
 from isthmus.lab.node.podspec import Handler, Probe
 from isthmus.lab.node.records import ContainerRecord, Running, State, Terminated, Waiting
-from isthmus.lab.node.runtime import ContainerProcess, LaunchSpec, RunningState, StartError, running_container
+from isthmus.lab.node.runtime import ContainerProcess, LaunchSpec, StartError, running_container
 from isthmus.lib.lifecycle import TaskScope, task_scope
 
 _RESET_AFTER = 600.0
@@ -40,18 +40,9 @@ class ContainerRun:
         self.previous_log: LogFile | None = None
         self._place = place
         self._policy = restart_policy
-        self._process: ContainerProcess | None = None
+        self.process: ContainerProcess | None = None
+        """Its program, while that runs."""
         self._stopping = False
-
-    @property
-    def has_process(self) -> bool:
-        """Whether its program runs now."""
-        return self._process is not None
-
-    @property
-    def state(self) -> RunningState | None:
-        """How to enter it, None where its program does not run now."""
-        return self._process.state if self._process is not None else None
 
     async def keep(self) -> None:
         """Run it, again and again as its policy says; returns when it has ended for good."""
@@ -72,13 +63,13 @@ class ContainerRun:
     async def stop(self, grace: float) -> None:
         """End its program, if it runs, within `grace` seconds; `keep` then returns. It starts no more."""
         self._stopping = True
-        if self._process is not None:
-            await self._end(self._process, grace)
+        if self.process is not None:
+            await self._end(self.process, grace)
 
     def kill(self) -> None:
         """End its program at once."""
-        if self._process is not None:
-            self._process.kill()
+        if self.process is not None:
+            self.process.kill()
 
     async def _run_once(self) -> Terminated:
         spec = await self._prepare()
@@ -105,14 +96,14 @@ class ContainerRun:
         state_file = self._place.folder / f"{container.name}.json"
         try:
             async with running_container(spec, self._place.sandbox.netns, state_file, log) as process:
-                self._process = process
+                self.process = process
                 record.started = container.startup_probe is None and container.lifecycle.post_start is None
                 record.ready = record.started and container.readiness_probe is None
                 self._set(Running(process.started))
                 self._tell("Started", f"Started container {container.name}")
                 yield process
         finally:
-            self._process = None
+            self.process = None
             record.started = record.ready = False
 
     async def _prepare(self) -> LaunchSpec:

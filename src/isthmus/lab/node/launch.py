@@ -7,11 +7,13 @@ as root, in mount, PID and UTS namespaces that it may change.
 """
 
 import ctypes
+import fcntl
 import json
 import os
 import shutil
 import signal
 import sys
+import termios
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -41,6 +43,9 @@ def launch(spec: dict[str, Any], status: int) -> NoReturn:
     _checked(_libc.sethostname(hostname, len(hostname)), "sethostname")
     for stream in (1, 2):
         os.fchown(stream, spec["uid"], spec["gid"])  # so that /dev/stdout can be opened by name
+    if spec["tty"]:
+        os.setsid()
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     _give_up_rights(spec)
     os.chdir(spec["cwd"])
     argv: list[str] = spec["argv"]

@@ -55,7 +55,8 @@ def cover(binds: Sequence[Bind], mounts: Sequence[Bind]) -> tuple[Bind, ...]:
 def launch_spec(place: PodPlace, container: Container, rootfs: RootFilesystem) -> LaunchSpec:
     """Raises ConfigMissingError while something is missing, ValueError or KeyError for what cannot be had."""
     pod, rights = place.pod, derive_rights(place.pod, container)
-    env = {"PATH": SEARCH_PATH, "HOSTNAME": hostname(pod), "HOME": "/root" if rights.uid == 0 else "/"}
+    env = {"TERM": "xterm"} if container.tty else dict[str, str]()
+    env |= {"PATH": SEARCH_PATH, "HOSTNAME": hostname(pod), "HOME": "/root" if rights.uid == 0 else "/"}
     services = service_variables(visible_services(place.services(), pod))
     env |= resolve_env(pod, container, place.placement, lookup_in(place.configs, pod), services)
     argv = [expand(word, env) for word in (*container.command, *container.args)]
@@ -80,6 +81,9 @@ def launch_spec(place: PodPlace, container: Container, rootfs: RootFilesystem) -
         groups=list(rights.groups),
         capabilities=list(rights.capabilities),
         no_new_privileges=rights.no_new_privileges,
+        stdin=container.stdin,
+        stdin_once=container.stdin_once,
+        tty=container.tty,
     )
 
 

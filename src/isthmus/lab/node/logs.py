@@ -5,8 +5,7 @@ long as their pod, whole: they are not rotated.
 """
 
 import asyncio
-import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +15,8 @@ from isthmus.lab.node.pulse import Pulse
 MOST_LINE = 16 * 1024
 """Bytes of a line's text; longer lines are written in parts, marked `P` (CRI logging)."""
 _CHUNK = 1 << 16
+Listener = Callable[[str, bytes], None]
+"""Takes a stream's name and a piece of what is said on it."""
 
 
 @dataclass(slots=True)
@@ -25,6 +26,8 @@ class LogFile:
     path: Path
     finished: bool = False
     grown: Pulse = field(default_factory=Pulse)
+    listeners: set[Listener] = field(default_factory=set[Listener])
+    """Who hears what the container says at once, be it a line or not; no stream: nothing more will come."""
 
     def __post_init__(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
@@ -40,12 +43,19 @@ class LogFile:
         """Nothing more will come."""
         self.finished = True
         self.grown.fire()
+        self.hear("", b"")
+
+    def hear(self, stream: str, said: bytes) -> None:
+        """Tell those who listen."""
+        for listener in tuple(self.listeners):
+            listener(stream, said)
 
 
 async def copy_stream(stream: asyncio.StreamReader, name: str, log: LogFile) -> None:
     """Write what a container says on one stream (`stdout` or `stderr`) to its log, until it ends."""
     rest = b""
     while chunk := await stream.read(_CHUNK):
+        log.hear(name, chunk)
         lines, rest = split_lines(rest + chunk)
         if lines:
             log.append(format_lines(lines, name, datetime.now(UTC)))
@@ -107,20 +117,6 @@ async def read_log(log: LogFile, query: LogQuery) -> AsyncIterator[bytes]:
                     return
                 await log.grown.wait()
             lines = more.splitlines(keepends=True)
-
-
-async def follow_streams(log: LogFile) -> AsyncIterator[tuple[str, bytes]]:
-    """What the container says from now on, each piece with its stream, until the container's run ends."""
-    with log.path.open("rb") as file:
-        file.seek(0, os.SEEK_END)
-        while True:
-            while not (more := file.read()):
-                if log.finished:
-                    return
-                await log.grown.wait()
-            for line in more.splitlines(keepends=True):
-                _, stream, tag, text = line.split(b" ", 3)
-                yield stream.decode(), text if tag == b"F" else text.rstrip(b"\n")
 
 
 def _last(lines: list[bytes], count: int) -> list[bytes]:

@@ -236,7 +236,7 @@ class PodRun:
         if run is None:
             return
         task = self._tasks[record.container.name]
-        if run.has_process:
+        if run.process is not None:
             self._node.events.tell(
                 self.pod,
                 "Killing",

@@ -191,6 +191,9 @@ class Container(Struct, frozen=True, rename="camel"):
     readiness_probe: Probe | None = None
     startup_probe: Probe | None = None
     restart_policy: str = ""
+    stdin: bool = False
+    stdin_once: bool = False
+    tty: bool = False
 
 
 class KeyToPath(Struct, frozen=True):

@@ -9,10 +9,11 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from io import FileIO
 from pathlib import Path
 
 import msgspec
@@ -20,6 +21,7 @@ import msgspec
 from isthmus.lab.images import RootFilesystem
 from isthmus.lab.network import inside
 from isthmus.lab.node import launch
+from isthmus.lab.node.files import read_some
 from isthmus.lab.node.logs import LogFile, copy_stream
 from isthmus.lib.lifecycle import task_scope
 
@@ -46,6 +48,9 @@ class LaunchSpec(msgspec.Struct, frozen=True):
     groups: list[int]
     capabilities: list[int]
     no_new_privileges: bool
+    stdin: bool = False
+    stdin_once: bool = False
+    tty: bool = False
 
 
 class RunningState(msgspec.Struct, frozen=True):
@@ -70,6 +75,10 @@ class ContainerProcess:
     state: RunningState
     started: datetime
     process: asyncio.subprocess.Process
+    stdin: FileIO | None = None
+    """Where its program reads what is typed, None where it reads nothing."""
+    terminal: FileIO | None = None
+    """Our end of the terminal that it runs on, None where it runs on none."""
 
     async def exited(self) -> Exit:
         """Wait for its end; any number may wait."""
@@ -111,19 +120,21 @@ async def running_container(
     async with AsyncExitStack() as stack:
         stack.callback(log.finish)
         stack.callback(spec_file.unlink, missing_ok=True)
-        status, output, errors = [await stack.enter_async_context(_pipe()) for _ in range(3)]
-        process = await _spawn(_command(netns, spec_file, status.write_end), status, output, errors)
+        status = await stack.enter_async_context(_pipe())
+        streams = await stack.enter_async_context(_terminal() if spec.tty else _pipes(stdin=spec.stdin))
+        process = await _spawn(_command(netns, spec_file, status.write_end), status, streams)
         stack.push_async_callback(_kill, process)
         scope = await stack.enter_async_context(task_scope())
         copies = [
-            scope.spawn(copy_stream(output.reader, "stdout", log), name="copy stdout"),
-            scope.spawn(copy_stream(errors.reader, "stderr", log), name="copy stderr"),
+            scope.spawn(copy_stream(reader, name, log), name=f"copy {name}")
+            for name, reader in streams.readers.items()
         ]
         report = (await status.reader.read(_MOST_STATUS)).decode(errors="replace")
         if not report.isdigit():
             await asyncio.wait({*copies})
             raise StartError(report.removeprefix("error: ") or f"the launcher failed: {_last_words(log)}")
-        container = ContainerProcess(RunningState(int(report), spec), datetime.now(UTC), process)
+        state = RunningState(int(report), spec)
+        container = ContainerProcess(state, datetime.now(UTC), process, streams.stdin, streams.terminal)
         _write_private(state_file, msgspec.json.encode(container.state))
         stack.callback(state_file.unlink, missing_ok=True)
         try:
@@ -157,23 +168,75 @@ async def _pipe() -> AsyncGenerator[_Pipe]:
             os.close(pipe.write_end)
 
 
-async def _spawn(
-    command: list[str], status: _Pipe, output: _Pipe, errors: _Pipe
-) -> asyncio.subprocess.Process:
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=output.write_end,
-        stderr=errors.write_end,
-        pass_fds=(status.write_end,),
-        start_new_session=True,
-        env={"PATH": os.environ.get("PATH", os.defpath)},
-        cwd="/",
-    )
-    for pipe in (status, output, errors):
-        os.close(pipe.write_end)  # now the container holds the only ones: they end when it does
-        pipe.write_end = -1
-    return process
+@dataclass(frozen=True, slots=True)
+class _Streams:
+    """A program's standard streams: its ends (stdin, stdout, stderr), which `release` closes, and ours."""
+
+    ends: tuple[int, int, int]
+    release: Callable[[], None]
+    readers: dict[str, asyncio.StreamReader]
+    stdin: FileIO | None = None
+    terminal: FileIO | None = None
+
+
+@asynccontextmanager
+async def _pipes(*, stdin: bool) -> AsyncGenerator[_Streams]:
+    async with _pipe() as output, _pipe() as errors, AsyncExitStack() as stack:
+        read_end, typed = asyncio.subprocess.DEVNULL, None
+        if stdin:
+            read_end, write_end = os.pipe()
+            os.set_blocking(write_end, False)
+            typed = stack.enter_context(FileIO(write_end, "wb"))
+
+        def release() -> None:
+            for pipe in (output, errors):
+                os.close(pipe.write_end)
+                pipe.write_end = -1
+            if typed is not None:
+                os.close(read_end)
+
+        readers = {"stdout": output.reader, "stderr": errors.reader}
+        yield _Streams((read_end, output.write_end, errors.write_end), release, readers, typed)
+
+
+@asynccontextmanager
+async def _terminal() -> AsyncGenerator[_Streams]:
+    master, slave = os.openpty()
+    os.set_blocking(master, False)
+    with FileIO(master, "r+b") as terminal:
+        async with task_scope() as scope:
+            reader = asyncio.StreamReader()
+
+            def release() -> None:
+                os.close(slave)
+                scope.spawn(_feed(terminal, reader), name="terminal")
+
+            yield _Streams((slave, slave, slave), release, {"stdout": reader}, terminal, terminal)
+
+
+async def _feed(file: FileIO, reader: asyncio.StreamReader) -> None:
+    while data := await read_some(file):
+        reader.feed_data(data)
+    reader.feed_eof()
+
+
+async def _spawn(command: list[str], status: _Pipe, streams: _Streams) -> asyncio.subprocess.Process:
+    try:
+        stdin, stdout, stderr = streams.ends
+        return await asyncio.create_subprocess_exec(
+            *command,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            pass_fds=(status.write_end,),
+            start_new_session=True,
+            env={"PATH": os.environ.get("PATH", os.defpath)},
+            cwd="/",
+        )
+    finally:
+        os.close(status.write_end)  # now the container holds the only ones: they end when it does
+        status.write_end = -1
+        streams.release()
 
 
 async def _kill(process: asyncio.subprocess.Process) -> None:

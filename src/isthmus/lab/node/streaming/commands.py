@@ -10,19 +10,19 @@ import signal
 import struct
 import termios
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from io import FileIO
 from typing import Any
 
 from isthmus.lab.node.enter import enter_command
+from isthmus.lab.node.files import read_some, write_all
 from isthmus.lab.node.runtime import RunningState
-from isthmus.lab.node.streaming.conversations import Conversation, Size, Wanted
+from isthmus.lab.node.streaming.conversations import Conversation, Wanted
 from isthmus.lib.lifecycle import task_scope
 
 SUCCESS: Mapping[str, Any] = {"metadata": {}, "status": "Success"}
 """The `Status` of a command that ended well."""
-_CHUNK = 1 << 15
 _TIOCSPTLCK, _TIOCGPTPEER = 0x40045431, 0x5441
 """Unlock a terminal, and open its other end without a path to it (ioctl_tty(2))."""
 _DRAIN = 1.0
@@ -35,9 +35,9 @@ async def run_command(
     """Run it to its end; the `Status` that says how it ended."""
     async with _started(state, argv, wanted) as command, task_scope() as scope:
         if command.stdin is not None:
-            scope.spawn(_copy_in(conversation, command.stdin, close=not wanted.tty), name="stdin")
+            scope.spawn(copy_in(conversation, command.stdin, close=not wanted.tty), name="stdin")
         if wanted.tty:
-            scope.spawn(_copy_sizes(conversation, command.outputs[0]), name="sizes")
+            scope.spawn(copy_sizes(conversation, command.outputs[0]), name="sizes")
         sinks = [conversation.write_out, conversation.write_error]
         writers = [sink for sink, needed in zip(sinks, (wanted.stdout, wanted.stderr), strict=True) if needed]
         copies = [
@@ -153,14 +153,11 @@ async def _kill(process: asyncio.subprocess.Process) -> None:
         await asyncio.shield(process.wait())
 
 
-async def _copy_in(conversation: Conversation, file: FileIO, *, close: bool) -> None:
-    """Pass on what is typed; where it ends, so does the command's stdin, unless that is a terminal."""
-    loop = asyncio.get_running_loop()
+async def copy_in(conversation: Conversation, file: FileIO, *, close: bool) -> None:
+    """Pass on what is typed; where it ends, so does the file, if it is to be closed."""
     try:
         while data := await conversation.read():
-            while data:
-                await _ready(file, loop.add_writer, loop.remove_writer)
-                data = data[file.write(data) or 0 :]
+            await write_all(file, data)
     except OSError:  # it does not read any more: what is still typed is nobody's
         while await conversation.read():
             pass
@@ -170,36 +167,12 @@ async def _copy_in(conversation: Conversation, file: FileIO, *, close: bool) -> 
 
 
 async def _copy_out(file: FileIO, write: Callable[[bytes], Awaitable[None]]) -> None:
-    loop = asyncio.get_running_loop()
-    while True:
-        await _ready(file, loop.add_reader, loop.remove_reader)
-        try:
-            data = file.read(_CHUNK)
-        except OSError:  # a terminal whose last user has gone
-            return
-        if data == b"":
-            return
-        try:
-            await write(data or b"")
-        except ConnectionError:
-            return
+    with suppress(ConnectionError):
+        while data := await read_some(file):
+            await write(data)
 
 
-async def _copy_sizes(conversation: Conversation, terminal: FileIO) -> None:
+async def copy_sizes(conversation: Conversation, terminal: FileIO) -> None:
+    """Give the terminal the size of the client's, whenever that changes (and SIGWINCH to who runs on it)."""
     while (size := await conversation.next_size()) is not None:
-        resize(terminal, size)
-
-
-def resize(terminal: FileIO, size: Size) -> None:
-    """Set a terminal's size; who runs on it is told (SIGWINCH)."""
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", size.rows, size.columns, 0, 0))
-
-
-async def _ready(file: FileIO, add: Callable[..., None], remove: Callable[[FileIO], bool]) -> None:
-    """Wait until a file can be read from, or written to."""
-    ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    add(file, lambda: ready.done() or ready.set_result(None))
-    try:
-        await ready
-    finally:
-        remove(file)
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", size.rows, size.columns, 0, 0))

@@ -10,8 +10,9 @@ from typing import Any
 
 from aiohttp import web
 
-from isthmus.lab.node.containers import ContainerRun
+from isthmus.lab.node.logs import LogFile
 from isthmus.lab.node.pods import PodRun
+from isthmus.lab.node.runtime import ContainerProcess
 from isthmus.lab.node.streaming import forwarding
 from isthmus.lab.node.streaming.attaching import attach
 from isthmus.lab.node.streaming.commands import failure, run_command
@@ -39,9 +40,7 @@ def streaming_routes(find: FindPod) -> list[web.RouteDef]:
     """The routes, for a server that has made sure who asks."""
 
     async def execute(request: web.Request) -> web.StreamResponse:
-        state = _container(request, find).state
-        if state is None:
-            raise _refused(404, f'container "{request.match_info["container"]}" is not running')
+        state = _running(request, find)[0].state
         command = request.query.getall("command", [])
         if not command:
             raise _refused(400, "you must specify at least 1 command")
@@ -49,11 +48,8 @@ def streaming_routes(find: FindPod) -> list[web.RouteDef]:
         return await _converse(request, wanted, lambda client: run_command(state, command, wanted, client))
 
     async def attached(request: web.Request) -> web.StreamResponse:
-        container, wanted = _container(request, find), _wanted(request)
-        if container.log is None or container.state is None:
-            raise _refused(404, f'container "{request.match_info["container"]}" is not running')
-        log = container.log
-        return await _converse(request, wanted, lambda client: attach(log, wanted, client))
+        (process, log), wanted = _running(request, find), _wanted(request)
+        return await _converse(request, wanted, lambda client: attach(process, log, wanted, client))
 
     async def forward(request: web.Request) -> web.StreamResponse:
         return await _forward(request, find)
@@ -75,12 +71,14 @@ def _pod(request: web.Request, find: FindPod) -> PodRun:
     return pod
 
 
-def _container(request: web.Request, find: FindPod) -> ContainerRun:
+def _running(request: web.Request, find: FindPod) -> tuple[ContainerProcess, LogFile]:
     name = request.match_info["container"]
     container = _pod(request, find).container(name)
     if container is None:
         raise _refused(404, f'container not found ("{name}")')
-    return container
+    if container.process is None or container.log is None:
+        raise _refused(404, f'container "{name}" is not running')
+    return container.process, container.log
 
 
 def _wanted(request: web.Request) -> Wanted:
