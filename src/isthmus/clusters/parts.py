@@ -5,6 +5,8 @@ They are made from Kubernetes objects by `reading`, kept by `store`, and joined 
 
 from dataclasses import dataclass
 
+import msgspec
+
 from isthmus.clusters.labels import Labels
 from isthmus.model.service import Kind, Protocol, ServiceKey
 from isthmus.model.workload import Health, Workload
@@ -34,9 +36,11 @@ class ServicePart:
     node_local: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Backend:
-    """One address in an EndpointSlice or Endpoints; what it does not say is ""."""
+class Backend(msgspec.Struct, frozen=True, gc=False):
+    """One address in an EndpointSlice or Endpoints; what it does not say is "".
+
+    A struct, as all of a slice are made anew whenever one changes.
+    """
 
     address: str
     health: Health

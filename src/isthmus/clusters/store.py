@@ -184,15 +184,8 @@ class ClusterStore:
         old = self._slices.get(name)
         if part == old:
             return _NOTHING
-        if old is not None:
-            self._unindex_slice(name, old)
         self._slices[name] = part
-        self._slices_of_service.add(part.service, name)
-        for pod, node in _places(part):
-            if pod:
-                self._slices_of_pod.add(Ref(name.namespace, pod), name)
-            if node:
-                self._slices_on_node.add(node, name)
+        self._index_slice(name, old, part)
         self._forget_derived((name,))
         services = {part.service} if old is None else {old.service, part.service}
         return Changes(endpoints=self._forget_known(services), accounts=self._accounts_changed((name,)))
@@ -202,16 +195,26 @@ class ClusterStore:
         old = self._slices.pop(name, None)
         if old is None:
             return _NOTHING
-        self._unindex_slice(name, old)
+        self._index_slice(name, old, None)
         self._forget_derived((name,))
         accounts = self._known(self._accounts.note(name, old.service, frozenset()))
         return Changes(endpoints=self._forget_known((old.service,)), accounts=accounts)
 
-    def _unindex_slice(self, name: Ref, old: SlicePart) -> None:
-        self._slices_of_service.discard(old.service, name)
-        for pod, node in _places(old):
+    def _index_slice(self, name: Ref, old: SlicePart | None, new: SlicePart | None) -> None:
+        """Of a slice most pods and nodes stay as they are."""
+        if old is not None:
+            self._slices_of_service.discard(old.service, name)
+        if new is not None:
+            self._slices_of_service.add(new.service, name)
+        (pods_before, nodes_before), (pods, nodes) = _places(old), _places(new)
+        for pod in pods_before - pods:
             self._slices_of_pod.discard(Ref(name.namespace, pod), name)
+        for pod in pods - pods_before:
+            self._slices_of_pod.add(Ref(name.namespace, pod), name)
+        for node in nodes_before - nodes:
             self._slices_on_node.discard(node, name)
+        for node in nodes - nodes_before:
+            self._slices_on_node.add(node, name)
 
     # Pods, nodes, network
 
@@ -306,7 +309,7 @@ class ClusterStore:
         changed: set[ServiceKey] = set()
         for name in slices:
             part = self._slices[name]
-            pods = (self.pod(name.namespace, pod) for pod, _ in _places(part) if pod)
+            pods = (self.pod(name.namespace, pod) for pod in _places(part)[0])
             accounts = frozenset(pod.service_account for pod in pods if pod is not None)
             changed |= self._accounts.note(name, part.service, accounts)
         return self._known(changed)
@@ -354,5 +357,10 @@ def _name_of(part: PodPart) -> Ref:
     return Ref(part.workload.key.namespace, part.workload.key.name)
 
 
-def _places(part: SlicePart) -> set[tuple[str, str]]:
-    return {(backend.pod, backend.node) for subset in part.subsets for backend in subset.backends}
+def _places(part: SlicePart | None) -> tuple[set[str], set[str]]:
+    """The pods and nodes that a slice names."""
+    if part is None:
+        return set(), set()
+    pods = {backend.pod for subset in part.subsets for backend in subset.backends}
+    nodes = {backend.node for subset in part.subsets for backend in subset.backends}
+    return pods - {""}, nodes - {""}
