@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.lab.api_contract.api import JSON_PATCH, MERGE_PATCH, Answer, Api, config_map
 
@@ -167,6 +168,11 @@ async def test_paths_that_are_none_are_told_apart_from_resources_that_are_none(a
 
 
 async def test_forms_that_are_not_there_are_not_acceptable(api: Api) -> None:
+    for path, kind in (("default", "Namespace"), ("nobody", "Status")):
+        url, accept = f"/api/v1/namespaces/{path}", {"Accept": "application/yaml, application/json"}
+        written = await api.call("GET", url, headers=accept)
+        assert written.headers["Content-Type"] == "application/yaml"
+        assert yaml.safe_load(written.body)["kind"] == kind
     refused = await api.call("GET", "/api/v1/configmaps", headers={"Accept": "text/html"})
     assert (refused.status, refused.reason) == (406, "NotAcceptable")
     accepted = "application/json, application/yaml, application/vnd.kubernetes.protobuf"

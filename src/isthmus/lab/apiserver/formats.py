@@ -60,6 +60,21 @@ def accepted(header: str, *, discovery: bool = False) -> Accepted:
     raise not_acceptable()
 
 
+def as_accepted(header: str, response: web.StreamResponse) -> web.StreamResponse:
+    """The answer as YAML, where the client would rather have that than JSON."""
+    media = [part.partition(";")[0].strip() for part in header.split(",")]
+    preferred = next((one for one in media if one in (_JSON, _YAML, "*/*", "application/*")), _JSON)
+    if preferred != _YAML or not isinstance(response, web.Response) or response.content_type != _JSON:
+        return response
+    if not isinstance(response.body, bytes):
+        return response
+    written = yaml.safe_dump(msgspec.json.decode(response.body), sort_keys=False, allow_unicode=True)
+    headers = CIMultiDict(response.headers)
+    headers.update({"Content-Type": _YAML})
+    headers.popall("Content-Length", None)
+    return web.Response(status=response.status, body=written.encode(), headers=headers)
+
+
 async def read_body(request: web.Request) -> Any:
     """The decoded body, None for an empty one; 400, 413 or 415 where it cannot be read."""
     content = await _read(request)

@@ -12,12 +12,10 @@ from isthmus.lab.apiserver import (
     applying,
     bootstrap,
     deletion,
-    discovery,
     errors,
     formats,
     kinds,
     kubelet,
-    openapi,
     options,
     reading,
     reviews,
@@ -33,16 +31,16 @@ from isthmus.lab.apiserver.impersonation import impersonation, impersonation_rig
 from isthmus.lab.apiserver.kinds import Resource
 from isthmus.lab.apiserver.objects import Object, name_of
 from isthmus.lab.apiserver.patches import APPLY_PATCH, CUSTOM_PATCH_TYPES, PATCH_TYPES, SCALE_PATCH_TYPES
+from isthmus.lab.apiserver.paths import answer_path, no_page
 from isthmus.lab.apiserver.proxying import Proxy
 from isthmus.lab.apiserver.rbac import Attributes, refusal
 from isthmus.lab.apiserver.requests import Target, flag, read_attributes
 from isthmus.lab.apiserver.store import Key, encode_object
-from isthmus.lab.apiserver.tokens import ISSUER, BadTokenError
+from isthmus.lab.apiserver.tokens import BadTokenError
 from isthmus.lab.apiserver.watching import WatchForm, serve_watch
 from isthmus.lab.apiserver.workloads import scale_of
 
 _log = structlog.get_logger()
-_HEALTH = ("/healthz", "/livez", "/readyz")
 _NOT_BUILT = ("nodes/proxy", "pods/ephemeralcontainers", "pods/resize")
 _OF_ONE = ("delete", "get", "patch", "update")
 """Verbs whose path names an object."""
@@ -59,6 +57,9 @@ class Front:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer any request; refusals become `Status` objects, and a bug becomes a 500 that is logged."""
+        return formats.as_accepted(request.headers.get("Accept", ""), await self._handle(request))
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
         try:
             return await self._answer(request)
         except RefusedError as refused:
@@ -75,13 +76,13 @@ class Front:
         wanted = read_attributes(request.method, request.path, request.query)
         self._allow(user, wanted)
         if wanted.path:
-            return self._answer_path(request)
+            return answer_path(self._cluster, request)
         resource = self._cluster.kinds.find(wanted.group, wanted.version, wanted.resource)
         if resource is None or resource.namespaced < bool(
             wanted.namespace and resource is not kinds.NAMESPACES
         ):
             if wanted.group not in kinds.GROUPS:
-                return _no_page()
+                return no_page()
             raise errors.page_not_found()
         return await self._answer_resource(request, user, resource, wanted)
 
@@ -117,72 +118,12 @@ class Front:
             raise RefusedError(403, "Forbidden", f"forbidden: {why}", {})
         raise errors.forbidden(wanted.group, wanted.resource, wanted.name, why)
 
-    def _answer_path(self, request: web.Request) -> web.Response:
-        """Whatever is no resource: health, versions, discovery, OpenAPI, keys."""
-        path = request.path.rstrip("/")
-        if any(path == one or path.startswith(one + "/") for one in _HEALTH):
-            return _health(path, verbose="verbose" in request.query)
-        if request.method not in ("GET", "HEAD"):
-            raise errors.method_not_allowed()
-        served = self._cluster.kinds
-        match path.split("/")[1:]:
-            case ["version"]:
-                return formats.answer(discovery.VERSION)
-            case ["api" | "apis" as root]:
-                return self._discovery(request, root)
-            case [] | [""]:
-                return formats.answer({"paths": discovery.paths(served)})
-            case ["api", version]:
-                return self._resources("", version)
-            case ["apis", group]:
-                return _or_not_found(discovery.group(served, group))
-            case ["apis", group, version]:
-                return self._resources(group, version)
-            case ["openapi", "v3"]:
-                return formats.answer(openapi.index(served))
-            case ["openapi", "v3", "api", version]:
-                return _or_not_found(openapi.document(served, "", version))
-            case ["openapi", "v3", "apis", group, version]:
-                return _or_not_found(openapi.document(served, group, version))
-            case [".well-known", "openid-configuration"]:
-                return formats.answer(self._issuer())
-            case ["openid", "v1", "jwks"]:
-                keys = self._cluster.signer.key_set()
-                return formats.answer(keys, content_type="application/jwk-set+json")
-            case _:
-                return _no_page()
-
-    def _resources(self, group: str, version: str) -> web.Response:
-        found = discovery.resource_list(self._cluster.kinds, group, version)
-        if found is None and group in self._cluster.kinds.versions():
-            raise errors.page_not_found()
-        return _or_not_found(found)
-
-    def _discovery(self, request: web.Request, root: str) -> web.Response:
-        form = formats.accepted(request.headers.get("Accept", ""), discovery=True)
-        served, settings = self._cluster.kinds, self._cluster.settings
-        if form.form:
-            names = [name for name in served.versions() if bool(name) == (root == "apis")]
-            content_type = formats.discovery_type(form)
-            return formats.answer(discovery.aggregated(served, names), content_type=content_type)
-        if root == "api":
-            return formats.answer(discovery.core_versions(f"{settings.address}:{settings.port}"))
-        return formats.answer(discovery.group_list(served))
-
-    def _issuer(self) -> Object:
-        settings = self._cluster.settings
-        return {
-            "issuer": ISSUER,
-            "jwks_uri": f"https://{settings.address}:{settings.port}/openid/v1/jwks",
-            "response_types_supported": ["id_token"],
-            "subject_types_supported": ["public"],
-            "id_token_signing_alg_values_supported": ["ES256"],
-        }
-
     async def _answer_resource(
         self, request: web.Request, user: User, resource: Resource, wanted: Attributes
     ) -> web.StreamResponse:
         namespace = wanted.namespace if resource.namespaced else ""
+        if resource.namespaced and not namespace and wanted.name and wanted.verb in _OF_ONE:
+            raise errors.page_not_found()
         connects = wanted.subresource == "proxy" or wanted.subresource in kubelet.STREAMING
         if connects and resource.subresource(wanted.subresource) and "dryRun" in request.query:
             raise errors.bad_request("dryRun is not supported")
@@ -191,8 +132,6 @@ class Front:
                 raise errors.method_not_allowed()
             return await self._proxy.serve(request, Target(resource, namespace, wanted.name, user))
         name = wanted.name if wanted.verb not in ("list", "watch", "deletecollection") else ""
-        if resource.namespaced and name and not namespace:
-            raise errors.page_not_found()
         given = options.read_write_options(wanted.verb, request.query, request.headers.get("User-Agent", ""))
         strict = given.validation == "Strict"
         sub, dry = wanted.subresource, given.dry_run
@@ -371,24 +310,8 @@ class Front:
         return as_table
 
 
-def _health(path: str, *, verbose: bool) -> web.Response:
-    """`/readyz` and its siblings, and their one check, `ping`."""
-    what, _, check = path.strip("/").partition("/")
-    if check not in ("", "ping"):
-        return _no_page()
-    return formats.text(f"[+]ping ok\n{what} check passed\n" if verbose and not check else "ok")
-
-
 def _unknown_fields(request: web.Request, paths: Sequence[str]) -> Sequence[str]:
     """What to warn of, unless the client does not want to know."""
     if request.query.get("fieldValidation") == "Ignore":
         return ()
     return [f'unknown field "{path}"' for path in paths]
-
-
-def _or_not_found(document: Object | None) -> web.Response:
-    return _no_page() if document is None else formats.answer(document)
-
-
-def _no_page() -> web.Response:
-    return formats.text("404 page not found\n", 404)
