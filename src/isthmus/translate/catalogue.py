@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import NamedTuple
 from weakref import WeakValueDictionary
 
-from isthmus.config.accepted_tls import AcceptedTls, PeerAuthentications
+from isthmus.config.accepted_tls import PeerAuthentications
 from isthmus.config.cluster_local import ClusterLocalServices
 from isthmus.config.mesh import MeshConfig
 from isthmus.config.policy import POLICY
@@ -34,10 +34,18 @@ from isthmus.translate.families import (
     OutboundRoutes,
     VirtualHosts,
 )
-from isthmus.translate.inbound import OwnPort, own_ports
+from isthmus.translate.inbound import own_ports
 from isthmus.translate.name_table import THE_ONE, NameTable
-from isthmus.translate.policy_checks import PolicyCheck, policy_check
+from isthmus.translate.policy_checks import policy_check
 from isthmus.translate.scope import Counters, DerivedScope, Family
+from isthmus.translate.scope_keys import (
+    ClustersKey,
+    EndpointsKey,
+    InboundKey,
+    ListenersKey,
+    NodeEndpointsKey,
+    RoutesKey,
+)
 from isthmus.translate.vantage import Vantage, VantageChange, dialled_endpoints
 
 _HOME = ClusterId("Kubernetes")
@@ -45,54 +53,6 @@ _FEW = 100
 """Outbound clusters whose resources are derived in some milliseconds."""
 _MOST_UNKNOWN = 100_000
 """Pods waited for; proxies that invent pods push out only each other."""
-
-
-class _Clusters(NamedTuple):
-    """Outbound clusters, for proxies that hold a certificate or those that do not. Keys are made, hashed and
-    compared for every proxy that comes, so they are tuples; `what` tells them apart.
-    """
-
-    secured: bool
-    what: str = CLUSTER
-
-
-class _Endpoints(NamedTuple):
-    """The endpoints of outbound clusters: the same for all, while networks have no gateways; with a
-    `cluster` those of its cluster-local services, and the name table there.
-    """
-
-    cluster: ClusterId | None = None
-    what: str = ENDPOINT
-
-
-class _NodeEndpoints(NamedTuple):
-    """The endpoints of node-local services, on one node."""
-
-    cluster: ClusterId
-    node: str
-    what: str = ENDPOINT
-
-
-class _Listeners(NamedTuple):
-    """Outbound listeners, for pods that have an IPv6 address or those that do not."""
-
-    cluster: ClusterId
-    ipv6: bool
-    what: str = LISTENER
-
-
-class _Routes(NamedTuple):
-    cluster: ClusterId
-    namespace: str
-    what: str = ROUTE
-
-
-class _Inbound(NamedTuple):
-    ports: tuple[OwnPort, ...]
-    accepted: AcceptedTls
-    secured: bool
-    check: PolicyCheck | None
-    ipv6: bool
 
 
 class _Assigned(NamedTuple):
@@ -133,6 +93,7 @@ class Catalogue:
         self._askers = Askers()
         self._strangers = Askers(_MOST_UNKNOWN)
         self._vantages: WeakValueDictionary[ClusterId, Vantage] = WeakValueDictionary()
+        self._name_tables: WeakValueDictionary[ClusterId, NameTable] = WeakValueDictionary()
         self._scopes: WeakValueDictionary[Hashable, DerivedScope] = WeakValueDictionary()
         self._node_local: set[ServiceKey] = set()
         self._all_anew = False
@@ -166,38 +127,42 @@ class Catalogue:
             vantage = self._vantages[cluster] = Vantage(cluster, self._view)
         return (
             self._large_scope(
-                _Clusters(secured), lambda: OutboundClusters(self._clusters, self._mesh, secured=secured)
+                ClustersKey(secured), lambda: OutboundClusters(self._clusters, self._mesh, secured=secured)
             ),
-            self._large_scope(_Endpoints(), lambda: self._assignments),
+            self._large_scope(EndpointsKey(), lambda: self._assignments),
             self._large_scope(
-                _Listeners(cluster, ipv6), lambda: OutboundListeners(vantage, self._mesh, ipv6=ipv6)
+                ListenersKey(cluster, ipv6), lambda: OutboundListeners(vantage, self._mesh, ipv6=ipv6)
             ),
             self._large_scope(
-                _Routes(cluster, namespace),
+                RoutesKey(cluster, namespace),
                 lambda: OutboundRoutes(vantage, namespace, self._hosts, self._mesh),
             ),
             self._scope(
-                _Inbound(ports, accepted, secured, check, ipv6),
+                InboundKey(ports, accepted, secured, check, ipv6),
                 lambda: (
                     InboundClusters(ports, self._mesh),
                     InboundListener(ports, accepted, self._mesh, secured=secured, check=check, ipv6=ipv6),
                 ),
             ),
             self._scope(
-                _Endpoints(cluster),
+                EndpointsKey(cluster),
                 lambda: (
                     self._assignments_within(Reach.CLUSTER, cluster),
-                    NameTable(self._view, cluster, self._local),
+                    self._name_table(cluster),
                 ),
             ),
             *self._on_node(cluster, "" if workload is None else workload.node),
         )
 
+    def _name_table(self, cluster: ClusterId) -> NameTable:
+        table = self._name_tables[cluster] = NameTable(self._view, cluster, self._local)
+        return table
+
     def _on_node(self, cluster: ClusterId, node: str) -> tuple[Scope, ...]:
         """Few meshes have a node-local service, so only with one there is a scope for each node."""
         if not self._node_local:
             return ()
-        key = _NodeEndpoints(cluster, node)
+        key = NodeEndpointsKey(cluster, node)
         return (self._scope(key, lambda: (self._assignments_within(Reach.NODE, cluster, node),)),)
 
     def apply(self, changes: Changes) -> list[ScopeChange]:
@@ -208,7 +173,7 @@ class Catalogue:
         clusters: set[str] = set()
         assignments = _Assigned(set(), set(), set())
         vantages: dict[ClusterId, VantageChange] = {}
-        renamed = False
+        renamed = set(changes.services)
         for key in changes.services:
             self._note_assignments(key, assignments)
             self._hosts.forget(key)
@@ -220,17 +185,20 @@ class Catalogue:
             self._note_assignments(key, assignments)
             if key in changes.services or together:
                 self._revise_vantages(key, vantages)
-            renamed = renamed or together
+            if together:
+                renamed.add(key)
         found = self._forget_outbound(clusters, assignments)
-        if changes.services or renamed:
-            of_clusters = [key for key in self._scopes if isinstance(key, _Endpoints) and key.cluster]
-            found.extend(self._forget(key, {NAME_TABLE: {THE_ONE}}) for key in of_clusters)
+        for cluster, table in list(self._name_tables.items()) if renamed else ():
+            table.forget(renamed)
+            found.append(self._forget(EndpointsKey(cluster), {NAME_TABLE: {THE_ONE}}))
         for cluster, changed in vantages.items():
             found += [
-                self._forget(_Listeners(cluster, ipv6), {LISTENER: changed.listeners})
+                self._forget(ListenersKey(cluster, ipv6), {LISTENER: changed.listeners})
                 for ipv6 in (False, True)
             ]
-            of_cluster = [key for key in self._scopes if isinstance(key, _Routes) and key.cluster == cluster]
+            of_cluster = [
+                key for key in self._scopes if isinstance(key, RoutesKey) and key.cluster == cluster
+            ]
             found.extend(self._forget(key, {ROUTE: changed.routes}) for key in of_cluster)
         return [change for change in found if change is not None]
 
@@ -393,12 +361,12 @@ class Catalogue:
 
     def _forget_outbound(self, clusters: set[str], assignments: _Assigned) -> list[ScopeChange | None]:
         near = list(self._scopes) if assignments.cluster or assignments.node else []
-        within = [key for key in near if isinstance(key, _Endpoints) and key.cluster is not None]
-        on_nodes = [key for key in near if isinstance(key, _NodeEndpoints)]
+        within = [key for key in near if isinstance(key, EndpointsKey) and key.cluster is not None]
+        on_nodes = [key for key in near if isinstance(key, NodeEndpointsKey)]
         return [
-            self._forget(_Clusters(secured=True), {CLUSTER: clusters}),
-            self._forget(_Clusters(secured=False), {CLUSTER: clusters}),
-            self._forget(_Endpoints(), {ENDPOINT: assignments.mesh}),
+            self._forget(ClustersKey(secured=True), {CLUSTER: clusters}),
+            self._forget(ClustersKey(secured=False), {CLUSTER: clusters}),
+            self._forget(EndpointsKey(), {ENDPOINT: assignments.mesh}),
             *(self._forget(key, {ENDPOINT: assignments.cluster}) for key in within),
             *(self._forget(key, {ENDPOINT: assignments.node}) for key in on_nodes),
         ]

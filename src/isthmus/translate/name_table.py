@@ -19,7 +19,10 @@ _REGISTRY = "Kubernetes"
 
 
 class NameTable:
-    """The one table of all proxies of a cluster. `local` are the cluster-local services."""
+    """The one table of all proxies of a cluster. `local` are the cluster-local services.
+
+    What a service adds is remembered until it is forgotten, as the table is made anew at each change.
+    """
 
     type_url = NAME_TABLE
 
@@ -27,6 +30,7 @@ class NameTable:
         self._view = view
         self._cluster = cluster
         self._local = local
+        self._made: dict[ServiceKey, bytes] = {}
 
     def names(self) -> Collection[str]:
         """The one."""
@@ -37,9 +41,20 @@ class NameTable:
         return name == THE_ONE
 
     def body(self, name: str) -> bytes:
-        """The table, sorted by host."""
-        hosts = (entry for key in sorted(self._view.services()) for entry in self._entries(key))
-        return b"".join(text(1, text(1, host) + text(2, entry)) for host, entry in hosts)
+        """The table, in the order of the services."""
+        return b"".join([self._of(key) for key in sorted(self._view.services())])
+
+    def forget(self, services: Iterable[ServiceKey]) -> None:
+        """Their names or addresses changed, or they are gone."""
+        for key in services:
+            self._made.pop(key, None)
+
+    def _of(self, key: ServiceKey) -> bytes:
+        made = self._made.get(key)
+        if made is None:
+            fields = [text(1, text(1, host) + text(2, entry)) for host, entry in self._entries(key)]
+            made = self._made[key] = b"".join(fields)
+        return made
 
     def _entries(self, key: ServiceKey) -> Iterator[tuple[str, bytes]]:
         service = self._view.service(key)
