@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from isthmus.config.accepted_tls import AcceptedTls, PeerAuthentications, accepted_tls
+from isthmus.config.accepted_tls import AcceptedTls, PeerAuthentications, applying
 from isthmus.config.peer_authentication import PEER_AUTHENTICATION, Mode, PeerAuthentication
 from isthmus.config.store import ConfigStore
 from isthmus.kube.decoding import Ref
@@ -66,18 +66,18 @@ def rule(
 def test_the_narrowest_that_says_something_holds(
     mesh: list[PeerAuthentication], own: list[PeerAuthentication], expected: AcceptedTls
 ) -> None:
-    assert accepted_tls(mesh, own, WEB) == expected
+    assert applying(mesh, own, WEB).accepted == expected
 
 
 def test_of_several_for_the_same_the_oldest_holds_and_then_the_first_by_name() -> None:
     young, old = rule(STRICT, name="a", created=9), rule(DISABLE, name="b", created=1)
-    assert accepted_tls([young, old], [], WEB).mode is DISABLE
-    assert accepted_tls([], [old, young], WEB).mode is DISABLE
+    assert applying([young, old], [], WEB).accepted.mode is DISABLE
+    assert applying([], [old, young], WEB).accepted.mode is DISABLE
     ports = [
         rule(STRICT, name="b", created=1, app="web", ports={80: DISABLE}),
         rule(PERMISSIVE, name="a", created=1, version="v1", ports={81: DISABLE}),
     ]
-    assert accepted_tls([], ports, WEB) == AcceptedTls(PERMISSIVE, ((81, DISABLE),))
+    assert applying([], ports, WEB).accepted == AcceptedTls(PERMISSIVE, ((81, DISABLE),))
 
 
 def test_a_port_that_nothing_names_has_the_workloads_mode() -> None:
@@ -120,6 +120,44 @@ def test_a_changed_object_is_answered_for_at_once() -> None:
             store.apply(ref, {"metadata": ref._asdict(), "spec": {"mtls": {"mode": mode}}})
         found += [every.accepted("demo", WEB).mode, every.accepted("other", WEB).mode]
     assert found == [STRICT, PERMISSIVE, DISABLE, PERMISSIVE, PERMISSIVE, PERMISSIVE]
+
+
+def test_an_object_that_concerns_nothing_is_named_with_the_reason() -> None:
+    store = ConfigStore(PEER_AUTHENTICATION)
+    labels = {"selector": {"matchLabels": {"app": "web"}}}
+    objects: tuple[tuple[str, str, dict[str, Any]], ...] = (
+        (ROOT, "first", {}),
+        (ROOT, "second", {"mtls": {"mode": "STRICT"}}),
+        (ROOT, "labelled", labels),
+        ("demo", "default", {}),
+        ("demo", "web", labels),
+        ("demo", "web-too", labels),
+        ("demo", "web-v1", {"selector": {"matchLabels": WEB}}),
+        ("other", "default", {}),
+    )
+    for number, (namespace, name, spec) in enumerate(objects):
+        metadata = {
+            "namespace": namespace,
+            "name": name,
+            "creationTimestamp": f"2026-01-01T00:00:{number:02}Z",
+        }
+        store.apply(Ref(namespace, name), {"metadata": metadata, "spec": spec})
+    every = PeerAuthentications(ROOT, store)
+    assert {str(ref): reason.split(";")[0] for ref, reason in every.idle().items()} == {
+        f"{ROOT}/second": f"{ROOT}/first is older and for the same workloads",
+        f"{ROOT}/labelled": "objects of the root namespace are for the whole mesh",
+        "demo/web-too": "demo/web is older and for the same workloads",
+    }
+    assert [str(ref) for ref in every.idle("demo")] == ["demo/web-too"]
+    assert every.idle("nowhere") == {}
+
+
+def test_which_object_decides_is_told() -> None:
+    mesh, own, web = rule(STRICT, namespace=ROOT), rule(UNSET), rule(UNSET, name="web", app="web")
+    found = applying([mesh], [own, web], WEB)
+    assert (found.mesh, found.namespace, found.workload) == (mesh, own, web)
+    assert found.deciding is mesh
+    assert applying([], [own], WEB).deciding is None
 
 
 def test_an_object_concerns_its_namespace_and_one_of_the_root_namespace_all() -> None:

@@ -1,5 +1,6 @@
 """PeerAuthentications on their way to the proxies: a definition that comes late, and a bad object."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,16 @@ import yaml
 
 from isthmus.kube.kinds import untyped
 from isthmus.lab.pki import Identity
-from tests.scenarios.mesh import Mesh, Proxy, echo_slice, eventually, proxy_of, running_pilot, two_clusters
+from tests.scenarios.mesh import (
+    NAMESPACES,
+    Mesh,
+    Proxy,
+    echo_slice,
+    eventually,
+    proxy_of,
+    running_pilot,
+    two_clusters,
+)
 
 TREE = Path(__file__).parents[2]
 CRDS = untyped(
@@ -106,6 +116,29 @@ async def test_an_object_that_the_api_server_let_pass_is_rejected_by_name_and_th
             for state in ("in_force", "rejected"):
                 row = f'isthmus_config_objects{{kind="PeerAuthentication",state="{state}"}} 1.0'
                 assert row in metrics
+
+            await asyncio.sleep(1.0)  # Kubernetes' times are whole seconds.
+            second = peers("STRICT") | {"metadata": {"name": "another"}}
+            await mesh.west.api.create(V1, second, "istio-system")
+            line = await eventually(
+                lambda: next((x for x in pilot.log if x["event"] == "configuration has no effect"), None)
+            )
+            assert line["object"] == "istio-system/another"
+            rows = {row["name"]: row["idle"] for row in await pilot.page("/debug/configz")}
+            older = "istio-system/default is older and for the same workloads; delete one of them"
+            assert rows == {"another": older, "default": ""}
+            assert line["reason"] == older
+
+            await mesh.west.api.create(NAMESPACES, {"metadata": {"name": "demo"}})
+            await mesh.west.api.create(ACCOUNTS, {"metadata": {"name": "default"}}, "demo")
+            await mesh.west.api.create(PODS, SERVER, "demo")
+            (row,) = await eventually(lambda: pilot.page("/debug/mtlsz"))
+            assert (row["workload"], row["pods"], row["sidecar"]) == ("server", 1, True)
+            assert (row["mode"], row["by"], row["applied"]) == (
+                "DISABLE",
+                "istio-system/default",
+                ["istio-system/default"],
+            )
 
 
 def rights(*groups: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import uvloop
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
 from isthmus.apps.callers import reading
-from isthmus.apps.pilot_config import MeshObjects, running_config
+from isthmus.apps.pilot_config import MeshObjects, running_config, telling_of_idle
 from isthmus.apps.pilot_identity import MeshIdentity, running_identity
 from isthmus.apps.pilot_inspection import VERSION, inspecting
 from isthmus.apps.pilot_listeners import serving_plain, serving_proved
@@ -30,9 +30,11 @@ from isthmus.apps.telling import Telling
 from isthmus.clusters.registry import Clusters, running_clusters
 from isthmus.config.accepted_tls import PeerAuthentications
 from isthmus.config.mesh import MeshConfig
+from isthmus.config.peer_authentication import KIND
 from isthmus.dashboard.clusterz import ClusterMetrics, describe_clusters
 from isthmus.dashboard.configz import describe_objects
 from isthmus.dashboard.endpointz import describe_endpoints, describe_services
+from isthmus.dashboard.mtlsz import describe_mtls
 from isthmus.dashboard.server import Pages, serving_pages
 from isthmus.dashboard.syncz import describe_connections, describe_sync
 from isthmus.kube.access import Access
@@ -108,9 +110,10 @@ async def _serve(options: PilotOptions, access: Access, mesh: MeshConfig) -> Non
             debug={
                 "adsz": lambda: describe_connections(map(sync_of, hub.clients())),
                 "clusterz": lambda: describe_clusters(status_of(clusters, identity)),
-                "configz": lambda: describe_objects((objects.peers, objects.policies)),
+                "configz": lambda: describe_objects((objects.peers, objects.policies), {KIND: peers.idle()}),
                 "endpointShardz": lambda: describe_endpoints(clusters.view),
                 "endpointz": lambda: describe_endpoints(clusters.view),
+                "mtlsz": lambda: describe_mtls(clusters.view, peers),
                 "registryz": lambda: describe_services(clusters.view),
                 "syncz": lambda: describe_sync(map(sync_of, hub.clients())),
             },
@@ -132,6 +135,7 @@ async def _serve(options: PilotOptions, access: Access, mesh: MeshConfig) -> Non
 
         stack.enter_context(clusters.view.subscribe(telling))
         stack.enter_context(objects.peers.subscribe(tell_of_peers))
+        stack.enter_context(objects.peers.subscribe(telling_of_idle(peers)))
         stack.enter_context(
             objects.policies.subscribe(lambda ref: hub.rescope(catalogue.rescoped_by_policy(ref)))
         )
@@ -154,7 +158,7 @@ async def _serve(options: PilotOptions, access: Access, mesh: MeshConfig) -> Non
                 serving_proved(identity, ads, options.xds_tls_addresses, faults, inspect)
             )
             port = (
-                None if plain is None else await stack.enter_async_context(serving_plain(plain, ads, faults))
+                None if plain is None else await stack.enter_async_context(serving_plain(plain, identity, ads, faults))
             )
             readiness.serving = True
             logger.info(

@@ -1,17 +1,23 @@
 """The mesh's configuration objects, in the control plane's own cluster: stores, watches, what is awaited."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+import structlog
+
+from isthmus.config.accepted_tls import PeerAuthentications
 from isthmus.config.metrics import ConfigMetrics
-from isthmus.config.peer_authentication import PEER_AUTHENTICATION, PeerAuthentication
+from isthmus.config.peer_authentication import KIND, PEER_AUTHENTICATION, PeerAuthentication
 from isthmus.config.policy import PolicySpec
 from isthmus.config.store import ConfigStore
 from isthmus.config.watching import ConfigWatch, watching_config
 from isthmus.kube.access import Access
 from isthmus.kube.client import running_client
+from isthmus.kube.decoding import Ref
 from isthmus.policy.compiling import compiled_policies
+
+_log = structlog.stdlib.get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -39,6 +45,22 @@ class MeshObjects:
         """Wait until all were read, or are not known to the cluster."""
         for watch in self.watches:
             await watch.settled.wait()
+
+
+def telling_of_idle(peers: PeerAuthentications) -> Callable[[Ref], None]:
+    """What says in the log, of each change, which objects of its namespace have no effect from then on."""
+    told: dict[Ref, str] = {}
+
+    def look(changed: Ref) -> None:
+        idle = peers.idle(changed.namespace)
+        for ref, reason in idle.items():
+            if told.get(ref) != reason:
+                _log.warning("configuration has no effect", kind=KIND, object=str(ref), reason=reason)
+        for ref in [one for one in told if one.namespace == changed.namespace]:
+            del told[ref]
+        told.update(idle)
+
+    return look
 
 
 @asynccontextmanager

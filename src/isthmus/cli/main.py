@@ -22,6 +22,7 @@ COMMANDS = {
     "cluster": ("isthmus.cli.cluster:app", "Join clusters to the mesh, look at them, let them leave."),
     "uninject": ("isthmus.cli.inject:uninject", "Take the sidecar out of them again."),
     "ca": ("isthmus.cli.ca:app", "Look at the mesh's CA, rotate its root."),
+    "mtls": ("isthmus.cli.mtls:mtls", "Show what workloads accept, and which objects say so."),
     "preflight": ("isthmus.cli.preflight:preflight", "Check whether clusters can make one mesh."),
     "install": ("isthmus.cli.install:install", "Install or upgrade the control plane, by helm."),
     "remote": ("isthmus.cli.install:remote", "The control plane's part in remote clusters, by helm."),

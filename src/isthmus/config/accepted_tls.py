@@ -30,6 +30,28 @@ class AcceptedTls:
         return AcceptedTls(_plain(self.mode), tuple((port, _plain(mode)) for port, mode in self.ports))
 
 
+@dataclass(frozen=True, slots=True)
+class Applying:
+    """The objects that concern one workload, None at the levels that have none."""
+
+    mesh: PeerAuthentication | None
+    namespace: PeerAuthentication | None
+    workload: PeerAuthentication | None
+
+    @property
+    def deciding(self) -> PeerAuthentication | None:
+        """The narrowest that says something about all ports, None where nothing does."""
+        layers = (self.workload, self.namespace, self.mesh)
+        return next((one for one in layers if one is not None and one.mode is not Mode.UNSET), None)
+
+    @property
+    def accepted(self) -> AcceptedTls:
+        """What the workload accepts by them; PERMISSIVE where nothing says anything."""
+        mode = self.deciding.mode if self.deciding else Mode.PERMISSIVE
+        own = self.workload.ports if self.workload else ()
+        return AcceptedTls(mode, tuple((port, mode if one is Mode.UNSET else one) for port, one in own))
+
+
 class PeerAuthentications:
     """All of them: what each workload accepts. A store of its own, empty, where none is given."""
 
@@ -52,10 +74,29 @@ class PeerAuthentications:
             self._known_as_of = self._store.changes
         known = self._known.get((namespace, id(labels)))
         if known is None:
-            mesh = self._store.within(self._root).values()
-            own = () if namespace == self._root else self._store.within(namespace).values()
-            known = self._known[namespace, id(labels)] = labels, accepted_tls(mesh, own, labels)
+            known = self._known[namespace, id(labels)] = labels, self.applying(namespace, labels).accepted
         return known[1]
+
+    def applying(self, namespace: str, labels: Mapping[str, str]) -> Applying:
+        """The objects by which that is so."""
+        mesh = self._store.within(self._root).values()
+        own = () if namespace == self._root else self._store.within(namespace).values()
+        return applying(mesh, own, labels)
+
+    def idle(self, namespace: str | None = None) -> dict[Ref, str]:
+        """The objects in force, of that namespace or of all, that concern no workload, and why not."""
+        objects = {ref: one for ref, one in self._store.all().items() if namespace in (None, ref.namespace)}
+        oldest: dict[object, PeerAuthentication] = {}
+        for one in sorted(objects.values(), key=_age):
+            oldest.setdefault((one.ref.namespace, one.labels), one)
+        found: dict[Ref, str] = {}
+        for ref, one in objects.items():
+            first = oldest[ref.namespace, one.labels]
+            if ref.namespace == self._root and one.labels:
+                found[ref] = "objects of the root namespace are for the whole mesh; leave out the selector"
+            elif first is not one:
+                found[ref] = f"{first.ref} is older and for the same workloads; delete one of them"
+        return found
 
     def takes_tls(self, workload: Workload, port: int) -> bool:
         """Whether a client may use mutual TLS to a port of this workload: it can, and accepts it."""
@@ -71,31 +112,28 @@ class PeerAuthentications:
 _ANYTHING = AcceptedTls()
 
 
-def accepted_tls(
+def applying(
     mesh: Iterable[PeerAuthentication], own: Iterable[PeerAuthentication], labels: Mapping[str, str]
-) -> AcceptedTls:
-    """What a workload accepts under the objects of the root namespace and those of its own.
+) -> Applying:
+    """What concerns a workload of the objects of the root namespace and those of its own.
 
-    Where nothing says anything it is PERMISSIVE. Of the root namespace's objects only those without labels
-    count, and for a workload there nothing else does (Istio: ComposePeerAuthentication).
+    Of the root namespace's objects only those without labels count, and for a workload there nothing else
+    does (Istio: ComposePeerAuthentication).
     """
     within = tuple(own)
-    workload = _oldest(each for each in within if each.labels and each.selects(labels))
-    layers = (
+    return Applying(
         _oldest(each for each in mesh if not each.labels),
         _oldest(each for each in within if not each.labels),
-        workload,
+        _oldest(each for each in within if each.labels and each.selects(labels)),
     )
-    said = [layer.mode for layer in layers if layer is not None and layer.mode is not Mode.UNSET]
-    mode = said[-1] if said else Mode.PERMISSIVE
-    if workload is None:
-        return AcceptedTls(mode)
-    ports = ((port, mode if own_mode is Mode.UNSET else own_mode) for port, own_mode in workload.ports)
-    return AcceptedTls(mode, tuple(ports))
 
 
 def _oldest(found: Iterable[PeerAuthentication]) -> PeerAuthentication | None:
-    return min(found, key=lambda each: (each.created, each.ref.name), default=None)
+    return min(found, key=_age, default=None)
+
+
+def _age(one: PeerAuthentication) -> tuple[str, str]:
+    return one.created, one.ref.name
 
 
 def _plain(mode: Mode) -> Mode:
