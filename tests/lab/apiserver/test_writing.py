@@ -189,5 +189,5 @@ def test_delete_options_that_make_no_sense_are_refused() -> None:
 
 def test_an_access_review_asks_one_thing(cluster: Cluster) -> None:
     for spec in ({}, {"resourceAttributes": {"verb": "get"}, "nonResourceAttributes": {"path": "/"}}):
-        with pytest.raises(RefusedError, match="exactly one of|cannot be specified in combination"):
+        with pytest.raises(RefusedError, match=r"exactly one of|cannot be specified in combination"):
             review(cluster, kinds.SELF_SUBJECT_ACCESS_REVIEWS, "", ADMIN, {"spec": spec})
