@@ -22,6 +22,17 @@ _NO_CONNECTION_LIMIT = {
 """A sidecar refuses no connection that its application would take; Envoy warns unless that is said."""
 
 
+_UNREACHABLE_SOON = {
+    "description": "TCP_SYNCNT: an address that answers neither a SYN nor its repetition is unreachable",
+    "level": 6,
+    "name": 7,
+    "int_value": 1,
+    "state": "STATE_PREBIND",
+}
+"""Linux repeats a SYN after 1 s and gives up 2 s later, so that a request to a cluster that is cut off is
+tried elsewhere long before the mesh's `connectTimeout`, which is for handshakes too."""
+
+
 def make_bootstrap(settings: AgentSettings, statsd_port: int | None = None) -> dict[str, Any]:
     """The bootstrap as JSON-ready values (`envoy.config.bootstrap.v3.Bootstrap`).
 
@@ -31,6 +42,7 @@ def make_bootstrap(settings: AgentSettings, statsd_port: int | None = None) -> d
         "node": _node(settings),
         "admin": {"address": address_of("127.0.0.1", settings.proxy.proxy_admin_port)},
         **make_statistics(settings, statsd_port),
+        "cluster_manager": {"upstream_bind_config": {"socket_options": [_UNREACHABLE_SOON]}},
         "overload_manager": {"resource_monitors": [_NO_CONNECTION_LIMIT]},
         "dynamic_resources": {
             "ads_config": {

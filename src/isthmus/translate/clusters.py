@@ -127,8 +127,8 @@ def outbound_cluster(spec: ClusterSpec, mesh: MeshConfig, *, secured: bool) -> c
             cluster.eds_cluster_config.eds_config.CopyFrom(from_ads())
             cluster.eds_cluster_config.service_name = spec.name
             cluster.lb_policy = _POLICY.Value("LEAST_REQUEST")
-            # No panic: an endpoint that drains gets nothing new, however few are left.
-            cluster.common_lb_config.healthy_panic_threshold.CopyFrom(percent_pb2.Percent(value=0))
+            # No panic while there is any: an endpoint that drains gets nothing new, however few are left.
+            cluster.common_lb_config.healthy_panic_threshold.CopyFrom(percent_pb2.Percent(value=1))
             cluster.outlier_detection.CopyFrom(_unreachable_endpoints())
             if secured and _always_by_tls(spec, mesh):
                 cluster.transport_socket.CopyFrom(_tls(spec, mesh))
@@ -228,9 +228,10 @@ def _unreachable_endpoints() -> outlier_detection_pb2.OutlierDetection:
     """Rest endpoints that cannot be connected to; what an application answers is never held against it.
 
     It is on for good, not only while a cluster is stale: switching it would replace all of these clusters in
-    every proxy, and drain their connections, at the very moment when something is wrong. No more than half
-    of the endpoints rest at a time. Two failures in a row are enough, as each may have taken the whole
-    connect timeout.
+    every proxy, and drain their connections, at the very moment when something is wrong. All of them may
+    rest: an endpoint that cannot be connected to serves nobody, and where none is left, all are tried again
+    (panic). Two failures in a row are enough, as each may have taken seconds; one would let an application
+    that hangs up be held against it, as a connection that came about ends a row.
     """
     return outlier_detection_pb2.OutlierDetection(
         split_external_local_origin_errors=True,
@@ -241,7 +242,7 @@ def _unreachable_endpoints() -> outlier_detection_pb2.OutlierDetection:
         interval=Duration(seconds=5),
         base_ejection_time=Duration(seconds=10),
         max_ejection_time=Duration(seconds=60),
-        max_ejection_percent=UInt32Value(value=50),
+        max_ejection_percent=UInt32Value(value=100),
     )
 
 
