@@ -35,7 +35,15 @@ def test_down_leaves_nothing(bare: Traces) -> None:
     lab("down")
 
 
-def test_down_leaves_nothing_after_everything_was_killed(bare: Traces) -> None:
+def kill_all() -> None:
+    for process in lab_processes():
+        try:
+            os.kill(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+def test_what_was_killed_is_started_again_or_taken_down_whole(bare: Traces) -> None:
     lab("up", "--clusters", "solo")
     pod = {
         "apiVersion": "v1",
@@ -47,11 +55,12 @@ def test_down_leaves_nothing_after_everything_was_killed(bare: Traces) -> None:
     kubectl("solo", "wait", "--for=condition=Ready", "pod/sleeper", "--timeout=30s")
     processes = lab_processes()
     assert any("sleep infinity" in process.command for process in processes)
-    for process in processes:
-        try:
-            os.kill(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
+    kill_all()
+    assert "Cluster solo: apiserver, controllers, node had died" in lab("up", "--clusters", "solo")
+    again = "--for=jsonpath={.status.containerStatuses[0].restartCount}=1"
+    kubectl("solo", "wait", again, "pod/sleeper", "--timeout=30s")
+    processes += lab_processes()
+    kill_all()
     lab("down")
     assert_nothing_left(bare, processes)
 

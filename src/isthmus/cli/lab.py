@@ -39,7 +39,7 @@ def up(
         bool, typer.Option("--prometheus", help="Start a Prometheus too, for the bridge and every proxy.")
     ] = False,
 ) -> None:
-    """Bring clusters up; does nothing where they are."""
+    """Bring clusters up; where they are, start again what of them has died."""
     from isthmus.lab.prometheus.starting import find_prometheus, prometheus_url, start_prometheus
     from isthmus.lab.up import bring_up
 

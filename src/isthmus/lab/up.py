@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 
+from isthmus.lab.faults.record import read_records
 from isthmus.lab.network import clusters_up, make_cluster, make_hub, unmake_all
 from isthmus.lab.pki import make_cluster_pki
 from isthmus.lab.plan import HOST_INTERFACE, MOST_CLUSTERS, STATE, ClusterPlan, plan_clusters
@@ -85,9 +86,10 @@ def is_whole(plans: Sequence[ClusterPlan]) -> bool:
 
 
 def bring_up(names: Sequence[str], say: Say) -> list[ClusterPlan]:
-    """Make the clusters, or find them already made; a lab that is only half there is made anew.
+    """Make the clusters, or find them already made, and start again what of them has died.
 
-    UserError where another lab is up. Whatever fails, nothing is left behind.
+    A lab that cannot be mended so is made anew. UserError where another lab is up. Whatever fails, nothing is
+    left behind.
     """
     check_names(names)
     check_machine("up")
@@ -99,6 +101,8 @@ def bring_up(names: Sequence[str], say: Say) -> list[ClusterPlan]:
             raise UserError(f"A lab with {others} is up, and a machine holds one; `isthmus lab down` first.")
         if there and is_whole(there):
             say(f"The lab is up already: {', '.join(plan.name for plan in there)}.")
+            return there
+        if there and asyncio.run(_mended(there, say)):
             return there
         if there or clusters_up() or STATE.exists() or HOST_INTERFACE in _links():
             say("A lab is half there; taking it down first.")
@@ -113,6 +117,35 @@ def bring_up(names: Sequence[str], say: Say) -> list[ClusterPlan]:
 
 def _links() -> list[str]:
     return [name for _, name in socket.if_nameindex()]
+
+
+async def _mended(plans: Sequence[ClusterPlan], say: Say) -> bool:
+    """Start again what has died of a lab whose networks are there; False where that does not do.
+
+    Nor does it where something is broken on purpose, whose keeper may have died too.
+    """
+    whole = {plan.name for plan in plans} == set(clusters_up()) and HOST_INTERFACE in _links()
+    if not whole or any(read_records(plan) for plan in plans):
+        return False
+    for failed in await asyncio.gather(*(_mend_one(plan, say) for plan in plans), return_exceptions=True):
+        if isinstance(failed, UserError):
+            say(f"It cannot be mended: {failed}")
+            return False
+        if failed is not None:
+            raise failed
+    return True
+
+
+async def _mend_one(plan: ClusterPlan, say: Say) -> None:
+    """What the API server keeps stays; pods are started anew by a new node."""
+    dead = [name for name in NAMES if not LabProcess(plan, name).is_ready()]
+    for name in dead:
+        await LabProcess(plan, name).stop()
+    if API_SERVER in dead:
+        await LabProcess(plan, API_SERVER).start()
+    await asyncio.gather(*(LabProcess(plan, name).start() for name in dead if name != API_SERVER))
+    if dead:
+        say(f"Cluster {plan.name}: {', '.join(dead)} had died, and runs again.")
 
 
 async def _make(plans: Sequence[ClusterPlan], say: Say) -> None:
