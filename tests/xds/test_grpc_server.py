@@ -4,7 +4,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,7 +12,15 @@ import grpc
 import pytest
 from grpc import aio
 from hpack import Decoder, Encoder
-from hyperframe.frame import Frame, GoAwayFrame, HeadersFrame, PingFrame, SettingsFrame, WindowUpdateFrame
+from hyperframe.frame import (
+    DataFrame,
+    Frame,
+    GoAwayFrame,
+    HeadersFrame,
+    PingFrame,
+    SettingsFrame,
+    WindowUpdateFrame,
+)
 
 from isthmus.lib.errors import UserError
 from isthmus.model.identity import Identity
@@ -21,11 +29,12 @@ from isthmus.xds.grpc_server import Authenticate, serving_grpc
 from isthmus.xds.grpc_status import CallFailed, Status
 from isthmus.xds.h2_call import Call, End
 from isthmus.xds.limits import Limits
-from tests.xds.h2_rig import ECHO, PREFACE, REQUEST, Echo
+from tests.xds.h2_rig import ECHO, PREFACE, REQUEST, Echo, framed
 from tests.xds.tls import Authority
 
 Stream = aio.StreamStreamCall[bytes, bytes]
 _QUICK = Limits(drain=0.1)
+_MANY = 5
 ECHO_ACCOUNT = Identity("cluster.local", "demo", "echo")
 
 
@@ -145,6 +154,28 @@ async def test_messages_of_any_size_go_both_ways(echoes: Echoes, size: int) -> N
             assert await hear(call) == b"x" * size
         await call.done_writing()
         assert await call.code() is grpc.StatusCode.OK
+
+
+async def test_one_large_message_reaches_fast_and_slow_readers_whole(echoes: Echoes) -> None:
+    widest = 2**31 - 1
+    message = bytes(range(256)) * 7000
+    async with serving(echoes) as port, AsyncExitStack() as stack:
+        peers = [await stack.enter_async_context(connected(port)) for _ in range(4)]
+        for count, peer in enumerate(peers, 1):
+            peer.writer.write(PREFACE)
+            peer.send(SettingsFrame(0, {SettingsFrame.INITIAL_WINDOW_SIZE: widest}))
+            peer.send(WindowUpdateFrame(0, widest - 65_535), request())
+            await until(lambda count=count: len(echoes.made) == count)
+        for echo in echoes.made:
+            for _ in range(_MANY):
+                echo.tell(message)
+            echo.tell(b"after")
+        await asyncio.sleep(0.1)
+        for peer in peers:  # Nobody read until now, so sockets are full.
+            body = b""
+            while len(body) < _MANY * len(framed(message)) + 10:
+                body += cast("DataFrame", await peer.next(DataFrame)).data
+            assert body == _MANY * framed(message) + framed(b"after")
 
 
 async def test_compressed_calls_are_understood_and_answered(echoes: Echoes) -> None:

@@ -13,6 +13,7 @@ from isthmus.xds.h2_call import Call, End
 from isthmus.xds.h2_flow import ConnectionFailed
 from isthmus.xds.h2_frames import Parts
 from isthmus.xds.h2_link import Host
+from isthmus.xds.h2_pages import Shared
 from isthmus.xds.h2_session import HttpSession
 from isthmus.xds.limits import Limits
 
@@ -142,10 +143,25 @@ class Connection(asyncio.Protocol):
             for part in parts:
                 for at in range(0, len(part), _MOST_ENCRYPTED):
                     self._transport.write(memoryview(part)[at : at + _MOST_ENCRYPTED])
+        elif isinstance(parts[-1], Shared) and not self._transport.get_write_buffer_size():
+            self._lend(self._transport, parts, parts[-1])
         elif len(parts) == 1:
             self._transport.write(parts[0])
         else:
             self._transport.writelines(parts)
+
+    def _lend(self, transport: asyncio.Transport, parts: Parts, last: Shared) -> None:
+        """Send past the transport, which has nothing to send, what need not be copied into the socket."""
+        pages = last.pages()
+        if pages is None:
+            transport.writelines(parts)
+            return
+        before = b"".join(parts[:-1])
+        sent = pages.send(before, transport.get_extra_info("socket").fileno())
+        if sent < len(before):
+            transport.writelines((before[sent:], last))
+        elif sent < len(before) + len(last):
+            transport.write(memoryview(last)[sent - len(before) :])
 
     def unused(self) -> None:
         """See `Socket`."""

@@ -9,6 +9,8 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
+from isthmus.xds.h2_pages import Shared
+
 DATA, HEADERS, RST_STREAM, SETTINGS, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 4, 7, 8, 9
 END_STREAM = ACK = 0x1
 END_HEADERS = 0x4
@@ -77,7 +79,7 @@ class _Framed:
         self.message = message
         content = zlib.compress(message, 1, 31) if gzip else message
         self.body = memoryview(bytes((gzip,)) + len(content).to_bytes(4, "big") + content)
-        self.by_stream: dict[tuple[int, int], bytes] = {}
+        self.by_stream: dict[tuple[int, int], Shared] = {}
         self.size = len(self.body)
 
 
@@ -93,15 +95,16 @@ class Frames:
         """The message with its gRPC prefix, compressed where asked."""
         return self._framed(message, gzip).body
 
-    def of(self, message: bytes, stream_id: int, most: int, *, gzip: bool = False) -> bytes:
+    def of(self, message: bytes, stream_id: int, most: int, *, gzip: bool = False) -> Shared:
         """The whole message in DATA frames of at most `most` bytes."""
         framed = self._framed(message, gzip)
         found = framed.by_stream.get((stream_id, most))
         if found is None:
             self.made += 1
-            found = framed.by_stream[stream_id, most] = b"".join(data_frames(framed.body, stream_id, most))
-            framed.size += len(found)
-            self._size += len(found)
+            found = Shared(b"".join(data_frames(framed.body, stream_id, most)))
+            framed.by_stream[stream_id, most] = found
+            framed.size += 2 * len(found)
+            self._size += 2 * len(found)
             self._forget()
         return found
 
