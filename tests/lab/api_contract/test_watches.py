@@ -1,6 +1,7 @@
 """Watches: every change once, in order, and resumable."""
 
 import asyncio
+import json
 
 import pytest
 
@@ -75,3 +76,30 @@ async def test_a_watch_ends_when_its_time_is_over(api: Api) -> None:
     async with api.watching(f"{namespace}/configmaps", timeoutSeconds=1) as events:
         async with asyncio.timeout(5):
             assert [event async for event in events] == []
+
+
+async def test_a_watch_of_metadata_or_tables_has_that_form_to_its_bookmarks(api: Api) -> None:
+    namespace = await api.namespace()
+    path = f"{namespace}/configmaps"
+    for name in ("one", "two"):
+        await api.call("POST", path, config_map(name, a="b"))
+    for form in ("PartialObjectMetadata", "Table"):
+        accept = f"application/json;as={form};v=v1;g=meta.k8s.io"
+        query = {"watch": "1", "allowWatchBookmarks": "true", "labelSelector": "!absent"}
+        headers = {"Accept": accept}
+        async with api.session.get(api.url + path, params=query, headers=headers) as response:
+            events = [json.loads(await response.content.readline()) for _ in range(3)]
+        assert [event["type"] for event in events] == ["ADDED", "ADDED", "BOOKMARK"]
+        assert {event["object"]["kind"] for event in events} == {form}
+        if form == "Table":
+            titles = [event["object"]["columnDefinitions"] for event in events]
+            assert [bool(one) for one in titles] == [True, False, False]
+            assert events[1]["object"]["rows"][0]["cells"][0] == "two"
+        else:
+            assert events[2]["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
+
+
+async def test_one_object_is_got_even_where_a_watch_is_asked_for(api: Api) -> None:
+    namespace = await api.namespace()
+    made = (await api.call("POST", f"{namespace}/configmaps", config_map("one"))).body
+    assert (await api.call("GET", f"{namespace}/configmaps/one", watch="true")).body == made

@@ -303,9 +303,14 @@ class Front:
             return formats.partial
         include = options.included_object(request.query)
 
+        shown = 0
+
         def as_table(object_: Object) -> Object:
+            nonlocal shown
+            shown += 1
             meta = {"resourceVersion": object_["metadata"].get("resourceVersion", "")}
-            return tables.table(resource, [object_], meta, include)
+            table = tables.table(resource, [object_], meta, include)
+            return table if shown == 1 else {**table, "columnDefinitions": None}  # a watch says them once
 
         return as_table
 

@@ -106,11 +106,8 @@ def read_attributes(method: str, path: str, query: Mapping[str, str]) -> Attribu
         name, *deeper = below
         subresource = deeper[0] if deeper else ""
     verb = _VERBS.get(method, method.lower())
-    if verb == "get" and wants_watch(query) and not subresource:
-        verb = "watch"
-        name = name or exact_name(query.get("fieldSelector", "")) or ""
-    elif verb == "get" and not name:
-        verb = "list"
+    if verb == "get" and not name:
+        verb = "watch" if wants_watch(query) else "list"
         name = exact_name(query.get("fieldSelector", "")) or ""
     elif verb == "delete" and not name:
         verb = "deletecollection"

@@ -5,6 +5,7 @@ A watcher that does not read is closed when its queue is full, and resumes by it
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from isthmus.lab.apiserver.kinds import Resource
@@ -53,14 +54,19 @@ def line_of(type_: str, encoded: bytes) -> bytes:
     return b'{"type":"%s","object":%s}\n' % (type_.encode(), encoded)
 
 
-def bookmark(resource: Resource, revision: int, *, initial_end: bool = False) -> bytes:
-    """The line that says: everything up to that revision has been sent."""
+def bookmark(
+    resource: Resource,
+    revision: int,
+    *,
+    initial_end: bool = False,
+    show: Callable[[Object], Object] | None = None,
+) -> bytes:
+    """The line that says: everything up to that revision has been sent. `show` gives its object's form."""
     meta: Object = {"resourceVersion": str(revision), "creationTimestamp": None}
     if initial_end:
         meta["annotations"] = {"k8s.io/initial-events-end": "true"}
-    return line_of(
-        "BOOKMARK", encode({"kind": resource.kind, "apiVersion": resource.group_version, "metadata": meta})
-    )
+    object_: Object = {"kind": resource.kind, "apiVersion": resource.group_version, "metadata": meta}
+    return line_of("BOOKMARK", encode(show(object_) if show is not None else object_))
 
 
 class Feed:

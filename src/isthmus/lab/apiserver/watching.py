@@ -88,7 +88,8 @@ def _open(
             line_of("ADDED", encode(form.show(one.object)) if form else one.encoded) for one in page.found
         ]
     if streamed and bookmarks:
-        first.append(bookmark(resource, store.revision, initial_end=True))
+        show = form.show if form is not None else None
+        first.append(bookmark(resource, store.revision, initial_end=True, show=show))
     return _Opened(cluster.watches.open(resource, namespace, chosen, after=None), first, bookmarks, seconds)
 
 
@@ -111,6 +112,7 @@ async def _stream(
     response: web.StreamResponse,
     form: WatchForm | None,
 ) -> None:
+    show = form.show if form is not None else None
     ends = monotonic() + opened.seconds
     interval = cluster.settings.bookmark_seconds
     marks_at = monotonic() + interval
@@ -123,10 +125,10 @@ async def _stream(
         if monotonic() >= marks_at:
             marks_at = monotonic() + interval
             if opened.bookmarks and not batch:
-                await response.write(bookmark(resource, cluster.store.revision))
+                await response.write(bookmark(resource, cluster.store.revision, show=show))
         await asyncio.sleep(0)
     if opened.bookmarks:
-        await response.write(bookmark(resource, cluster.store.revision))
+        await response.write(bookmark(resource, cluster.store.revision, show=show))
 
 
 def _lines(batch: Iterable[tuple[str, Event]], form: WatchForm | None) -> bytes:
