@@ -45,7 +45,8 @@ async def serving_control_plane(life: timedelta = timedelta(hours=24)) -> AsyncG
         lifetimes = Lifetimes(default=life, skew=timedelta(0))
         it.service = CertificateService(it, MESH, lifetimes)
 
-        async def admit(claimed: Proxy, identity: Identity) -> Proxy:
+        async def admit(claimed: Proxy, identity: Identity | None) -> Proxy:
+            assert identity is not None
             it.admitted.append((claimed, identity))
             return claimed
 

@@ -6,14 +6,32 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import cast
 
-from isthmus.apps.callers import certifying
+import pytest
+
+from isthmus.apps.callers import certifying, judging, placed, placing
+from isthmus.ca.admission import admitting
 from isthmus.ca.client import make_csr
 from isthmus.ca.messages import CertificateRequest, encode_request
 from isthmus.ca.service import CertificateService
 from isthmus.ca.signer import Lifetimes, Signer, new_key
 from isthmus.model.service import ClusterId
+from isthmus.xds.grpc_status import CallFailed
 from isthmus.xds.h2_call import Call
 from tests.ca.making import ECHO, MESH, root_signer
+from tests.ca.test_admission import EAST, WEST, View, claiming, pod
+
+
+async def test_who_proves_nothing_and_names_no_cluster_is_of_the_one_that_shows_its_pod() -> None:
+    with admitting(View(pod(EAST)), (WEST, EAST), patience=0.05) as admission:
+        place = placing(admission)
+        assert (await place(claiming(cluster=""), None)).cluster == EAST
+        stranger = claiming("stranger", cluster="")
+        assert await place(stranger, None) == stranger
+        with pytest.raises(CallFailed, match="nothing was proved"):
+            await judging(admission)(claiming(), None)
+    assert placed(claiming(cluster="west"))
+    assert placed(claiming("", cluster=""))
+    assert not placed(claiming(cluster=""))
 
 
 @dataclass

@@ -218,7 +218,7 @@ async def judging(hub: Hub, admit: Admit, hold: Hold = never_end) -> AsyncGenera
 async def test_who_proved_something_is_served_as_whom_it_is_judged_to_be(hub: Hub, form: str) -> None:
     free = asyncio.Event()
 
-    async def admit(claimed: Proxy, identity: Identity) -> Proxy:
+    async def admit(claimed: Proxy, identity: Identity | None) -> Proxy:
         await free.wait()
         return replace(claimed, pod="found", identity=identity)
 
@@ -239,8 +239,33 @@ async def test_who_proved_something_is_served_as_whom_it_is_judged_to_be(hub: Hu
         assert {one.type_url for one in client.types} == {CLUSTER, ENDPOINT}
 
 
+async def test_whose_word_is_enough_is_served_at_it_and_only_others_are_judged(hub: Hub) -> None:
+    async def admit(claimed: Proxy, identity: Identity | None) -> Proxy:
+        assert identity is None
+        return replace(claimed, pod="judged")
+
+    async with (
+        running_ads(hub) as ads,
+        serving_grpc(
+            "127.0.0.1:0",
+            ads.judging_handlers(admit, unjudged=lambda claimed: claimed.pod == "known"),
+            Limits(drain=0),
+        ) as port,
+    ):
+        for pod, served in (("known", "known"), ("unknown", "judged")):
+            async with calling(port) as call:
+                for type_url in (CLUSTER, ENDPOINT):
+                    request = discovery_pb2.DiscoveryRequest(
+                        node=node(pod), type_url=type_url, resource_names=["a"]
+                    )
+                    await call.write(request.SerializeToString())
+                for _ in range(2):
+                    assert await asyncio.wait_for(call.read(), 10)
+                assert served in {client.proxy.pod for client in hub.clients()}
+
+
 async def test_who_is_refused_is_told_so_and_the_hub_never_hears_of_it(hub: Hub) -> None:
-    async def admit(claimed: Proxy, identity: Identity) -> Proxy:
+    async def admit(claimed: Proxy, identity: Identity | None) -> Proxy:
         match claimed.pod:
             case "liar":
                 raise CallFailed(Status.PERMISSION_DENIED, f"{claimed.pod} is not {identity}")
@@ -264,7 +289,7 @@ async def test_who_is_refused_is_told_so_and_the_hub_never_hears_of_it(hub: Hub)
 
 
 async def test_what_is_sent_before_the_judgement_is_bounded_and_garbage_ends_the_call(hub: Hub) -> None:
-    async def admit(claimed: Proxy, identity: Identity) -> Proxy:
+    async def admit(claimed: Proxy, identity: Identity | None) -> Proxy:
         await asyncio.Event().wait()
         return claimed
 
@@ -286,7 +311,7 @@ async def test_a_stream_whose_proof_ends_is_ended_and_its_caller_comes_back_by_a
     held: list[Callable[[str], None]] = []
     over: list[Proxy] = []
 
-    async def admit(claimed: Proxy, identity: Identity) -> Proxy:
+    async def admit(claimed: Proxy, identity: Identity | None) -> Proxy:
         (client,) = [one for one in hub.clients() if one.proxy.node_id == claimed.node_id] or [None]
         assert client is None
         return replace(claimed, identity=identity)

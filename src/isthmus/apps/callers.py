@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from dataclasses import replace
 
 from isthmus.ca.admission import Admission
 from isthmus.ca.authentication import Authenticator, credentials_of
@@ -43,7 +44,9 @@ def proving(authenticator: Authenticator) -> Authenticate:
 def judging(admission: Admission) -> Admit:
     """A proxy is served as the Pod that it proved to be."""
 
-    async def admit(claimed: Proxy, identity: Identity) -> Proxy:
+    async def admit(claimed: Proxy, identity: Identity | None) -> Proxy:
+        if identity is None:
+            raise CallFailed(Status.UNAUTHENTICATED, "nothing was proved")
         try:
             return await admission.admit(claimed, identity)
         except NotAdmitted as refusal:
@@ -52,6 +55,23 @@ def judging(admission: Admission) -> Admit:
             raise CallFailed(Status.UNAVAILABLE, unknown.reason) from None
 
     return admit
+
+
+def placing(admission: Admission) -> Admit:
+    """For those who prove nothing and name no cluster, as by the guide's `istio-remote`: theirs is the one
+    that shows their Pod; where none does in time, the control plane's own.
+    """
+
+    async def admit(claimed: Proxy, identity: Identity | None) -> Proxy:
+        cluster = await admission.cluster_of(claimed.namespace, claimed.pod, claimed.address)
+        return claimed if cluster is None else replace(claimed, cluster=cluster)
+
+    return admit
+
+
+def placed(claimed: Proxy) -> bool:
+    """Whether a proxy says which cluster it is of; one that is no Pod is not looked for."""
+    return bool(claimed.cluster) or not claimed.pod
 
 
 class _Turns:

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 
 from isthmus.apps.callers import reading
 from isthmus.apps.pilot_config import MeshObjects, running_config, telling_of_idle
+from isthmus.apps.pilot_foreseen import likely_proxies
 from isthmus.apps.pilot_identity import MeshIdentity, running_identity
 from isthmus.apps.pilot_inspection import VERSION, inspecting
 from isthmus.apps.pilot_listeners import serving_plain, serving_proved
@@ -43,6 +44,8 @@ from isthmus.lib.files import allow_many_files
 from isthmus.lib.garbage import collecting_between_bursts
 from isthmus.lib.lifecycle import stop_signal, task_scope
 from isthmus.lib.log import configure_logging
+from isthmus.lib.slices import in_slices
+from isthmus.model.proxy import Proxy
 from isthmus.model.resources import ScopeChange
 from isthmus.model.service import ClusterId
 from isthmus.model.view import Changes
@@ -142,7 +145,8 @@ async def _serve(options: PilotOptions, access: Access, mesh: MeshConfig) -> Non
         tasks = await stack.enter_async_context(task_scope())
         tasks.serve(telling.serve(), name="telling")
         stopped = tasks.spawn(stop.wait(), name="stop")
-        prepared = tasks.spawn(_prepared(clusters, identity, objects, telling), name="prepared")
+        likely = likely_proxies(home, namespace, plain=plain is not None)
+        prepared = tasks.spawn(_prepared(clusters, identity, objects, telling, hub, likely), name="prepared")
         await asyncio.wait((stopped, prepared), return_when=asyncio.FIRST_COMPLETED)
         if not stopped.done():
             keep_what_is_there()
@@ -157,9 +161,9 @@ async def _serve(options: PilotOptions, access: Access, mesh: MeshConfig) -> Non
             proved = await stack.enter_async_context(
                 serving_proved(identity, ads, options.xds_tls_addresses, faults, inspect)
             )
-            port = (
-                None if plain is None else await stack.enter_async_context(serving_plain(plain, identity, ads, faults))
-            )
+            port = None
+            if plain is not None:
+                port = await stack.enter_async_context(serving_plain(plain, identity, ads, faults))
             readiness.serving = True
             logger.info(
                 "serving", xds_port=port, xds_tls_ports=list(proved), namespace=namespace, cluster=home
@@ -170,10 +174,16 @@ async def _serve(options: PilotOptions, access: Access, mesh: MeshConfig) -> Non
 
 
 async def _prepared(
-    clusters: Clusters, identity: MeshIdentity, objects: MeshObjects, telling: Telling
+    clusters: Clusters,
+    identity: MeshIdentity,
+    objects: MeshObjects,
+    telling: Telling,
+    hub: Hub,
+    likely: Sequence[Proxy],
 ) -> None:
-    """Wait until proxies can be answered."""
+    """Wait until proxies can be answered, and at once."""
     await clusters.settled()
     await identity.authority.ready()
     await objects.settled()
     await telling.told()
+    await in_slices(hub.foresee(likely))

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from isthmus.apps.callers import certifying, judging, proving
+from isthmus.apps.callers import certifying, judging, placed, placing, proving
 from isthmus.apps.pilot_identity import MeshIdentity
 from isthmus.ca.messages import METHOD
 from isthmus.ca.serving import ServingCertificate
@@ -49,11 +49,14 @@ async def serving_proved(
 
 
 @asynccontextmanager
-async def serving_plain(address: HostPort, ads: Ads, faults: Faults) -> AsyncGenerator[int]:
+async def serving_plain(
+    address: HostPort, identity: MeshIdentity, ads: Ads, faults: Faults
+) -> AsyncGenerator[int]:
     """xDS in plain text for whoever comes, at its word; yields the port. Raises UserError as above."""
+    handlers = ads.judging_handlers(placing(identity.admission), unjudged=placed)
     async with AsyncExitStack() as stack:
         try:
-            port = await stack.enter_async_context(serving_grpc(str(address), ads.handlers(), faults=faults))
+            port = await stack.enter_async_context(serving_grpc(str(address), handlers, faults=faults))
         except OSError as error:
             raise UserError(
                 f"Cannot listen for xDS on {address}: {error}. Choose another --xds-address."

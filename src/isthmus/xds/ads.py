@@ -37,14 +37,19 @@ _MOST_EARLY = 64
 _TOO_EARLY = "too many requests before the first was answered"
 _HEALTH = "type.googleapis.com/istio.v1.HealthInformation"
 
-Admit = Callable[[Proxy, Identity], Awaitable[Proxy]]
-"""Judges what a proxy says of itself by what it proved, and answers as whom it is served. It takes a bounded
-time. Raises CallFailed, and has said so in the log.
+Admit = Callable[[Proxy, Identity | None], Awaitable[Proxy]]
+"""Judges what a proxy says of itself by what it proved (None: nothing), and answers as whom it is served. It
+takes a bounded time. Raises CallFailed, and has said so in the log.
 """
 Hold = Callable[[Proxy, Callable[[str], None]], Callable[[], None]]
-"""Told of each proxy that is served on proof, with what ends its stream, for a reason, once the proof does
+"""Told of each proxy that was judged, with what ends its stream, for a reason, once the proof does
 not hold any more; answers what is to be called when the stream is over.
 """
+
+
+def nobody(proxy: Proxy) -> bool:
+    """Whose word is enough, where all are judged."""
+    return False
 
 
 def never_end(proxy: Proxy, end: Callable[[str], None]) -> Callable[[], None]:
@@ -104,10 +109,10 @@ class _AdsCall:
         self._exchange.closed()
 
 
-class _ProvedAdsCall:
-    """A `h2_call.Service` for a caller that proved who it is: its first request is judged before the hub
-    hears of it, and what it sends meanwhile waits. The health of a workload (Istio: HealthInformation) may
-    be said before that and counts for nothing, as whether a Pod is ready its cluster says.
+class _JudgedAdsCall:
+    """A `h2_call.Service` for a caller that is judged: its first request is, before the hub hears of it, and
+    what it sends meanwhile waits. The health of a workload (Istio: HealthInformation) may be said before that
+    and counts for nothing, as whether a Pod is ready its cluster says.
     """
 
     __slots__ = (
@@ -123,6 +128,7 @@ class _ProvedAdsCall:
         "_release",
         "_served",
         "_tasks",
+        "_unjudged",
     )
 
     def __init__(
@@ -132,10 +138,12 @@ class _ProvedAdsCall:
         admit: Admit,
         hold: Hold,
         inspect: Inspect | None,
+        unjudged: Callable[[Proxy], bool],
         tasks: TaskScope,
         call: Call,
     ) -> None:
         self._hub = hub
+        self._unjudged = unjudged
         self._inspect = inspect
         self._form = form
         self._admit = admit
@@ -155,25 +163,27 @@ class _ProvedAdsCall:
             return
         if len(self._early) >= _MOST_EARLY:
             raise CallFailed(Status.RESOURCE_EXHAUSTED, _TOO_EARLY)
-        if self._admission is None:
+        if self._admission is None and self._proxy is None:
             identity = self._call.identity
-            if identity is None:
-                raise CallFailed(Status.UNAUTHENTICATED, "nothing was proved")
             try:
                 asked, node = _asked_by(self._form, message)
                 if asked == _HEALTH:
                     return
-                if self._inspect is not None and is_question(asked):
+                if self._inspect is not None and identity is not None and is_question(asked):
                     self._served = InspectionCall(self._inspect, self._form, self._call, identity)
                     self._served.receive(message)
                     return
                 claimed = read_node(node)
             except ProtocolError as error:
                 raise _violation(self._hub, self._call, error) from None
-            self._admission = self._tasks.spawn(self._judge(claimed, identity), name="ads-admit")
+            if self._unjudged(claimed):
+                self._proxy = claimed
+                self._call.wake()
+            else:
+                self._admission = self._tasks.spawn(self._judge(claimed, identity), name="ads-admit")
         self._early.append(message)
 
-    async def _judge(self, claimed: Proxy, identity: Identity) -> None:
+    async def _judge(self, claimed: Proxy, identity: Identity | None) -> None:
         """Whatever fails in this ends the call alone."""
         try:
             self._proxy = await self._admit(claimed, identity)
@@ -245,13 +255,17 @@ class Ads:
         return ads_handlers(self._hub)
 
     def judging_handlers(
-        self, admit: Admit, hold: Hold = never_end, inspect: Inspect | None = None
+        self,
+        admit: Admit,
+        hold: Hold = never_end,
+        inspect: Inspect | None = None,
+        unjudged: Callable[[Proxy], bool] = nobody,
     ) -> Mapping[str, Handler]:
-        """For a listener whose callers prove who they are. With `inspect`, questions about the mesh are
-        answered there too.
+        """For a listener whose callers are judged. With `inspect`, questions of those who proved who they are
+        about the mesh are answered there too. Of whom `unjudged` holds, is served at its word.
         """
         return {
-            path: partial(_ProvedAdsCall, self._hub, form, admit, hold, inspect, self._tasks)
+            path: partial(_JudgedAdsCall, self._hub, form, admit, hold, inspect, unjudged, self._tasks)
             for path, form in _FORMS.items()
         }
 
