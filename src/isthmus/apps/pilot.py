@@ -15,7 +15,6 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 
 from isthmus.apps.callers import reading
 from isthmus.apps.pilot_config import MeshObjects, running_config, telling_of_idle
-from isthmus.apps.pilot_foreseen import likely_proxies
 from isthmus.apps.pilot_identity import MeshIdentity, running_identity
 from isthmus.apps.pilot_inspection import VERSION, inspecting
 from isthmus.apps.pilot_listeners import serving_plain, serving_proved
@@ -44,8 +43,6 @@ from isthmus.lib.files import allow_many_files
 from isthmus.lib.garbage import collecting_between_bursts
 from isthmus.lib.lifecycle import stop_signal, task_scope
 from isthmus.lib.log import configure_logging
-from isthmus.lib.slices import in_slices
-from isthmus.model.proxy import Proxy
 from isthmus.model.resources import ScopeChange
 from isthmus.model.service import ClusterId
 from isthmus.model.view import Changes
@@ -145,8 +142,7 @@ async def _serve(options: PilotOptions, access: Access, mesh: MeshConfig) -> Non
         tasks = await stack.enter_async_context(task_scope())
         tasks.serve(telling.serve(), name="telling")
         stopped = tasks.spawn(stop.wait(), name="stop")
-        likely = likely_proxies(home, namespace, plain=plain is not None)
-        prepared = tasks.spawn(_prepared(clusters, identity, objects, telling, hub, likely), name="prepared")
+        prepared = tasks.spawn(_prepared(clusters, identity, objects, telling), name="prepared")
         await asyncio.wait((stopped, prepared), return_when=asyncio.FIRST_COMPLETED)
         if not stopped.done():
             keep_what_is_there()
@@ -174,16 +170,10 @@ async def _serve(options: PilotOptions, access: Access, mesh: MeshConfig) -> Non
 
 
 async def _prepared(
-    clusters: Clusters,
-    identity: MeshIdentity,
-    objects: MeshObjects,
-    telling: Telling,
-    hub: Hub,
-    likely: Sequence[Proxy],
+    clusters: Clusters, identity: MeshIdentity, objects: MeshObjects, telling: Telling
 ) -> None:
-    """Wait until proxies can be answered, and at once."""
+    """Wait until proxies can be answered."""
     await clusters.settled()
     await identity.authority.ready()
     await objects.settled()
     await telling.told()
-    await in_slices(hub.foresee(likely))
