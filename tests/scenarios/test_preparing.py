@@ -13,6 +13,7 @@ from isthmus.clusters.parts import Backend, ServicePart, ServicePort, SlicePart,
 from isthmus.clusters.view import JoinedView
 from isthmus.config.mesh import MeshConfig
 from isthmus.kube.decoding import Ref
+from isthmus.model.proxy import Proxy
 from isthmus.model.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from isthmus.model.service import ClusterId, Kind, Protocol, ServiceKey
 from isthmus.model.view import Changes
@@ -20,7 +21,7 @@ from isthmus.model.workload import Health
 from isthmus.translate.catalogue import Catalogue
 from isthmus.xds.ads import ads_handlers, running_ads
 from isthmus.xds.grpc_status import Status
-from isthmus.xds.h2_call import Service
+from isthmus.xds.h2_call import End, Service
 from isthmus.xds.hub import Hub
 
 SERVICES, ENDPOINTS = 3000, 5
@@ -80,6 +81,10 @@ def request(type_url: str, *names: str, cluster: str = HOME, nonce: str = "") ->
     message.node.id = f"sidecar~10.0.0.1~p.{cluster}~demo.svc.cluster.local"
     message.node.metadata["CLUSTER_ID"] = cluster
     return message.SerializeToString()
+
+
+def likely(cluster: str) -> Proxy:
+    return Proxy("", "sidecar", "", "", cluster, ClusterId(cluster), {})
 
 
 def heard(stream: Service) -> DiscoveryResponse:
@@ -149,5 +154,13 @@ async def test_nobody_waits_for_the_first_proxy_of_a_large_mesh() -> None:
         await second.woken.wait()
         listeners = heard(other)
         assert {one.type_url for one in listeners.resources} == {LISTENER}
+
+        # What was foreseen is there when the first proxy comes, and when it has gone.
+        assert list(mesh.hub.foresee([likely("foreseen")]))
+        for _ in range(2):
+            third = mesh.serve(Call())
+            third.receive(request(LISTENER, cluster="foreseen"))
+            assert heard(third).type_url == LISTENER
+            third.closed(End.GONE)
         beating.cancel()
     assert first.ended == second.ended == []

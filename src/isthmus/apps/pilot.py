@@ -13,8 +13,10 @@ import structlog
 import uvloop
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
+from isthmus.apps.absent_pods import AbsentPods
 from isthmus.apps.callers import reading
 from isthmus.apps.pilot_config import MeshObjects, running_config, telling_of_idle
+from isthmus.apps.pilot_foreseen import likely_proxies
 from isthmus.apps.pilot_identity import MeshIdentity, running_identity
 from isthmus.apps.pilot_inspection import VERSION, inspecting
 from isthmus.apps.pilot_listeners import serving_plain, serving_proved
@@ -43,6 +45,8 @@ from isthmus.lib.files import allow_many_files
 from isthmus.lib.garbage import collecting_between_bursts
 from isthmus.lib.lifecycle import stop_signal, task_scope
 from isthmus.lib.log import configure_logging
+from isthmus.lib.slices import in_slices
+from isthmus.model.proxy import Proxy
 from isthmus.model.resources import ScopeChange
 from isthmus.model.service import ClusterId
 from isthmus.model.view import Changes
@@ -92,7 +96,7 @@ async def _serve(options: PilotOptions, access: Access, mesh: MeshConfig) -> Non
         catalogue = Catalogue(clusters.view, mesh, home=home, peers=peers, policies=objects.policies)
         feed = WorkloadFeed(clusters.view, namespace=namespace)
         hub = Hub(Served(catalogue, feed))
-        faults = Faults()
+        faults, absent = Faults(), AbsentPods(clusters.view)
         metrics = CollectorRegistry()
         for collector in (
             HubMetrics(hub, faults),
@@ -109,7 +113,9 @@ async def _serve(options: PilotOptions, access: Access, mesh: MeshConfig) -> Non
             version=VERSION,
             debug={
                 "adsz": lambda: describe_connections(map(sync_of, hub.clients())),
-                "clusterz": lambda: describe_clusters(status_of(clusters, identity)),
+                "clusterz": lambda: describe_clusters(
+                    status_of(clusters, identity.troubles(), absent.remarks())
+                ),
                 "configz": lambda: describe_objects((objects.peers, objects.policies), {KIND: peers.idle()}),
                 "endpointShardz": lambda: describe_endpoints(clusters.view),
                 "endpointz": lambda: describe_endpoints(clusters.view),
@@ -141,8 +147,10 @@ async def _serve(options: PilotOptions, access: Access, mesh: MeshConfig) -> Non
         )
         tasks = await stack.enter_async_context(task_scope())
         tasks.serve(telling.serve(), name="telling")
+        tasks.serve(absent.serve(), name="absent pods")
         stopped = tasks.spawn(stop.wait(), name="stop")
-        prepared = tasks.spawn(_prepared(clusters, identity, objects, telling), name="prepared")
+        likely = likely_proxies(home, namespace, plain=plain is not None)
+        prepared = tasks.spawn(_prepared(clusters, identity, objects, telling, hub, likely), name="prepared")
         await asyncio.wait((stopped, prepared), return_when=asyncio.FIRST_COMPLETED)
         if not stopped.done():
             keep_what_is_there()
@@ -170,10 +178,16 @@ async def _serve(options: PilotOptions, access: Access, mesh: MeshConfig) -> Non
 
 
 async def _prepared(
-    clusters: Clusters, identity: MeshIdentity, objects: MeshObjects, telling: Telling
+    clusters: Clusters,
+    identity: MeshIdentity,
+    objects: MeshObjects,
+    telling: Telling,
+    hub: Hub,
+    likely: Sequence[Proxy],
 ) -> None:
-    """Wait until proxies can be answered."""
+    """Wait until proxies can be answered, and at once."""
     await clusters.settled()
     await identity.authority.ready()
     await objects.settled()
     await telling.told()
+    await in_slices(hub.foresee(likely))

@@ -6,7 +6,7 @@ A change costs work for its own resources and for the streams that follow them; 
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from isthmus.model.proxy import Proxy
@@ -16,6 +16,7 @@ from isthmus.xds.lane import Lane
 from isthmus.xds.preparing import Preparing
 from isthmus.xds.session import Provider, Session, Shared
 from isthmus.xds.shelf import Form
+from isthmus.xds.shelves import Outlook
 from isthmus.xds.subscription import Nack
 from isthmus.xds.transport import Wire
 
@@ -62,6 +63,7 @@ class Hub:
 
     def __init__(self, provider: Provider, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._shared = Shared(provider, clock)
+        self._foreseen: list[Outlook[Lane]] = []
 
     @property
     def counters(self) -> Counters:
@@ -72,6 +74,15 @@ class Hub:
     def preparing(self) -> Preparing:
         """What streams wait for; somebody must take its steps."""
         return self._shared.preparing
+
+    def foresee(self, proxies: Iterable[Proxy]) -> Iterator[None]:
+        """Prepare what these proxies would see, a little at each step, and keep it from now on: those like
+        them who come first, all at once after a start, find it there.
+        """
+        shared = self._shared
+        self._foreseen = [shared.shelves.outlook(shared.provider.scopes(proxy)) for proxy in proxies]
+        for outlook in self._foreseen:
+            yield from outlook.preparing()
 
     @property
     def responses_built(self) -> int:
