@@ -11,6 +11,7 @@ from isthmus.clusters.status import ClusterStatus
 from isthmus.dashboard.config_dump import describe_config
 from isthmus.dashboard.syncz import ProxySync, TypeSync
 from isthmus.model.resources import Resource
+from isthmus.model.service import ClusterId
 from isthmus.xds.hub import ClientStatus, Hub
 
 
@@ -38,13 +39,13 @@ class Readiness:
         return awaited or ["xDS"]
 
 
-def status_of(clusters: Clusters, identity: MeshIdentity) -> Sequence[ClusterStatus]:
-    """Every cluster, with what cannot be done there for lack of rights."""
-    troubles = identity.troubles()
-    return [
-        replace(one, remarks=(*one.remarks, *troubles[one.name])) if one.name in troubles else one
-        for one in clusters.status()
-    ]
+def status_of(clusters: Clusters, *remarks: Mapping[ClusterId, Sequence[str]]) -> Sequence[ClusterStatus]:
+    """Every cluster, with what others have to say of it."""
+    found: list[ClusterStatus] = []
+    for one in clusters.status():
+        more = [remark for about in remarks for remark in about.get(one.name, ())]
+        found.append(replace(one, remarks=(*one.remarks, *more)) if more else one)
+    return found
 
 
 def sync_of(client: ClientStatus) -> ProxySync:
