@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,7 +13,8 @@ import yaml
 from isthmus.lab.demo.deploy import SYSTEM, enter_client
 from isthmus.lab.demo.workloads import DEMO, ECHO_URL
 from isthmus.lab.node.enter import Entrance
-from tests.e2e.commands import kubectl, pods
+from isthmus.lab.plan import STATE
+from tests.e2e.commands import isthmus, kubectl, pods
 from tests.e2e.conftest import Mesh
 
 CALLER = "spiffe://cluster.local/ns/demo/sa/default"
@@ -73,9 +74,9 @@ async def capturing(mesh: Mesh) -> AsyncGenerator[Callable[[], Any]]:
             await process.wait()
 
 
-async def ask(mesh: Mesh, times: int) -> list[dict[str, Any]]:
+async def ask(mesh: Mesh, times: int, url: str = ECHO_URL) -> list[dict[str, Any]]:
     """What echo answers to the client's requests, which carry the mark."""
-    curl = ["curl", "-s", "-H", f"x-mark: {MARK}", f"{ECHO_URL}?[1-{times}]"]
+    curl = ["curl", "-s", "-H", f"x-mark: {MARK}", f"{url}?[1-{times}]"]
     answers = await run(await enter_client(mesh.primary, curl))
     return [json.loads(line) for line in answers.splitlines()]
 
@@ -121,8 +122,29 @@ def accepting(mesh: Mesh) -> Any:
     kubectl(mesh.primary.name, "delete", "peerauthentication", "default", "-n", SYSTEM)
 
 
+@pytest.fixture
+def headless(mesh: Mesh) -> Generator[str]:
+    """The URL of echo's pods behind a headless Service: the client's DNS chooses the endpoint, not Envoy."""
+    spec = {"clusterIP": "None", "selector": {"app": "echo"}, "ports": [{"name": "http", "port": 8080}]}
+    metadata = {"name": "each", "namespace": DEMO}
+    service = yaml.safe_dump({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec})
+    for cluster in (mesh.primary, mesh.remote):
+        kubectl(cluster.name, "apply", "-f", "-", text=service)
+    yield f"http://each.{DEMO}.svc.cluster.local:8080/"
+    for cluster in (mesh.primary, mesh.remote):
+        kubectl(cluster.name, "delete", "service", "each", "-n", DEMO)
+
+
+async def named(mesh: Mesh, url: str) -> bool:
+    """Whether the server is told who calls, once the service is there."""
+    async with asyncio.timeout(30):
+        while not (answers := await ask(mesh, 1, url)):  # noqa: ASYNC110 - another process's state
+            await asyncio.sleep(0.2)
+    return f"URI={CALLER}" in answers[0]["headers"].get("x-forwarded-client-cert", "")
+
+
 async def test_traffic_between_clusters_is_encrypted_named_and_where_asked_for_nothing_else_is_accepted(
-    mesh: Mesh, accepting: Callable[[str], None]
+    mesh: Mesh, accepting: Callable[[str], None], headless: str
 ) -> None:
     async with capturing(mesh) as seen:
         answers = await ask(mesh, 40)
@@ -134,6 +156,11 @@ async def test_traffic_between_clusters_is_encrypted_named_and_where_asked_for_n
         assert answer["headers"]["x-mark"] == MARK
     assert captured["tls"] >= 2 * len(answers)
     assert captured["marked"] == 0
+    assert await named(mesh, headless), "a headless service's pods all take mutual TLS, and so get it"
+    async with capturing(mesh) as seen:
+        answers = await ask(mesh, 10, headless)
+        captured = await seen()
+    assert (len(answers), captured["marked"]) == (10, 0)
 
     (server, *_) = pods(mesh.remote.name, DEMO, "app=echo")
     address = server["status"]["podIP"]
@@ -145,6 +172,13 @@ async def test_traffic_between_clusters_is_encrypted_named_and_where_asked_for_n
     accepting("STRICT")
     await until(address, lambda answer: answer == "")
     assert (await ask(mesh, 1))[0]["headers"]["x-forwarded-client-cert"]
+    assert await named(mesh, headless)
+    shown = isthmus("mtls", DEMO, "--kubeconfig", str(STATE / mesh.primary.name / "kubeconfig"))
+    rows = [line.split() for line in shown.stdout.splitlines()]
+    for cluster in (mesh.primary.name, mesh.remote.name):
+        assert [cluster, DEMO, "echo"] in [
+            row[:3] for row in rows if row[4:] == ["STRICT", f"{SYSTEM}/default"]
+        ]
     accepting("DISABLE")
     answer = await until(address, lambda answer: "200 OK" in answer)
     async with capturing(mesh) as seen:
@@ -152,5 +186,8 @@ async def test_traffic_between_clusters_is_encrypted_named_and_where_asked_for_n
             while any("x-forwarded-client-cert" in answer["headers"] for answer in await ask(mesh, 20)):
                 pass
         captured = await seen()
+    async with asyncio.timeout(30):
+        while await named(mesh, headless):
+            pass
     assert captured["marked"] > 0, "the capture would have seen it"
     assert [answer for answer in mesh.observed.since(begun) if answer.failed] == []
