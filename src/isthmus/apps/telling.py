@@ -6,7 +6,7 @@ longer than anybody should wait, and needs no hurry: names are told, and whoever
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from isthmus.lib.slices import in_slices
 from isthmus.model.resources import ROUTE, ScopeChange
@@ -29,17 +29,18 @@ class Telling:
     ) -> None:
         self._apply = apply
         self._publish = publish
-        self._parts: deque[Changes] = deque()
+        self._waiting: deque[Changes] = deque()
+        """What is told by parts, the first of them perhaps in part already."""
         self._more = asyncio.Event()
         self._told = asyncio.Event()
         self._told.set()
 
     def __call__(self, changes: Changes) -> None:
         """Tell it, now or in a while."""
-        if not self._parts and len(changes) <= _AT_ONCE:
+        if not self._waiting and len(changes) <= _AT_ONCE:
             self._publish(changes, self._apply(changes))
             return
-        self._parts.extend(changes.parts(_AT_ONCE))
+        self._waiting.append(changes)
         self._told.clear()
         self._more.set()
 
@@ -52,13 +53,17 @@ class Telling:
         while True:
             await self._more.wait()
             self._more.clear()
-            await in_slices(self._tell_part() for _ in iter(self._parts.__len__, 0))
+            await in_slices(self._tell_parts())
             self._told.set()
 
-    def _tell_part(self) -> None:
-        found = self._apply(self._parts[0])
-        _derive(found)
-        self._publish(self._parts.popleft(), found)
+    def _tell_parts(self) -> Iterator[None]:
+        while self._waiting:
+            for part in self._waiting[0].parts(_AT_ONCE):
+                found = self._apply(part)
+                _derive(found)
+                self._publish(part, found)
+                yield
+            self._waiting.popleft()
 
 
 def _derive(changes: Sequence[ScopeChange]) -> None:

@@ -54,13 +54,13 @@ class JoinedView:
         for cluster, changes in parts:
             for key in changes.services:
                 self._count(cluster, key)
-        told = [changes for _, changes in parts]
+        first, *others = [changes for _, changes in parts] or [Changes()]
         self._publish(
             Changes(
-                services=frozenset[ServiceKey]().union(*(each.services for each in told)),
-                endpoints=frozenset[ServiceKey]().union(*(each.endpoints for each in told)),
-                workloads=frozenset[WorkloadKey]().union(*(each.workloads for each in told)),
-                accounts=frozenset[ServiceKey]().union(*(each.accounts for each in told)),
+                services=first.services.union(*(each.services for each in others)),
+                endpoints=first.endpoints.union(*(each.endpoints for each in others)),
+                workloads=first.workloads.union(*(each.workloads for each in others)),
+                accounts=first.accounts.union(*(each.accounts for each in others)),
             )
         )
 
