@@ -4,7 +4,16 @@ from typing import Any
 
 import pytest
 
-from tests.lab.api_contract.api import JSON_PATCH, Answer, Api, config_map, pod, service
+from tests.lab.api_contract.api import (
+    JSON_PATCH,
+    MERGE_PATCH,
+    Answer,
+    Api,
+    config_map,
+    deployment,
+    pod,
+    service,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -162,3 +171,57 @@ async def test_a_user_is_told_by_which_certificate_they_came(api: Api) -> None:
     assert (credential[:11], len(credential)) == ("X509SHA256=", 75)
     ann = (await api.call("POST", path, {}, headers={"Impersonate-User": "ann"})).body["status"]["userInfo"]
     assert ann == {"username": "ann", "groups": ["system:authenticated"]}
+
+
+async def test_what_a_service_needs_no_longer_goes_with_its_type(api: Api) -> None:
+    namespace = await api.namespace()
+    exposed = service("web", type="LoadBalancer", externalTrafficPolicy="Local")
+    made = (await api.call("POST", f"{namespace}/services", exposed)).body["spec"]
+    assert made["ports"][0]["nodePort"] >= 30000
+    path = f"{namespace}/services/web"
+    hidden = await api.call("PATCH", path, {"spec": {"type": "ClusterIP"}}, content_type=MERGE_PATCH)
+    spec = hidden.body["spec"]
+    assert {"externalTrafficPolicy", "allocateLoadBalancerNodePorts"}.isdisjoint(spec)
+    assert ("nodePort" in spec["ports"][0], spec["clusterIP"]) == (False, made["clusterIP"])
+    named = await api.call(
+        "PATCH",
+        path,
+        {"spec": {"type": "ExternalName", "externalName": "x.example"}},
+        content_type=MERGE_PATCH,
+    )
+    assert "clusterIP" not in named.body["spec"]
+
+
+async def test_faults_of_services_deployments_and_secrets_are_named(api: Api) -> None:
+    namespace = await api.namespace()
+    port = {"port": 80, "nodePort": 30500, "targetPort": "A_B", "appProtocol": "a b"}
+    odd = service("web", ports=[port], externalTrafficPolicy="Local", externalIPs=[])
+    told = causes(await api.call("POST", f"{namespace}/services", odd))
+    assert ("spec.ports[0].nodePort", "Forbidden: may not be used when `type` is 'ClusterIP'") in told
+    text = 'Invalid value: "Local": may only be set for externally-accessible services'
+    assert ("spec.externalTrafficPolicy", text) in told
+    assert {"spec.ports[0].targetPort", "spec.ports[0].appProtocol"} <= {field for field, _ in told}
+    dual = service("web", ipFamilyPolicy="RequireDualStack")
+    text = 'Invalid value: "RequireDualStack": Cluster is not configured for dual-stack services'
+    assert causes(await api.call("POST", f"{namespace}/services", dual)) == {("spec.ipFamilyPolicy", text)}
+    still = {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": 0}}
+    halting = deployment("web", strategy=still, progressDeadlineSeconds=5, minReadySeconds=5)
+    apps = namespace.replace("/api/v1", "/apis/apps/v1")
+    assert causes(await api.call("POST", f"{apps}/deployments", halting)) == {
+        (
+            "spec.strategy.rollingUpdate.maxUnavailable",
+            "Invalid value: 0: may not be 0 when `maxSurge` is 0",
+        ),
+        ("spec.progressDeadlineSeconds", "Invalid value: 5: must be greater than minReadySeconds"),
+    }
+    nobody = {"metadata": {"name": "x"}, "type": "kubernetes.io/basic-auth"}
+    told = causes(await api.call("POST", f"{namespace}/secrets", nobody))
+    assert told == {("data[username]", "Required value"), ("data[password]", "Required value")}
+    placed = pod("one", dnsPolicy="None", hostname="A_", nodeSelector={"a": "-"}, activeDeadlineSeconds=0)
+    fields = {field for field, _ in causes(await api.call("POST", f"{namespace}/pods", placed))}
+    assert fields == {
+        "spec.dnsConfig.nameservers",
+        "spec.hostname",
+        "spec.nodeSelector",
+        "spec.activeDeadlineSeconds",
+    }

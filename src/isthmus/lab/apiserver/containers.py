@@ -14,7 +14,7 @@ from isthmus.lab.apiserver.errors import (
     required,
     unsupported,
 )
-from isthmus.lab.apiserver.names import label_faults, port_faults, qualified_name_faults
+from isthmus.lab.apiserver.names import label_faults, port_faults, port_name_faults, qualified_name_faults
 from isthmus.lab.apiserver.objects import Object, items, section
 from isthmus.lab.apiserver.quantities import billionths
 
@@ -100,22 +100,9 @@ def _validate_probe(probe: Object, path: str, *, once: bool) -> Iterator[Cause]:
         yield invalid_value(f"{path}.successThreshold", probe["successThreshold"], "must be 1")
 
 
-def _port_name_faults(name: str) -> Iterator[str]:
-    if len(name) > 15:
-        yield "must be no more than 15 characters"
-    if not re.fullmatch(r"[-a-z0-9]+", name):
-        yield "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)"
-    if not re.search(r"[a-z]", name):
-        yield "must contain at least one letter (a-z)"
-    if "--" in name:
-        yield "must not contain consecutive hyphens"
-    if name.startswith("-") or name.endswith("-"):
-        yield "must not begin or end with a hyphen"
-
-
 def _validate_port(port: Object, path: str, names: set[str]) -> Iterator[Cause]:
     name = port.get("name", "")
-    faults = list(_port_name_faults(name)) if name else []
+    faults = list(port_name_faults(name)) if name else []
     for fault in faults:
         yield invalid_value(f"{path}.name", name, fault)
     if name and not faults and name in names:

@@ -6,7 +6,7 @@ Source and messages: k8s.io/apimachinery, packages util/validation and api/valid
 import re
 from collections.abc import Iterator
 
-from isthmus.lab.apiserver.errors import Cause, invalid_value, required, too_long
+from isthmus.lab.apiserver.errors import Cause, forbidden_value, invalid_value, required, too_long
 from isthmus.lab.apiserver.kinds import (
     CLUSTER_ROLE_BINDINGS,
     CLUSTER_ROLES,
@@ -181,3 +181,35 @@ def port_faults(port: object) -> Iterator[str]:
     """What keeps a value from being a port number."""
     if not isinstance(port, int) or not 1 <= port <= 65535:
         yield "must be between 1 and 65535, inclusive"
+
+
+def port_name_faults(name: str) -> Iterator[str]:
+    """What keeps text from being a port's name (an IANA service name)."""
+    if len(name) > 15:
+        yield "must be no more than 15 characters"
+    if not re.fullmatch(r"[-a-z0-9]+", name):
+        yield "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)"
+    if not re.search(r"[a-z]", name):
+        yield "must contain at least one letter (a-z)"
+    if "--" in name:
+        yield "must not contain consecutive hyphens"
+    if name.startswith("-") or name.endswith("-"):
+        yield "must not begin or end with a hyphen"
+
+
+def validate_label_selector(selector: Object, path: str) -> Iterator[Cause]:
+    """The faults of a LabelSelector."""
+    yield from validate_labels(section(selector, "matchLabels"), f"{path}.matchLabels")
+    for index, one in enumerate(items(selector, "matchExpressions")):
+        at, operator, values = f"{path}.matchExpressions[{index}]", one.get("operator"), one.get("values")
+        if operator in ("In", "NotIn"):
+            if not values:
+                yield required(f"{at}.values", "must be specified when `operator` is 'In' or 'NotIn'")
+        elif operator in ("Exists", "DoesNotExist"):
+            if values:
+                text = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
+                yield forbidden_value(f"{at}.values", text)
+        else:
+            yield invalid_value(f"{at}.operator", operator or "", "not a valid selector operator")
+        for fault in qualified_name_faults(one.get("key", "")):
+            yield invalid_value(f"{at}.key", one.get("key", ""), fault)

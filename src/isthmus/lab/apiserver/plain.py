@@ -15,6 +15,7 @@ from isthmus.lab.apiserver.events import validate_observed
 from isthmus.lab.apiserver.names import label_faults, port_faults
 from isthmus.lab.apiserver.objects import Object, items, metadata, section, strings
 
+_BASIC = "kubernetes.io/basic-auth"
 _LEGACY = "kubernetes.io/service-account-token"
 _ACCOUNT = "kubernetes.io/service-account.name"
 _RBAC = "rbac.authorization.k8s.io"
@@ -56,6 +57,8 @@ def validate_secret(secret: Object) -> Iterator[Cause]:
     account = section(metadata(secret), "annotations").get(_ACCOUNT)
     if secret["type"] == _LEGACY and not account:
         yield required(f"metadata.annotations[{_ACCOUNT}]")
+    if secret["type"] == _BASIC and not {"username", "password"} & section(secret, "data").keys():
+        yield from (required(f"data[{key}]") for key in ("username", "password"))
     for key in _MANDATORY_KEYS.get(secret["type"], ()):
         if key not in section(secret, "data"):
             yield required(f"data[{key}]")

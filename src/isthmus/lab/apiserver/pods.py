@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from isthmus.lab.apiserver.containers import PROBES, validate_container, validate_named, validate_volume
 from isthmus.lab.apiserver.errors import Cause, forbidden_value, invalid_value, required, unsupported
+from isthmus.lab.apiserver.names import label_faults, validate_labels
 from isthmus.lab.apiserver.objects import Object, copy, items, section
 
 _POLICIES = {"restartPolicy": ("Always", "OnFailure", "Never")}
@@ -145,6 +146,17 @@ def validate_pod_spec(spec: Object, path: str) -> Iterator[Cause]:
     if spec.get("dnsPolicy") not in ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"):
         known = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
         yield unsupported(f"{path}.dnsPolicy", spec.get("dnsPolicy"), known)
+    if spec.get("dnsPolicy") == "None" and not section(spec, "dnsConfig").get("nameservers"):
+        text = "must provide at least one DNS nameserver when `dnsPolicy` is None"
+        yield required(f"{path}.dnsConfig.nameservers", text)
+    for field in ("hostname", "subdomain"):
+        for fault in label_faults(spec[field]) if spec.get(field) else ():
+            yield invalid_value(f"{path}.{field}", spec[field], fault)
+    yield from validate_labels(section(spec, "nodeSelector"), f"{path}.nodeSelector")
+    deadline = spec.get("activeDeadlineSeconds")
+    if deadline is not None and not 1 <= deadline < 1 << 31:
+        text = "must be between 1 and 2147483647, inclusive"
+        yield invalid_value(f"{path}.activeDeadlineSeconds", deadline, text)
     grace = spec.get("terminationGracePeriodSeconds")
     if not isinstance(grace, int) or grace < 0:
         yield invalid_value(

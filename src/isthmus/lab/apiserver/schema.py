@@ -128,12 +128,12 @@ class _Reader:
         match field.shape:
             case "[]":
                 if not isinstance(value, list):
-                    raise self._mismatch(value, path, f"[]{field.type}")
+                    raise self._mismatch(value, path, f"[]{_GO_NAMES.get(field.type, field.type)}")
                 parts = enumerate(cast("list[Any]", value))
                 return [self._value(field.type, part, f"{path}[{index}]") for index, part in parts]
             case "{}":
                 if not isinstance(value, dict):
-                    raise self._mismatch(value, path, f"map[string]{field.type}")
+                    raise self._mismatch(value, path, f"map[string]{_GO_NAMES.get(field.type, field.type)}")
                 entries = cast("Object", value).items()
                 return {key: self._value(field.type, part, f"{path}.{key}") for key, part in entries}
             case _:

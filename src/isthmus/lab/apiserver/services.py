@@ -8,9 +8,22 @@ from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Network, ip_address
 from typing import Any
 
-from isthmus.lab.apiserver.errors import Cause, duplicate, invalid_value, required, unsupported
-from isthmus.lab.apiserver.names import label_faults, port_faults, subdomain_faults
-from isthmus.lab.apiserver.objects import Object, items, section
+from isthmus.lab.apiserver.errors import (
+    Cause,
+    duplicate,
+    forbidden_value,
+    invalid_value,
+    required,
+    unsupported,
+)
+from isthmus.lab.apiserver.names import (
+    label_faults,
+    port_faults,
+    port_name_faults,
+    qualified_name_faults,
+    subdomain_faults,
+)
+from isthmus.lab.apiserver.objects import Object, items, section, strings
 
 _TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
@@ -49,7 +62,8 @@ def validate_service(service: Object) -> Iterator[Cause]:
         yield from _validate_external_name(spec)
     elif not ports and not headless:
         yield required("spec.ports")
-    yield from _validate_ports(ports)
+    yield from _validate_ports(ports, spec["type"])
+    yield from _validate_exposure(spec)
     if headless and spec["type"] in ("NodePort", "LoadBalancer"):
         text = f"may not be set to 'None' for {spec['type']} services"
         yield invalid_value("spec.clusterIPs[0]", "None", text)
@@ -69,7 +83,28 @@ def _validate_external_name(spec: Object) -> Iterator[Cause]:
         yield Cause("spec.clusterIPs", "FieldValueForbidden", f"Forbidden: {text}")
 
 
-def _validate_ports(ports: list[Object]) -> Iterator[Cause]:
+def _is_exposed(spec: Object) -> bool:
+    return spec.get("type") in ("NodePort", "LoadBalancer")
+
+
+def _validate_exposure(spec: Object) -> Iterator[Cause]:
+    """The faults of what leads into a Service from outside of the cluster."""
+    addresses, policy = strings(spec, "externalIPs"), spec.get("externalTrafficPolicy", "")
+    for index, address in enumerate(addresses):
+        try:
+            ip_address(address)
+        except ValueError:
+            text = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
+            yield invalid_value(f"spec.externalIPs[{index}]", address, text)
+    if not _is_exposed(spec) and not (spec["type"] == "ClusterIP" and addresses):
+        if policy:
+            text = "may only be set for externally-accessible services"
+            yield invalid_value("spec.externalTrafficPolicy", policy, text)
+    elif policy not in ("", "Cluster", "Local"):
+        yield unsupported("spec.externalTrafficPolicy", policy, ("Cluster", "Local"))
+
+
+def _validate_ports(ports: list[Object], type_: str) -> Iterator[Cause]:
     names: set[str] = set()
     numbers: set[tuple[object, object]] = set()
     for index, port in enumerate(ports):
@@ -87,9 +122,13 @@ def _validate_ports(ports: list[Object]) -> Iterator[Cause]:
             yield invalid_value(f"{at}.port", port.get("port", 0), fault)
         if port["protocol"] not in _PROTOCOLS:
             yield unsupported(f"{at}.protocol", port["protocol"], _PROTOCOLS)
-        if isinstance(port.get("targetPort"), int):
-            for fault in port_faults(port["targetPort"]):
-                yield invalid_value(f"{at}.targetPort", port["targetPort"], fault)
+        target = port.get("targetPort", 0)
+        for fault in port_faults(target) if isinstance(target, int) else port_name_faults(target):
+            yield invalid_value(f"{at}.targetPort", target, fault)
+        for fault in qualified_name_faults(port["appProtocol"]) if "appProtocol" in port else ():
+            yield invalid_value(f"{at}.appProtocol", port["appProtocol"], fault)
+        if port.get("nodePort") and type_ not in ("NodePort", "LoadBalancer"):
+            yield forbidden_value(f"{at}.nodePort", f"may not be used when `type` is '{type_}'")
         number = (port.get("port"), port["protocol"])
         if number in numbers:
             shown = {"Name": "", "Protocol": port["protocol"], "AppProtocol": None, "Port": port.get("port")}
@@ -109,6 +148,7 @@ def validate_service_update(service: Object, old: Object) -> Iterator[Cause]:
 def keep_allocated(service: Object, old: Object) -> None:
     """Carry over what the client left out of an update because the server had allocated it."""
     new, was = service["spec"], section(old, "spec")
+    _drop_unneeded(new, was)
     if "ExternalName" in (new["type"], was.get("type")):
         if new["type"] == "ExternalName" and new.get("clusterIP") == was.get("clusterIP"):
             for field in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"):
@@ -126,11 +166,33 @@ def keep_allocated(service: Object, old: Object) -> None:
                 port["nodePort"] = held
 
 
+def _drop_unneeded(new: Object, was: Object) -> None:
+    """What only the old type needs goes with it, unless it was changed too (dropTypeDependentFields)."""
+    if _is_exposed(was) and not _is_exposed(new):
+        held = {port.get("nodePort") for port in items(was, "ports")}
+        if {port.get("nodePort") for port in items(new, "ports")} <= held:
+            for port in items(new, "ports"):
+                port.pop("nodePort", None)
+        if new.get("externalTrafficPolicy") == was.get("externalTrafficPolicy"):
+            new.pop("externalTrafficPolicy", None)
+    field = "allocateLoadBalancerNodePorts"
+    if was.get("type") == "LoadBalancer" != new["type"] and new.get(field) == was.get(field):
+        new.pop(field, None)
+
+
 def allocate(service: Object, others: Iterable[Object], cidr: IPv4Network) -> Iterator[Cause]:
     """Give the Service the addresses and node ports it lacks; faults where one that it asks for cannot be."""
     spec = service["spec"]
     if spec["type"] == "ExternalName":
         return
+    if spec.get("ipFamilyPolicy") == "RequireDualStack":
+        text = "Cluster is not configured for dual-stack services"
+        yield invalid_value("spec.ipFamilyPolicy", spec["ipFamilyPolicy"], text)
+        return
+    for index, family in enumerate(strings(spec, "ipFamilies")):
+        if family != "IPv4":
+            yield invalid_value(f"spec.ipFamilies[{index}]", family, "not configured on this cluster")
+            return
     others = [one for one in others if one["metadata"]["uid"] != service["metadata"].get("uid")]
     address = spec.get("clusterIP") or next(iter(spec.get("clusterIPs") or ()), "")
     if address != "None":

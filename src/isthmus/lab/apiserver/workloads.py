@@ -6,7 +6,7 @@ from typing import cast
 from isthmus.lab.apiserver import jsonpath
 from isthmus.lab.apiserver.errors import Cause, invalid_value, required, unsupported
 from isthmus.lab.apiserver.kinds import Resource
-from isthmus.lab.apiserver.names import validate_labels
+from isthmus.lab.apiserver.names import validate_label_selector, validate_labels
 from isthmus.lab.apiserver.objects import Object, encode, items, metadata, section
 from isthmus.lab.apiserver.pods import default_pod_spec, validate_pod_spec
 from isthmus.lab.apiserver.selectors import selects
@@ -52,6 +52,16 @@ def validate_deployment(deployment: Object) -> Iterator[Cause]:
     """The faults of a Deployment, after defaulting."""
     spec = deployment["spec"]
     yield from validate_replica_set(deployment)
+    rolling = section(spec["strategy"], "rollingUpdate")
+    if rolling and all(str(rolling.get(bound)) in ("0", "0%") for bound in ("maxSurge", "maxUnavailable")):
+        text = "may not be 0 when `maxSurge` is 0"
+        yield invalid_value("spec.strategy.rollingUpdate.maxUnavailable", rolling["maxUnavailable"], text)
+    for field in ("minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"):
+        if spec.get(field, 0) < 0:
+            yield invalid_value(f"spec.{field}", spec[field], "must be greater than or equal to 0")
+    if spec["progressDeadlineSeconds"] <= spec.get("minReadySeconds", 0):
+        text = "must be greater than minReadySeconds"
+        yield invalid_value("spec.progressDeadlineSeconds", spec["progressDeadlineSeconds"], text)
     kind = spec["strategy"]["type"]
     if kind not in ("Recreate", "RollingUpdate"):
         yield unsupported("spec.strategy.type", kind, ("Recreate", "RollingUpdate"))
@@ -79,8 +89,11 @@ def validate_template(workload: Object, kind: str = "deployment") -> Iterator[Ca
         yield required("spec.selector")
     elif not selector:
         yield invalid_value("spec.selector", {}, f"empty selector is invalid for {kind}")
-    yield from validate_labels(section(selector, "matchLabels"), "spec.selector.matchLabels")
-    if "selector" not in spec or not selects(selector)({"metadata": {"labels": labels}}):
+    faults = list(validate_label_selector(selector, "spec.selector"))
+    yield from faults
+    if any(".operator" in fault.field or ".values" in fault.field for fault in faults):
+        yield invalid_value("spec.selector", selector, "invalid label selector")
+    elif "selector" not in spec or not selects(selector)({"metadata": {"labels": labels}}):
         text = "`selector` does not match template `labels`"
         yield invalid_value("spec.template.metadata.labels", labels or None, text)
     yield from validate_labels(labels, "spec.template.labels")
