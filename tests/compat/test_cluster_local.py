@@ -14,11 +14,13 @@ from isthmus.config.cluster_local import ClusterLocalServices
 from isthmus.config.mesh import MeshConfig, read_mesh_config
 from isthmus.kube import objects
 from isthmus.lib.errors import UserError
-from isthmus.model.resources import ENDPOINT, Scope, ScopeChange
+from isthmus.model.resources import CLUSTER, ENDPOINT, LISTENER, Scope, ScopeChange
 from isthmus.model.service import Kind, Network, Protocol, ServiceKey
 from isthmus.model.view import Changes
 from isthmus.model.workload import Workload
 from isthmus.translate.catalogue import Catalogue
+from tests.compat.adsc import delta_client, whole_client
+from tests.compat.test_adsc import stage
 from tests.translate.fake_view import EAST, WEST, FakeView, endpoint, pod, proxy, service
 
 API = "outbound|443||kubernetes.default.svc.cluster.local"
@@ -186,3 +188,38 @@ def test_the_policy_of_a_service_and_the_node_of_a_pod_are_read() -> None:
     placed = store.pod("demo", "logs-1")
     assert placed is not None
     assert placed.node == "n1"
+
+
+@pytest.mark.parametrize("local", [True, False])
+async def test_connected_proxies_follow_a_service_that_becomes_node_local_or_not(
+    local: bool,
+) -> None:
+    """In both forms: what is elsewhere now is sent from there, and not said to be gone."""
+    async with stage() as mesh, whole_client(mesh.port) as whole, delta_client(mesh.port) as delta:
+        name = "outbound|5432||db.demo.svc.cluster.local"
+        view, db = mesh.view, ServiceKey("demo", "db")
+
+        def turn(now: bool) -> None:
+            view.known[db] = replace(view.known[db], node_local=now)
+            changes = Changes(services=frozenset({db}))
+            mesh.change(changes)
+            mesh.hub.rescope(mesh.catalogue.rescoped(changes))
+
+        def behind(body: bytes) -> int:
+            return sum(len(each.lb_endpoints) for each in ClusterLoadAssignment.FromString(body).endpoints)
+
+        turn(not local)
+        await whole.begin(CLUSTER)
+        await whole.wait(CLUSTER, ENDPOINT, LISTENER)
+        await delta.begin(CLUSTER)
+        await delta.until(ENDPOINT, name)
+        assert behind(delta.held[ENDPOINT][name]) == (1 if local else 0)
+        turn(local)
+        await whole.wait(ENDPOINT)
+        assert sum(len(one.lb_endpoints) for one in whole.endpoints[name].endpoints) == (0 if local else 1)
+        while name not in delta.held[ENDPOINT] or behind(delta.held[ENDPOINT][name]) != (0 if local else 1):
+            await delta.receive()
+        view.put(service("last", (5000, Protocol.TCP), west="10.1.0.9"))
+        mesh.change(Changes(services=frozenset({ServiceKey("demo", "last")})))
+        await delta.until(ENDPOINT, "outbound|5000||last.demo.svc.cluster.local")
+        assert delta.removed == []
