@@ -283,6 +283,21 @@ async def test_answers_are_remembered_for_a_moment_and_never_beyond_the_tokens_l
     assert "expired" in await refusal(judge, brought(token))
 
 
+async def test_what_a_cluster_vouched_for_is_forgotten_as_it_leaves_or_another_takes_its_name() -> None:
+    first, second = Scripted(accepted()), Scripted({"authenticated": False})
+    clusters: dict[ClusterId, Reviewer] = {WEST: first}
+    judge, token = authenticator(clusters), token_for()
+    await judge.authenticate(brought(token))
+    clusters[WEST] = second
+    assert "does not accept" in await refusal(judge, brought(token))
+    other = token_for(n=1)
+    clusters[WEST] = first
+    await judge.authenticate(brought(other))
+    del clusters[WEST]
+    assert "not in this mesh" in await refusal(judge, brought(other))
+    assert (first.asked, second.asked) == (2, 1)
+
+
 async def test_a_refusal_is_remembered_only_briefly() -> None:
     clock = [1000.0]
     cluster = Scripted({}, accepted())

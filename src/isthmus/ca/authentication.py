@@ -37,6 +37,10 @@ async def in_none(namespace: str, pod: str, address: str) -> ClusterId | None:
     return None
 
 
+_Answer: TypeAlias = tuple[Identity | str, Reviewer | None]
+"""Who it is or why nobody, and the cluster that said so."""
+
+
 @dataclass(frozen=True, slots=True)
 class Credentials:
     """What a call brought to prove who calls. `certificate` is a verified client certificate, DER.
@@ -109,8 +113,9 @@ class Authenticator:
         self._audiences = audiences
         self._limits = limits
         self._clock = clock
-        self._known: Memory[Identity | str] = Memory(limits.most_remembered)
+        self._known: Memory[_Answer] = Memory(limits.most_remembered)
         self._home = home
+        self._reviewers = reviewers
         self._cluster_of = cluster_of
         self._clusters = Clusters(trust_domain, reviewers, timeout=limits.timeout, at_once=limits.at_once)
         self._patience = Rate(limits.refusals_burst, limits.refusals_per_second)
@@ -156,6 +161,11 @@ class Authenticator:
             reason=why.reason,
         )
 
+    def _stands(self, known: "_Answer") -> bool:
+        """Whether the cluster that vouched is the one that has its name now: it may have left since."""
+        identity, voucher = known
+        return isinstance(identity, str) or self._reviewers.get(identity.cluster) is voucher
+
     async def _find_cluster(self, claims: Claims, host: str) -> ClusterId:
         if claims.pod is None:
             return self._home
@@ -174,23 +184,27 @@ class Authenticator:
         question = Question(token, check_token(claims, self._audiences, now))
         digest = hashlib.sha256(f"{cluster}\0{token}".encode()).digest()
         known = self._known.get(digest, now)
-        if known is None:
+        if known is None or not self._stands(known):
             host = host_of(credentials.peer)
             if not self._patience.has(host, now):
                 raise ProofUnavailable("its address sent too many refused tokens", claimed=claims.subject)
             try:
-                known = await self._clusters.ask(cluster or await self._find_cluster(claims, host), question)
+                asked = cluster or await self._find_cluster(claims, host)
+                voucher = self._reviewers.get(asked)
+                answer = await self._clusters.ask(asked, question)
             except ProofUnavailable as failure:
                 raise ProofUnavailable(failure.reason, claimed=claims.subject) from None
-            kept = self._limits.remember_refusal if isinstance(known, str) else self._limits.remember
-            if isinstance(known, str):
+            kept = self._limits.remember_refusal if isinstance(answer, str) else self._limits.remember
+            if isinstance(answer, str):
                 self._patience.take(host, now)
             else:
-                known = replace(known, expires=claims.expires)
+                answer = replace(answer, expires=claims.expires)
+            known = answer, voucher
             self._known.put(digest, known, until=min(self._clock() + kept, claims.expires))
-        if isinstance(known, str):
-            raise Unauthenticated(known, claimed=claims.subject)
-        return known
+        answer, _ = known
+        if isinstance(answer, str):
+            raise Unauthenticated(answer, claimed=claims.subject)
+        return answer
 
 
 def identity_of_certificate(der: bytes, trust_domain: TrustDomain, now: float) -> Identity:
