@@ -30,40 +30,41 @@ class ConnectionFailed(Exception):  # noqa: N818 (it is how a connection ends)
 class Inflow:
     """What a peer has sent and we have not used: of a stream, or of a connection."""
 
-    __slots__ = ("_most", "_unused", "_used")
+    __slots__ = ("_half", "_most", "_used", "unused")
 
     def __init__(self, most: int) -> None:
-        self._most = most
-        self._unused = 0
-        self._used = 0
-
-    @property
-    def unused(self) -> int:
+        self.unused = 0
         """Bytes that were received and not used."""
-        return self._unused - self._used
+        self._used = 0
+        """Bytes that were used, and that the peer has no credit for yet."""
+        self._most = most
+        self._half = most // 2
 
     def received(self, size: int) -> None:
         """Raises ConnectionFailed when the peer had no leave to send so much."""
-        self._unused += size
-        if self._unused > self._most:
+        self.unused += size
+        if self.unused + self._used > self._most:
             raise ConnectionFailed(ErrorCodes.FLOW_CONTROL_ERROR, "more was sent than the window allows")
 
     def used(self, size: int) -> int:
         """Credit to give now, 0 mostly: it is given by halves of the window."""
+        self.unused -= size
         self._used += size
-        if self._used * 2 < self._most:
-            return 0
-        credit, self._used = self._used, 0
-        self._unused -= credit
-        return credit
+        return self._credit() if self._used >= self._half else 0
 
     def passed(self, size: int) -> int:
-        """Received and used at once; see both."""
-        self._unused += size
-        if self._unused > self._most:
-            raise ConnectionFailed(ErrorCodes.FLOW_CONTROL_ERROR, "more was sent than the window allows")
+        """Received and used at once, so that it takes no room: whether there was leave for it is looked at
+        only when there is credit to give.
+        """
         self._used += size
-        return self.used(0) if self._used * 2 >= self._most else 0
+        if self._used < self._half:
+            return 0
+        self.received(0)
+        return self._credit()
+
+    def _credit(self) -> int:
+        credit, self._used = self._used, 0
+        return credit
 
 
 class Budget:

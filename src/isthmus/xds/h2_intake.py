@@ -2,6 +2,7 @@
 block.
 """
 
+import struct
 from collections.abc import Iterator
 
 from h2.errors import ErrorCodes
@@ -23,6 +24,9 @@ MOST_FRAME = 16_384
 OTHER = -1
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _TINY = 16
+_FRAME = struct.Struct(">HBBBL")
+"""Length in two parts, kind, flags, stream (RFC 9113, section 4.1)."""
+_STREAM = 0x7FFFFFFF
 
 Piece = tuple[int, int, int, memoryview]
 """Kind, flags, stream and payload of a frame, the latter a view of what was received; with the kind OTHER it
@@ -54,25 +58,24 @@ class Intake:
         at, end = 0, len(data)
         while end - at >= FRAME_HEADER:
             start = at + FRAME_HEADER
-            header = int.from_bytes(data[at:start], "big")
-            size = header >> 48
+            high, low, kind, flags, stream_id = _FRAME.unpack_from(data, at)
+            size = high << 8 | low
             if size > MOST_FRAME:
                 raise ConnectionFailed(ErrorCodes.FRAME_SIZE_ERROR, f"a frame of {size} bytes")
             stop = start + size
             if stop > end:
                 break
-            kind, flags = header >> 40 & 0xFF, header >> 32 & 0xFF
             if kind != DATA or (size < _TINY and not flags & END_STREAM):
                 self._budget.spend(kind)
             if kind == DATA and self.spoken and not self._block:
                 payload = view[start:stop]
                 if size == MOST_FRAME and not flags:
                     payload, stop = _continued(view, at, stop)
-                yield DATA, flags, header & 0x7FFFFFFF, payload
+                yield DATA, flags, stream_id & _STREAM, payload
             elif self._is_of_a_block(kind, flags, size):
                 yield OTHER, 0, 0, view[at:stop]
             else:
-                yield kind, flags, header & 0x7FFFFFFF, view[start:stop]
+                yield kind, flags, stream_id & _STREAM, view[start:stop]
             at = stop
         self._rest = data[at:]
 

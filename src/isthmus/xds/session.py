@@ -111,12 +111,11 @@ class Session:
 
     def _introduce(self, proxy: Proxy) -> None:
         shared = self._shared
-        outlook = self._outlook
-        if outlook.prepared:
-            outlook = self._outlook = shared.shelves.outlook(shared.provider.scopes(proxy))
-            if not outlook.prepared:
-                shared.preparing.wait(outlook, self.wire.wake)
+        if not self._outlook.prepared:
+            raise NotPreparedError
+        outlook = self._outlook = shared.shelves.outlook(shared.provider.scopes(proxy))
         if not outlook.prepared:
+            shared.preparing.wait(outlook, self.wire.wake)
             raise NotPreparedError
         self.proxy = proxy
         shared.by_node.setdefault(proxy.node_id, {})[self] = None

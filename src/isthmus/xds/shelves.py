@@ -25,7 +25,10 @@ class Outlook(Generic[F]):
     @property
     def prepared(self) -> bool:
         """Whether it costs little to read."""
-        return all(scope.prepared for scope in self.scopes)
+        for scope in self.scopes:  # noqa: SIM110 (it runs for every proxy that comes, as in `due.changes`)
+            if not scope.prepared:
+                return False
+        return True
 
     def preparing(self) -> Iterator[None]:
         """Derive what is to be seen, and what the messages are made of, a little at each step."""
