@@ -11,11 +11,13 @@ import urllib.request
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from datetime import UTC, datetime
 
 import pytest
 import yaml
 
+from isthmus.ca.administration import Status, read_status
+from isthmus.ca.rotation import Phase
 from isthmus.lab.demo.deploy import (
     SYSTEM,
     LabCluster,
@@ -149,10 +151,19 @@ async def living(plans: Sequence[ClusterPlan], seconds: int, introduction: int) 
 
 def issued() -> float:
     """Certificates that the CA has issued since pilot began."""
+    return _counted("citadel_server_success_cert_issuance_count ")
+
+
+def sent_away() -> float:
+    """Streams that ended as the certificates by which they were admitted did."""
+    return _counted('isthmus_proofs_ended_total{reason="expired"} ')
+
+
+def _counted(sample: str) -> float:
     (pilot,) = pods("west", SYSTEM, "istio=pilot")
     with urllib.request.urlopen(f"http://{pilot['status']['podIP']}:8080/metrics", timeout=5) as page:
         lines = page.read().decode().splitlines()
-    (line,) = [one for one in lines if one.startswith("citadel_server_success_cert_issuance_count ")]
+    (line,) = [one for one in lines if one.startswith(sample)]
     return float(line.split()[1])
 
 
@@ -162,41 +173,39 @@ def ca(primary: LabCluster, *arguments: str) -> str:
     return done.stdout
 
 
-def status(primary: LabCluster) -> dict[str, Any]:
-    return json.loads(ca(primary, "status", "-o", "json"))
-
-
-async def phase(primary: LabCluster, wanted: str, roots: int) -> dict[str, Any]:
-    """The CA's status, once it is that."""
+async def phase(primary: LabCluster, wanted: Phase, roots: int) -> Status:
+    """The CA's status, once it is that. No command is run for it: some phases are over before one begins."""
     async with asyncio.timeout(90):
         while True:
-            found = await asyncio.to_thread(status, primary)
-            if (found["phase"], len(found["roots"])) == (wanted, roots) and not found["rotationWanted"]:
+            found = await read_status(primary.client, SYSTEM, datetime.now(UTC))
+            if (found.phase, len(found.roots), found.rotation_wanted) == (wanted, roots, False):
                 return found
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(0.1)
 
 
 async def test_brief_certificates_and_a_new_root_cost_no_request(
     plans: Sequence[ClusterPlan],
 ) -> None:
     async with living(plans, seconds=10, introduction=6) as primary:
-        (old,) = (await phase(primary, "steady", 1))["roots"]
+        (old,) = (await phase(primary, Phase.STEADY, 1)).roots
         before, sidecars = await asyncio.to_thread(issued), 5
+        away = await asyncio.to_thread(sent_away)
         async with traffic(primary) as seen:
-            await asyncio.to_thread(ca, primary, "rotate")
-            found = await phase(primary, "introducing", 2)
-            assert [root["serial"] for root in found["roots"] if root["signs"]] == [old["serial"]]
-            found = await phase(primary, "retiring", 2)
-            assert [root["serial"] for root in found["roots"] if root["signs"]] != [old["serial"]]
-            (new,) = (await phase(primary, "steady", 1))["roots"]
-            assert new["serial"] != old["serial"]
-            await asyncio.sleep(10)  # Nothing that the old root signed is valid any more.
+            asked = asyncio.to_thread(ca, primary, "rotate")
+            _, found = await asyncio.gather(asked, phase(primary, Phase.INTRODUCING, 2))
+            assert [root.serial for root in found.roots if root.signs] == [old.serial]
+            found = await phase(primary, Phase.RETIRING, 2)
+            assert [root.serial for root in found.roots if root.signs] != [old.serial]
+            (new,) = (await phase(primary, Phase.STEADY, 1)).roots
+            assert new.serial != old.serial
+            await asyncio.sleep(6)  # Nothing that the old root signed is valid any more.
         assert seen.failures == []
         assert seen.requests > 100
         assert len(seen.clusters) == 2
         assert len(seen.callers) >= 4, "the client showed each certificate in its turn"
         assert all("URI=spiffe://cluster.local/ns/demo/sa/default" in one for one in seen.callers)
         assert await asyncio.to_thread(issued) - before >= 4 * sidecars
+        assert await asyncio.to_thread(sent_away) - away >= sidecars, "streams went with their certificates"
 
 
 @pytest.mark.soak
