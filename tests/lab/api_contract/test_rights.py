@@ -73,3 +73,17 @@ async def test_tokens_are_issued_reviewed_and_end_with_their_account(api: Api) -
         return not (await api.call("POST", path, review)).body["status"].get("authenticated")
 
     await eventually(forgotten)
+
+
+async def test_a_review_says_for_whom_a_token_is_and_for_whom_not(api: Api) -> None:
+    namespace = await api.namespace()
+    asked = {"spec": {"audiences": ["a", "b"]}}
+    made = await api.call("POST", f"{namespace}/serviceaccounts/default/token", asked)
+    token = made.body["status"]["token"]
+    path = "/apis/authentication.k8s.io/v1/tokenreviews"
+    seen = await api.call("POST", path, {"spec": {"token": token, "audiences": ["x", "b"]}})
+    assert (seen.body["status"]["authenticated"], seen.body["status"]["audiences"]) == (True, ["b"])
+    refused = (await api.call("POST", path, {"spec": {"token": token, "audiences": ["x"]}})).body["status"]
+    assert "authenticated" not in refused
+    text = 'token audiences ["a" "b"] is invalid for the target audiences ["x"]'
+    assert refused["error"] == f"[invalid bearer token, {text}]"

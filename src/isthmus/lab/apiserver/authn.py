@@ -66,18 +66,15 @@ class TokenAuthenticator:
         """
         claims = self._signer.verify(token, now=self._clock())
         wanted = list(audiences) or [ISSUER]
-        match claims.get("iss"):
-            case issuer if issuer == ISSUER:
-                matching = [one for one in wanted if one in claims.get("aud", [])]
-                user = self._bound(claims)
-            case issuer if issuer == LEGACY_ISSUER:
-                matching = [one for one in wanted if one == ISSUER]
-                user = self._legacy(claims, token)
-            case _:
-                raise BadTokenError("unknown issuer")
+        issuer = claims.get("iss")
+        if issuer not in (ISSUER, LEGACY_ISSUER):
+            raise BadTokenError("unknown issuer")
+        held = claims.get("aud", []) if issuer == ISSUER else [ISSUER]
+        matching = [one for one in wanted if one in held]
         if not matching:
-            raise BadTokenError("the token is for another audience")
-        return user, matching
+            named, asked = (" ".join(f'"{one}"' for one in each) for each in (held, wanted))
+            raise BadTokenError(f"token audiences [{named}] is invalid for the target audiences [{asked}]")
+        return self._bound(claims) if issuer == ISSUER else self._legacy(claims, token), matching
 
     def _bound(self, claims: Object) -> User:
         private = section(claims, "kubernetes.io")

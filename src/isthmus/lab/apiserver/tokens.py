@@ -71,8 +71,10 @@ class TokenSigner:
             raise BadTokenError("invalid signature") from None
         except (ValueError, AttributeError):
             raise BadTokenError("malformed token") from None
-        if not claims.get("nbf", 0) <= now < claims.get("exp", float("inf")):
-            raise BadTokenError("token is outside its time")
+        if now < claims.get("nbf", 0):
+            raise BadTokenError("service account token is not valid yet")
+        if now >= claims.get("exp", float("inf")):
+            raise BadTokenError("service account token has expired")
         return claims
 
     def key_set(self) -> Object:
