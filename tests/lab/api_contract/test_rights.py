@@ -87,3 +87,44 @@ async def test_a_review_says_for_whom_a_token_is_and_for_whom_not(api: Api) -> N
     assert "authenticated" not in refused
     text = 'token audiences ["a" "b"] is invalid for the target audiences ["x"]'
     assert refused["error"] == f"[invalid bearer token, {text}]"
+
+
+async def test_one_may_act_as_another_for_one_sort_of_request_only(api: Api) -> None:
+    """Constrained impersonation (KEP-5284)."""
+    namespace = await api.namespace()
+    rbac = "/apis/rbac.authorization.k8s.io/v1"
+    name, group = namespace.rpartition("/")[2], "authentication.k8s.io"
+    rules = [
+        {
+            "apiGroups": [group],
+            "resources": ["users"],
+            "resourceNames": ["ann"],
+            "verbs": ["impersonate:user-info"],
+        },
+        {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["impersonate-on:user-info:list", "list"]},
+    ]
+    await api.call("POST", f"{rbac}/clusterroles", {"metadata": {"name": name}, "rules": rules})
+    subjects = [{"kind": "User", "name": one} for one in ("eve", "ann")]
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name}
+    binding = {"metadata": {"name": name}, "roleRef": role, "subjects": subjects}
+    await api.call("POST", f"{rbac}/clusterrolebindings", binding)
+    headers = {"Impersonate-User": "ann"}
+    async with api.session_of(Identity("eve")) as eve:
+
+        async def allowed() -> bool:
+            return (
+                await api.call("GET", f"{namespace}/configmaps", session=eve, headers=headers)
+            ).status == 200
+
+        await eventually(allowed)
+        refused = await api.call("GET", f"{namespace}/secrets", session=eve, headers=headers)
+        assert refused.message == (
+            'secrets is forbidden: User "eve" cannot impersonate-on:user-info:list resource "secrets"'
+            f' in API group "" in the namespace "{name}"'
+        )
+        other = {"Impersonate-User": "joe"}
+        refused = await api.call("GET", f"{namespace}/configmaps", session=eve, headers=other)
+        assert refused.message == (
+            'users.authentication.k8s.io "joe" is forbidden: User "eve" cannot impersonate:user-info resource'
+            f' "users" in API group "{group}" at the cluster scope'
+        )

@@ -8,7 +8,7 @@ from isthmus.lab.apiserver.authn import User
 from isthmus.lab.apiserver.bootstrap import aggregate_roles
 from isthmus.lab.apiserver.cluster import Cluster
 from isthmus.lab.apiserver.errors import RefusedError
-from isthmus.lab.apiserver.impersonation import impersonation, impersonation_rights
+from isthmus.lab.apiserver.impersonation import Mode, impersonation_modes, wanted_user
 from isthmus.lab.apiserver.objects import Object
 from isthmus.lab.apiserver.rbac import RBAC_GROUP, Attributes, covers, refusal, rule_allows
 from tests.lab.apiserver.building import ADMIN, create, target
@@ -160,6 +160,13 @@ def test_refusals_name_user_verb_resource_and_place() -> None:
     assert refusal(ANN, Attributes("get", path="/metrics")) == 'User "ann" cannot get path "/metrics"'
 
 
+ASKED = Attributes("list", "", "v1", "pods", namespace="demo")
+
+
+def shown(mode: Mode) -> list[tuple[str, ...]]:
+    return [(one.verb, one.group, one.resource, one.subresource, one.name) for one in mode.rights]
+
+
 def test_impersonation_takes_a_right_for_each_part() -> None:
     headers = CIMultiDict[str](
         [
@@ -168,31 +175,44 @@ def test_impersonation_takes_a_right_for_each_part() -> None:
             ("Impersonate-Extra-Scopes", "view"),
         ]
     )
-    other = impersonation(headers)
+    other = wanted_user(headers)
     assert other is not None
-    assert (other.name, other.groups, other.extra) == (
-        "joe",
-        ("people", "system:authenticated"),
-        {"scopes": ["view"]},
-    )
-    assert [(one.resource, one.subresource, one.name) for one in impersonation_rights(other)] == [
-        ("users", "", "joe"),
-        ("groups", "", "people"),
-        ("userextras", "scopes", "view"),
+    constrained, legacy = impersonation_modes(other, ANN, ASKED)
+    verb, group = "impersonate:user-info", "authentication.k8s.io"
+    assert shown(constrained) == [
+        ("impersonate-on:user-info:list", "", "pods", "", ""),
+        (verb, group, "users", "", "joe"),
+        (verb, group, "groups", "", "people"),
+        (verb, group, "userextras", "scopes", "view"),
     ]
-    account = impersonation(CIMultiDict({"Impersonate-User": "system:serviceaccount:demo:robot"}))
-    assert account is not None
-    assert account.groups == (
-        "system:serviceaccounts",
-        "system:serviceaccounts:demo",
-        "system:authenticated",
-    )
-    assert [(one.resource, one.namespace, one.name) for one in impersonation_rights(account)] == [
-        ("serviceaccounts", "demo", "robot")
+    assert shown(legacy) == [
+        ("impersonate", "", "users", "", "joe"),
+        ("impersonate", "", "groups", "", "people"),
+        ("impersonate", group, "userextras", "scopes", "view"),
     ]
-    assert impersonation(CIMultiDict[str]()) is None
-    with pytest.raises(RefusedError):
-        impersonation(CIMultiDict({"Impersonate-Group": "people"}))
+    assert legacy.user.groups == constrained.user.groups == ("people", "system:authenticated")
+    assert wanted_user(CIMultiDict[str]()) is None
+    with pytest.raises(RefusedError, match="without impersonating a user name"):
+        wanted_user(CIMultiDict({"Impersonate-Group": "people"}))
+
+
+def test_accounts_and_nodes_are_impersonated_by_rights_of_their_own() -> None:
+    account = User("system:serviceaccount:demo:robot")
+    constrained, legacy = impersonation_modes(account, ANN, ASKED)
+    right = ("impersonate:serviceaccount", "authentication.k8s.io", "serviceaccounts", "", "robot")
+    assert shown(constrained)[1:] == [right]
+    assert legacy.rights[0].namespace == constrained.rights[1].namespace == "demo"
+    assert legacy.user.groups[:2] == ("system:serviceaccounts", "system:serviceaccounts:demo")
+    extra = {"authentication.kubernetes.io/node-name": ["n"]}
+    requestor = User("system:serviceaccount:demo:agent", extra=extra)
+    own, any_, legacy = impersonation_modes(User("system:node:n"), requestor, ASKED)
+    assert [(mode.rights[0].verb, mode.rights[1].name) for mode in (own, any_)] == [
+        ("impersonate-on:associated-node:list", "*"),
+        ("impersonate-on:arbitrary-node:list", "n"),
+    ]
+    assert own.user.groups == ("system:nodes", "system:authenticated")
+    assert legacy.user.groups == ("system:authenticated",)
+    assert len(list(impersonation_modes(User("system:node:other"), requestor, ASKED))) == 2
 
 
 def test_masters_may_do_everything(cluster: Cluster) -> None:

@@ -27,7 +27,7 @@ from isthmus.lab.apiserver import (
 from isthmus.lab.apiserver.authn import ANONYMOUS, User, user_of_certificate
 from isthmus.lab.apiserver.cluster import Cluster
 from isthmus.lab.apiserver.errors import RefusedError
-from isthmus.lab.apiserver.impersonation import impersonation, impersonation_rights
+from isthmus.lab.apiserver.impersonation import impersonation_modes, wanted_user
 from isthmus.lab.apiserver.kinds import Resource
 from isthmus.lab.apiserver.objects import Object, name_of
 from isthmus.lab.apiserver.patches import APPLY_PATCH, CUSTOM_PATCH_TYPES, PATCH_TYPES, SCALE_PATCH_TYPES
@@ -72,8 +72,8 @@ class Front:
             return formats.answer(internal.status(), 500)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        user = self._impersonated(request, self._authenticate(request))
         wanted = read_attributes(request.method, request.path, request.query)
+        user = self._impersonated(request, self._authenticate(request), wanted)
         self._allow(user, wanted)
         if wanted.path:
             return answer_path(self._cluster, request)
@@ -100,14 +100,18 @@ class Front:
             return user_of_certificate(certificate, tls.getpeercert(binary_form=True) or b"")
         return ANONYMOUS
 
-    def _impersonated(self, request: web.Request, user: User) -> User:
+    def _impersonated(self, request: web.Request, user: User, asked: Attributes) -> User:
         """The user that the request is to be taken for, if its own user may impersonate that one."""
-        other = impersonation(request.headers)
+        other = wanted_user(request.headers)
         if other is None:
             return user
-        for wanted in impersonation_rights(other):
-            self._allow(user, wanted)
-        return other
+        modes = list(impersonation_modes(other, user, asked))
+        for mode in modes:
+            if all(self._cluster.authorizer.allows(user, right) for right in mode.rights):
+                return mode.user
+        for right in modes[0].rights:  # what is told is why the first did not do
+            self._allow(user, right)
+        raise AssertionError("one of them is not allowed")
 
     def _allow(self, user: User, wanted: Attributes) -> None:
         """403 unless the user may do it."""
