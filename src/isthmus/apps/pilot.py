@@ -114,7 +114,7 @@ async def _serve(options: PilotOptions, access: Access, mesh: MeshConfig) -> Non
             debug={
                 "adsz": lambda: describe_connections(map(sync_of, hub.clients())),
                 "clusterz": lambda: describe_clusters(
-                    status_of(clusters, identity.troubles(), absent.remarks())
+                    status_of(clusters, identity.troubles(), absent.remarks(), {home: objects.remarks()})
                 ),
                 "configz": lambda: describe_objects((objects.peers, objects.policies), {KIND: peers.idle()}),
                 "endpointShardz": lambda: describe_endpoints(clusters.view),

@@ -18,6 +18,7 @@ from isthmus.kube.decoding import Ref
 from isthmus.policy.compiling import compiled_policies
 
 _log = structlog.stdlib.get_logger(__name__)
+_MOST_NAMED = 5
 
 
 @dataclass(slots=True)
@@ -40,6 +41,16 @@ class MeshObjects:
             for watch in self.watches
             if not watch.settled.is_set()
         ]
+
+    def remarks(self) -> Sequence[str]:
+        """What an operator must know: objects whose latest version is not in force, the first few by name."""
+        rejected = [
+            f"rejected: {refusal}"
+            for store in (self.peers, self.policies)
+            for refusal in store.rejected.values()
+        ]
+        more = [f"{len(rejected) - _MOST_NAMED} more objects are rejected: /debug/configz"]
+        return sorted(rejected)[:_MOST_NAMED] + (more if len(rejected) > _MOST_NAMED else [])
 
     async def settled(self) -> None:
         """Wait until all were read, or are not known to the cluster."""
