@@ -113,9 +113,7 @@ async def test_an_object_that_the_api_server_let_pass_is_rejected_by_name_and_th
                 "spec.portLevelMtls",
             )
             home = await pilot.cluster("west", lambda row: row["remarks"])
-            assert home["remarks"][0].startswith(
-                "PeerAuthentication istio-system/default: spec.portLevelMtls"
-            )
+            assert home["remarks"][0].startswith("rejected: PeerAuthentication istio-system/default: spec.")
             _, metrics = await pilot.page("/metrics")
             for state in ("in_force", "rejected"):
                 row = f'isthmus_config_objects{{kind="PeerAuthentication",state="{state}"}} 1.0'
