@@ -89,10 +89,10 @@ class Connection(asyncio.Protocol):
         if not self.newcomer and not self._arrived:
             self._receive(data)
             return
-        if not self._arrived:
-            self._listener.turns.later(self._receive_all)
         self._arrived.append(data)
-        if self._transport is not None and len(self._arrived) == _MOST_ARRIVED:
+        if len(self._arrived) == 1:
+            self._listener.turns.newcomer(self._receive_all)
+        elif self._transport is not None and len(self._arrived) == _MOST_ARRIVED:
             self._transport.pause_reading()
 
     def _receive_all(self) -> None:
