@@ -113,7 +113,7 @@ async def test_a_real_envoys_statistics_reach_a_real_bridge(tmp_path: Path) -> N
             text = await scraped(http, f"^{name} [1-9]", pod)
             [line] = re.findall(name, text)
             await scraped(http, r"^envoy_cluster_upstream_rq_time_count\{.* [1-9]", pod)
-            await scraped(http, r"^envoy_cluster_upstream_rq_pending_total\{", pod)
+            await scraped(http, r"^envoy_cluster_upstream_rq_pending_active\{", pod)
             for tag in ('cluster="west"', 'namespace="demo"', 'workload="echo"'):
                 assert tag in line
             assert not re.search(r"^statsd_exporter_sample_errors_total\{.*\} [1-9]", text, re.MULTILINE)

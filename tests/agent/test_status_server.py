@@ -108,5 +108,5 @@ async def test_the_application_is_held_back_until_the_sidecar_is_ready() -> None
 
 async def test_waiting_in_vain_ends_with_the_last_reason() -> None:
     async with serving(Sidecar(["no clusters yet"] * 9)) as port:
-        with pytest.raises(UserError, match=r"not ready after 0\.05 seconds: .* no clusters yet"):
-            await wait_until_ready(port, 0.05)
+        with pytest.raises(UserError, match=r"not ready after 0\.5 seconds: .* no clusters yet"):
+            await wait_until_ready(port, 0.5)

@@ -53,6 +53,8 @@ class Member:
     truth: frozenset[str] = frozenset()
     possible: set[frozenset[str]] = field(default_factory=set[frozenset[str]])
     """What a proxy may hold of it now: what was true since it was last known to hold the truth."""
+    kept: frozenset[str] | None = None
+    """What its last-known state has been seen to hold."""
     fault: Fault | None = None
     registered: bool = True
     _running: AsyncExitStack = field(default_factory=AsyncExitStack)
@@ -199,7 +201,12 @@ class Stage:
         self.follower.lead_to(await self.pilot.xds_port())
 
     async def kill_pilot(self) -> None:
-        """SIGKILL: no goodbye, nothing is written."""
+        """SIGKILL: no goodbye, nothing is written. A cluster that is too slow for the next one's start is
+        served as it is remembered, which may be without what changed just before.
+        """
+        for each in self.members:
+            if each.fault is not None and each.kept is not None:
+                each.possible.add(each.kept)
         self.pilot.process.kill()
         await self._pilots.aclose()
 
@@ -216,6 +223,8 @@ class Stage:
             return any(each.metadata.annotations.get("isthmus.dev/cluster") == name for each in found.items)
 
         await eventually(look)
+        member = self.remotes[name]
+        member.kept = member.truth
 
     async def complained(self, name: str, reason: str) -> None:
         """Wait until an Event on a cluster's Secret gives this reason."""

@@ -17,7 +17,7 @@ _INTERVAL = 0.2
 async def wait_until_ready(port: int, seconds: float) -> None:
     """Return when the agent on that port is ready; UserError with its last reason after `seconds`."""
     agent = AdminClient(port)
-    reason = ""
+    reason = "it has not answered yet"
     try:
         async with asyncio.timeout(seconds):
             while True:
