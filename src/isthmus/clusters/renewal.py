@@ -31,6 +31,9 @@ LEASE = "istio-pilot-renewal"
 _LOOK = 60.0
 """Seconds after which the wall clock is asked again."""
 _WITHOUT_RIGHTS = (240.0, 360.0)
+"""Seconds between attempts that only a person can help."""
+_LEAST_REST, _REST_SHARE = 5.0, 0.25
+"""A failed attempt rests for no more than this share of what is left of the token, or these seconds."""
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -146,6 +149,9 @@ class Renewal:
             course.trouble = f"its token cannot be renewed: {type(error).__name__}"
         if course.trouble not in ("", before):
             _log.warning("token not renewed", cluster=one.cluster, reason=course.trouble)
+        left = one.ends - self._wall()
+        if left > 0:
+            pause = min(pause, max(_LEAST_REST, left * _REST_SHARE))
         course.rests_until = asyncio.get_running_loop().time() + pause
         course.busy = False
         self.wake()
