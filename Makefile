@@ -36,7 +36,7 @@ check: .venv/dev.stamp ## Style, types, import rules and the fast tests
 	$(QUIET) $(BIN)/ruff format --check .
 	$(QUIET) $(BIN)/pyright
 	$(QUIET) $(BIN)/lint-imports
-	$(BIN)/pytest -m "not e2e and not soak" -n 2
+	$(BIN)/pytest -m "not e2e and not soak" -n 3 --dist worksteal
 
 soak: .venv/dev.stamp ## The long forms of the tests
 	@$(MAKE) -s --no-print-directory FOR_TESTS=yes system

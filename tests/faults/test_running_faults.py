@@ -77,7 +77,7 @@ async def told(stage: Stage, broken: list[Member]) -> None:
             assert words in row["reason"], (member.fault, row["reason"])
             assert await stage.pilot.measures(SYNC, cluster=member.name, status=row["state"]) == 1
             assert await stage.pilot.measures(SYNC, cluster=member.name, status="synced") == 0
-            await stage.complained(member.name, row["reason"])
+            await stage.complained(member.name, words)
     rows = {row["id"]: row for row in await stage.pilot.page("/debug/clusterz")}
     for member in stage.members:
         if member.fault is None:
