@@ -38,7 +38,7 @@ from isthmus.dashboard.configz import describe_objects
 from isthmus.dashboard.endpointz import describe_endpoints, describe_services
 from isthmus.dashboard.mtlsz import describe_mtls
 from isthmus.dashboard.server import Pages, serving_pages
-from isthmus.dashboard.syncz import describe_connections, describe_sync
+from isthmus.dashboard.syncz import ProxySync, describe_connections, describe_sync
 from isthmus.kube.access import Access
 from isthmus.kube.decoding import Ref
 from isthmus.lib.files import allow_many_files
@@ -107,12 +107,16 @@ async def _serve(options: PilotOptions, access: Access, mesh: MeshConfig) -> Non
             metrics.register(collector)
         for standard in (ProcessCollector, PlatformCollector, GCCollector):
             standard(registry=metrics)
+
+        def connected() -> Sequence[ProxySync]:
+            return [sync_of(one) for one in hub.clients()]
+
         pages = Pages(
             pending=readiness.pending,
             metrics=metrics,
             version=VERSION,
             debug={
-                "adsz": lambda: describe_connections(map(sync_of, hub.clients())),
+                "adsz": lambda: describe_connections(connected()),
                 "clusterz": lambda: describe_clusters(
                     status_of(clusters, identity.troubles(), absent.remarks(), {home: objects.remarks()})
                 ),
@@ -121,7 +125,7 @@ async def _serve(options: PilotOptions, access: Access, mesh: MeshConfig) -> Non
                 "endpointz": lambda: describe_endpoints(clusters.view),
                 "mtlsz": lambda: describe_mtls(clusters.view, peers),
                 "registryz": lambda: describe_services(clusters.view),
-                "syncz": lambda: describe_sync(map(sync_of, hub.clients())),
+                "syncz": lambda: describe_sync(connected()),
             },
             config_dump=lambda proxy: config_of(hub, proxy),
             may_read=reading(identity.readers),
@@ -157,7 +161,7 @@ async def _serve(options: PilotOptions, access: Access, mesh: MeshConfig) -> Non
             ads = await stack.enter_async_context(running_ads(hub))
             inspect = inspecting(
                 pages,
-                lambda: [sync_of(one) for one in hub.clients()],
+                connected,
                 lambda proxy: held_by(hub, proxy),
                 home=home,
                 namespace=namespace,

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
@@ -90,13 +90,8 @@ class _AdsCall:
         """`take` while requests wait."""
         early, self._early = self._early, []
         self.take = self._exchange.take
-        try:
-            for message in early:
-                self.receive(message)
-        except CallFailed as failure:
-            self._call.finish(failure.status, failure.reason)
-            return None
-        return None if self._early else self._exchange.take()
+        heard = _hear(self.receive, early, self._call)
+        return self._exchange.take() if heard and not self._early else None
 
     def half_closed(self) -> None:
         """See `Service`. A proxy that will not answer any more is not served any more."""
@@ -202,11 +197,7 @@ class _JudgedAdsCall:
                 return None
             self._served = _AdsCall(self._hub, self._form, self._call, self._proxy)
             early, self._early = self._early, []
-            try:
-                for message in early:
-                    self._served.receive(message)
-            except CallFailed as failure:
-                self._call.finish(failure.status, failure.reason)
+            if not _hear(self._served.receive, early, self._call):
                 return None
         return self._served.take()
 
@@ -222,6 +213,17 @@ class _JudgedAdsCall:
             self._release()
         if self._served is not None:
             self._served.closed(end)
+
+
+def _hear(receive: Callable[[bytes], None], early: Sequence[bytes], call: Call) -> bool:
+    """Receive what waited; False where the call failed for it."""
+    try:
+        for message in early:
+            receive(message)
+    except CallFailed as failure:
+        call.finish(failure.status, failure.reason)
+        return False
+    return True
 
 
 def _asked_by(form: Form, message: bytes) -> tuple[str, bytes]:
