@@ -7,44 +7,30 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import NoReturn
 
 import structlog
 
-from isthmus.clusters.advice import advise
 from isthmus.clusters.api import Api, Connect, connected
+from isthmus.clusters.claims import Claims
 from isthmus.clusters.cluster import Cluster
 from isthmus.clusters.complaints import complaints
-from isthmus.clusters.expiry import expiry_of
 from isthmus.clusters.healer import Healing
-from isthmus.clusters.health import Health, State, observe
 from isthmus.clusters.intake import Intake
 from isthmus.clusters.last_known import LastKnown
 from isthmus.clusters.members import Clients, Member
+from isthmus.clusters.overview import Overview
 from isthmus.clusters.rating import Rating
 from isthmus.clusters.recorder import Recorder
 from isthmus.clusters.renewal import Renewal
-from isthmus.clusters.renewing import renewable, warn_of_end
 from isthmus.clusters.restoring import lost, restore_lost, worth_keeping
-from isthmus.clusters.roster import (
-    MULTI_CLUSTER_LABEL,
-    Claim,
-    Rank,
-    Roster,
-    decide,
-    read_claims,
-    same_clusters,
-)
+from isthmus.clusters.roster import Claim, Rank, Roster, same_clusters
 from isthmus.clusters.session import Session
-from isthmus.clusters.status import ClusterStatus, describe, remark_on_doubles
+from isthmus.clusters.status import ClusterStatus
 from isthmus.clusters.view import JoinedView
 from isthmus.config.mesh import StaleEndpoints
 from isthmus.kube.access import Access
 from isthmus.kube.decoding import Ref
-from isthmus.kube.kinds import SECRET
-from isthmus.kube.objects import Secret
-from isthmus.kube.watch import Event, Phase, Removed, Synced, Upserted, WatchState
 from isthmus.lib.lifecycle import TaskScope, task_scope
 from isthmus.model.service import ClusterId, Network
 
@@ -73,18 +59,12 @@ class Clusters:
         self.view = JoinedView(networks)
         self._scope = scope
         self._connect = connect
-        self._wall = wall
         self._own = cluster_id
         self._namespace = namespace
         self._members: dict[ClusterId, Member] = {}
         self._same: dict[ClusterId, ClusterId] = {}
-        self._claims: dict[Ref, tuple[Claim, ...]] = {}
-        self._roster = Roster({}, ())
-        self._listed = False
-        self._secrets_watch: WatchState | None = None
-        self._refusals: dict[str, float] = {}
+        self._claims = Claims(namespace, cluster_id, self._decided)
         self._own_complete = asyncio.Event()
-        self._secrets_answered = asyncio.Event()
         self._is_settled = False
         self._last_known = LastKnown(
             namespace,
@@ -99,6 +79,18 @@ class Clusters:
         self._healing = Healing(cluster_id, namespace, self._members, self.clients, enabled=heal)
         self._renewal = Renewal(namespace, self._members, self.clients, connect, wall)
         self._recorder = Recorder(namespace, lambda: complaints(self.status()))
+        self._overview = Overview(
+            members=self._members,
+            same=self._same,
+            claims=self._claims,
+            view=self.view,
+            rating=self._rating,
+            healing=self._healing,
+            renewal=self._renewal,
+            recorder=self._recorder,
+            last_known=self._last_known,
+            wall=wall,
+        )
         self._add(cluster_id, Rank("", Ref("", ""), cluster_id), None, local)
 
     # The clusters, by the Secrets
@@ -111,45 +103,20 @@ class Clusters:
             scope.serve(self._serve_healing(), name="healing of addresses")
             scope.serve(self._renewal.serve(api), name="renewal of tokens")
             scope.serve(self._last_known.serve(api), name="last-known states")
-            await api.watch(
-                SECRET,
-                self._secret,
-                report=self._secrets_reported,
-                namespace=self._namespace,
-                label_selector=MULTI_CLUSTER_LABEL,
-            )
+            await self._claims.serve(api)
 
     async def _serve_healing(self) -> NoReturn:
         with self.view.subscribe(self._healing.changed):
             await self._healing.serve()
 
-    def _secrets_reported(self, watch: WatchState) -> None:
-        self._secrets_watch = observe(self._secrets_watch, watch)
-        if watch.phase is not Phase.LISTING:
-            self._secrets_answered.set()
-
-    def _secret(self, event: Event[Secret]) -> None:
-        match event:
-            case Upserted(secret):
-                ref = _ref(secret)
-                self._claims[ref] = read_claims(secret, self._claims.get(ref, ()))
-            case Removed(secret):
-                self._claims.pop(_ref(secret), None)
-            case Synced():
-                self._listed = True
-        # Half a list would let a younger Secret win for a moment.
-        if self._listed:
-            self._settle_claims()
-
-    def _settle_claims(self) -> None:
-        self._roster = decide((claim for claims in self._claims.values() for claim in claims), self._own)
+    def _decided(self, roster: Roster) -> None:
         for name, member in tuple(self._members.items()):
-            if member.claim is not None and self._is_over(member.claim, self._roster.winners.get(name)):
+            if member.claim is not None and self._is_over(member.claim, roster.winners.get(name)):
                 self._remove(name)
-        for name, claim in self._roster.winners.items():
+        for name, claim in roster.winners.items():
             self._take(name, claim)
         self._arrange()
-        self._report_refusals()
+        self._recorder.wake()
 
     def _is_over(self, old: Claim, new: Claim | None) -> bool:
         """Whether the cluster of the old claim is gone, rather than to be reached in another way."""
@@ -227,80 +194,16 @@ class Clusters:
         self._same.update(same)
         self.view.hold({name: store for name, store in stores.items() if name not in same})
 
-    def _report_refusals(self) -> None:
-        """Log what is refused, once."""
-        before, now = self._refusals, time.time()
-        reasons = [claim.refusal for claim in self._roster.winners.values() if claim.access is None]
-        reasons += [loser.reason for loser in self._roster.losers]
-        self._refusals = {reason: before.get(reason, now) for reason in reasons}
-        for reason in sorted(self._refusals.keys() - before.keys()):
-            _log.warning("cluster refused", reason=reason)
-        self._recorder.wake()
-
     # What is known of them
 
     @property
     def listed(self) -> bool:
         """Whether the cluster Secrets were read, so that all clusters of the mesh are known."""
-        return self._listed
+        return self._claims.listed
 
     def status(self) -> Sequence[ClusterStatus]:
         """Every cluster, and every key of a Secret that is refused; by name, the clusters first."""
-        watched = [self._describe(name, member) for name, member in sorted(self._members.items())]
-        watched = [each if each.secret else self._with_secrets(each) for each in watched]
-        refused = [
-            self._refused(claim, claim.refusal)
-            for name, claim in sorted(self._roster.winners.items())
-            if name not in self._members
-        ]
-        return (
-            *watched,
-            *refused,
-            *(self._refused(loser.claim, loser.reason) for loser in self._roster.losers),
-        )
-
-    def _describe(self, name: ClusterId, member: Member) -> ClusterStatus:
-        return describe(
-            member.cluster,
-            member.claim,
-            member.health,
-            restored=None if member.restored is None else member.restored.store,
-            remarks=(
-                member.refusal,
-                *self._rating.flaws(member),
-                remark_on_doubles(self.view.doubles(name)),
-                *self._healing.remarks(name, member),
-                self._renewal.remark(name) or self._end_of_credential(member),
-            ),
-            same_as=self._same.get(name),
-            standing=self._rating.standing(member),
-            drain=self._rating.drain(member),
-        )
-
-    def _end_of_credential(self, member: Member) -> str:
-        claim, access = member.claim, member.cluster.access
-        if claim is None or access is None:
-            return ""
-        return warn_of_end(expiry_of(access), renewable(claim), self._wall())
-
-    def _with_secrets(self, own: ClusterStatus) -> ClusterStatus:
-        """The own cluster's status, and what is amiss with reading its cluster Secrets."""
-        watch, remarks = self._secrets_watch, list(own.remarks)
-        refusals = (self._recorder.refusal, self._last_known.refusal, self._renewal.refusal)
-        remarks += [refusal for refusal in refusals if refusal]
-        if watch is None:
-            return replace(own, remarks=tuple(remarks))
-        if watch.phase is Phase.FAILED:
-            remarks.insert(0, f"cluster Secrets in {self._namespace} cannot be read: {watch.error}")
-        return replace(own, remarks=tuple(remarks), rejected=(*own.rejected, *watch.rejected))
-
-    def _refused(self, claim: Claim, reason: str) -> ClusterStatus:
-        since = self._refusals[reason]
-        secret = str(claim.secret)
-        advice = advise(
-            Health(State.REFUSED, since, reason), secret=secret, server="", expires=None, now=time.time()
-        )
-        return ClusterStatus(claim.cluster, State.REFUSED, since, reason, secret=secret, advice=advice)
+        return self._overview.status()
 
     async def settled(self) -> None:
         """Wait until a proxy can be answered: the own cluster is read, every remote is or had its time.
@@ -310,7 +213,7 @@ class Clusters:
         await self._own_complete.wait()
         try:
             async with asyncio.timeout(_PATIENCE):
-                await self._secrets_answered.wait()
+                await self._claims.answered.wait()
                 await self._last_known.loaded.wait()
                 for member in tuple(self._members.values()):
                     await member.cluster.answered()
@@ -325,10 +228,6 @@ class Clusters:
         if restore_lost(self._members, self._last_known, self.view.new_store):
             self._arrange()
             self._rating.stir()
-
-
-def _ref(secret: Secret) -> Ref:
-    return Ref(secret.metadata.namespace, secret.metadata.name)
 
 
 @asynccontextmanager
