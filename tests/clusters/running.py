@@ -1,5 +1,6 @@
 """Running clusters over servers in memory, in virtual time, for the tests of this room."""
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -11,6 +12,7 @@ from isthmus.clusters.health import State
 from isthmus.clusters.registry import Clusters, running_clusters
 from isthmus.clusters.status import ClusterStatus
 from isthmus.config.mesh import StaleEndpoints
+from isthmus.kube.errors import Unreachable
 from isthmus.model.service import ClusterId
 from isthmus.model.view import Changes
 from tests.clusters.building import ECHO
@@ -79,6 +81,18 @@ def world_of(*names: str) -> World:
     for index, name in enumerate(("home", *names)):
         fill(world[name], (f"{name}-pod", f"10.{index}.0.1"))
     return world
+
+
+async def lose(world: World, name: str, seconds: float) -> None:
+    world[name].problem = Unreachable("connection refused")
+    world[name].interrupt()
+    await asyncio.sleep(seconds)
+
+
+async def regain(world: World, name: str, seconds: float) -> None:
+    world[name].problem = None
+    world[name].interrupt()
+    await asyncio.sleep(seconds)
 
 
 HOME, EAST, NORTH = "10.0.0.1", "10.1.0.1", "10.2.0.1"

@@ -1,0 +1,57 @@
+"""Events on cluster Secrets; in virtual time."""
+
+import asyncio
+
+from isthmus.clusters.health import State
+from isthmus.kube.errors import ApiError, Unreachable
+from tests.clusters.fake_world import World
+from tests.clusters.running import EAST, HOME, in_virtual_time, running_mesh, world_of
+
+
+def events_of(world: World) -> list[tuple[str, str, int]]:
+    return [
+        (event["reason"], event["involvedObject"]["name"], event["count"])
+        for event in world["home"].written.values()
+        if event["plural"] == "events"
+    ]
+
+
+@in_virtual_time
+async def test_troubles_and_rotations_become_events_on_the_secret_counted_up_when_they_come_back():
+    world = world_of("east", "north")
+    world["north"].problem = ApiError(401, "Unauthorized", "")
+    world["east"].tokens = {"good", "newer"}
+    world.put_secret("s", east=world.kubeconfig("east"), bad="nonsense: [")
+    world.put_secret("t", north=world.kubeconfig("north"))
+    async with running_mesh(world) as mesh:
+        await asyncio.sleep(10)
+        assert sorted(events_of(world)) == [("ClusterRefused", "s", 1), ("ClusterUnauthorised", "t", 1)]
+        world.put_secret("s", east=world.kubeconfig("east", "newer"))
+        for _ in range(2):
+            world["east"].problem = Unreachable("connection refused")
+            world["east"].interrupt()
+            await asyncio.sleep(10)
+            world["east"].problem = None
+            await asyncio.sleep(30)
+        assert mesh.status("east").state is State.FRESH
+        assert sorted(events_of(world)) == [
+            ("ClusterRefused", "s", 1),
+            ("ClusterUnauthorised", "t", 1),
+            ("ClusterUnreachable", "s", 2),
+            ("CredentialRotated", "s", 1),
+        ]
+
+
+@in_virtual_time
+async def test_a_missing_right_to_write_events_is_named_and_disables_nothing_else():
+    world = world_of("east")
+    world["home"].forbidden = {"events"}
+    world.put_secret("s", east=world.kubeconfig("east"), bad="nonsense: [")
+    async with running_mesh(world) as mesh:
+        await mesh.clusters.settled()
+        await asyncio.sleep(300)
+        assert mesh.addresses() == [EAST, HOME]
+        assert mesh.states() == {"home": State.FRESH, "east": State.FRESH, "bad": State.REFUSED}
+        assert mesh.status("home").remarks == (
+            "Events about clusters cannot be written: 403 Forbidden: cannot list events",
+        )
