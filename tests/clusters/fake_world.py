@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+import uuid
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NoReturn, TypeVar, cast
@@ -241,6 +242,7 @@ class World:
         self.servers = {name: FakeServer(name) for name in ("home", *names)}
         self.connections = 0
         self._kubeconfigs: dict[tuple[str, str], str] = {}
+        self._secrets: dict[str, str] = {}
 
     def __getitem__(self, name: str) -> FakeServer:
         return self.servers[name]
@@ -264,12 +266,14 @@ class World:
         **data: str | bytes,
     ) -> None:
         """A cluster Secret in the control plane's cluster; text values are kubeconfigs or anything else."""
+        uid = self._secrets.setdefault(name, str(uuid.uuid4()))
         self["home"].put(
             kinds.SECRET,
             objects.Secret(
                 metadata=Metadata(
                     name=name,
                     namespace=CONTROL,
+                    uid=uid,
                     creation_timestamp=created,
                     annotations=annotations or {},
                 ),
@@ -278,6 +282,7 @@ class World:
         )
 
     def remove_secret(self, name: str) -> None:
+        del self._secrets[name]
         self["home"].remove(kinds.SECRET, name, CONTROL)
 
     def kubeconfig(self, name: str, token: str = "good", server: str | None = None) -> str:

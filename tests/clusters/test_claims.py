@@ -2,6 +2,7 @@
 
 import asyncio
 
+from isthmus.clusters.claims import GRACE
 from isthmus.clusters.health import State
 from tests.clusters.running import EAST, HOME, NORTH, in_virtual_time, running_mesh, world_of
 
@@ -55,6 +56,7 @@ async def test_the_oldest_secret_wins_a_name_and_the_loser_takes_its_place():
         assert (loser.state, loser.secret) == (State.REFUSED, "istio-system/a-younger")
         assert "istio-system/b-older" in loser.reason
         world.remove_secret("b-older")
+        await asyncio.sleep(GRACE + 0.005)
         assert mesh.addresses() == [HOME]
         await asyncio.sleep(1)
         assert mesh.addresses() == [HOME, NORTH]
@@ -112,6 +114,7 @@ async def test_one_cluster_under_two_names_is_served_once_and_by_the_other_name_
         assert "zzz" in mesh.status("aaa").reason
         mesh.told.clear()
         world.remove_secret("older")
+        await asyncio.sleep(GRACE + 0.1)
         assert mesh.addresses() == [EAST, HOME]
         assert len(mesh.told) == 1
         assert mesh.status("aaa").state is State.FRESH
@@ -126,3 +129,47 @@ async def test_the_own_cluster_registered_as_a_remote_is_a_clash():
         await asyncio.sleep(1)
         assert mesh.addresses() == [HOME]
         assert mesh.status("again").state is State.REFUSED
+
+
+@in_virtual_time
+async def test_a_secret_that_is_made_anew_within_a_moment_takes_no_endpoint_away():
+    world = world_of("east", "north")
+    world["east"].tokens = {"good", "newer"}
+
+    def put(token: str = "good", *, north: bool = True) -> None:
+        also = {"north": world.kubeconfig("north")} if north else {}
+        world.put_secret("s", annotations={}, east=world.kubeconfig("east", token), **also)
+
+    put()
+    async with running_mesh(world) as mesh:
+        await mesh.clusters.settled()
+        mesh.told.clear()
+        connections = world.connections
+        world.remove_secret("s")
+        await asyncio.sleep(GRACE / 2)
+        put()
+        await asyncio.sleep(60)
+        assert (mesh.told, world.connections) == ([], connections), "the same credential: nothing to do"
+
+        world.remove_secret("s")
+        await asyncio.sleep(GRACE / 2)
+        put("newer")
+        await asyncio.sleep(60)
+        assert (mesh.told, mesh.status("east").rotations) == ([], 1)
+
+        world.remove_secret("s")
+        put("newer", north=False)
+        assert mesh.addresses() == [EAST, HOME], "what is left out of the new one is gone at once"
+
+        mesh.told.clear()
+        for _ in range(5):
+            world.remove_secret("s")
+            await asyncio.sleep(GRACE / 3)
+            put("newer", north=False)
+            await asyncio.sleep(GRACE / 3)
+        world.remove_secret("s")
+        await asyncio.sleep(GRACE - 0.1)
+        assert (mesh.addresses(), mesh.told) == ([EAST, HOME], [])
+        await asyncio.sleep(0.2)
+        assert mesh.addresses() == [HOME]
+        assert mesh.states() == {"home": State.FRESH}

@@ -2,6 +2,7 @@
 
 import asyncio
 
+from isthmus.clusters.claims import GRACE
 from isthmus.clusters.health import State
 from isthmus.kube.errors import ApiError, Unreachable
 from isthmus.model.view import Changes
@@ -35,7 +36,7 @@ async def test_a_secret_added_later_joins_its_cluster_as_one_change():
 
 
 @in_virtual_time
-async def test_a_removed_secret_takes_its_endpoints_away_at_once_and_nothing_else():
+async def test_a_removed_key_takes_its_endpoints_away_at_once_a_removed_secret_in_a_moment_and_nothing_else():
     world = world_of("east", "north")
     world.put_secret("s", east=world.kubeconfig("east"), north=world.kubeconfig("north"))
     async with running_mesh(world) as mesh:
@@ -44,6 +45,7 @@ async def test_a_removed_secret_takes_its_endpoints_away_at_once_and_nothing_els
         world.put_secret("s", north=world.kubeconfig("north"))
         assert mesh.addresses() == [HOME, NORTH]
         world.remove_secret("s")
+        await asyncio.sleep(GRACE + 0.1)
         assert mesh.addresses() == [HOME]
         assert len(mesh.told) == 2
         await asyncio.sleep(1)

@@ -6,14 +6,16 @@ all is mended, and every cluster is the truth again within the promised time.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
+from types import MappingProxyType
 
 import pytest
 from structlog.testing import capture_logs
 
+from isthmus.clusters.claims import GRACE
 from isthmus.clusters.health import State
 from isthmus.clusters.registry import Clusters, running_clusters
 from isthmus.kube.errors import ApiError, Unreachable
@@ -25,6 +27,7 @@ from tests.support.virtual_time import run_in_virtual_time
 SCHEDULES, BATCHES, STEPS = 1000, 20, 7
 PROMISED = 75.0
 """Seconds: the longest pause between two attempts, a request that hangs until then, and the next probe."""
+SECRET = "remotes"
 NAMES = ("east", "north", "south", "up", "down")
 FAULTS: tuple[Exception | None, ...] = (
     None,  # hangs: accepts and never answers
@@ -59,6 +62,8 @@ class Remote:
 
 class Schedule:
     """One world, its control plane, and the model beside them."""
+
+    clusters: Clusters
 
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
@@ -126,8 +131,35 @@ class Schedule:
         other = self.random.choice(NAMES)
         if not all(self.remotes[each].settled(self.now) for each in (name, other)):
             return
-        self.changed_secret(swapped=(name, other))
+        self.changed_secret(leads_to={name: other, other: name})
         await asyncio.sleep(self.random.uniform(0, 30))
+        self.changed_secret()
+
+    async def rotate_twice(self, name: str) -> None:
+        """A second new credential comes while the first one is being tried."""
+        for token in self.random.choice(
+            (("better", "good"), ("wrong", "better"), ("better", "wrong", "good"))
+        ):
+            self.remotes[name].token = token
+            self.changed_secret()
+            await asyncio.sleep(self.random.choice((0.0, 0.005, 0.02, 0.1)))
+
+    async def mislead(self, name: str) -> None:
+        """One name gets the credential of another, which has its own still, and gets its own back."""
+        other = self.random.choice([each for each in NAMES if each != name])
+        if not self.remotes[name].settled(self.now):
+            return
+        self.changed_secret(leads_to={name: other})
+        await asyncio.sleep(self.random.uniform(0, 30))
+        self.changed_secret()
+
+    async def make_anew(self, name: str) -> None:
+        """The Secret is deleted and made anew within a moment, with other credentials or the same."""
+        self.world.remove_secret(SECRET)
+        held = self.held()
+        await asyncio.sleep(self.random.uniform(0, GRACE * 0.9))
+        self.remotes[name].token = self.random.choice(("good", "better"))
+        assert [each for each in held if held[each] and not self.held()[each]] == []
         self.changed_secret()
 
     def unregister(self, name: str) -> None:
@@ -141,15 +173,13 @@ class Schedule:
             remote.possible = {frozenset(), remote.truth}
             self.changed_secret()
 
-    def changed_secret(self, swapped: tuple[str, str] = ("", "")) -> None:
-        one, other = swapped
-        leads_to = {**{name: name for name in NAMES}, one: other, other: one}
+    def changed_secret(self, leads_to: Mapping[str, str] = MappingProxyType({})) -> None:
         configs = {
-            name: self.world.kubeconfig(leads_to[name], remote.token)
+            name: self.world.kubeconfig(leads_to.get(name, name), remote.token)
             for name, remote in self.remotes.items()
             if remote.registered
         }
-        self.world.put_secret("remotes", annotations={}, **configs)
+        self.world.put_secret(SECRET, annotations={}, **configs)
 
     # Running it
 
@@ -164,7 +194,10 @@ class Schedule:
                 self.interrupt,
                 self.rotate,
                 self.rotate_badly,
+                self.rotate_twice,
                 self.swap,
+                self.mislead,
+                self.make_anew,
                 self.unregister,
                 self.register,
             )
@@ -174,11 +207,16 @@ class Schedule:
             await done
         await asyncio.sleep(self.random.choice((0.0, 0.02, 1.0, 5.0, 80.0)))
 
-    def check(self, clusters: Clusters) -> None:
+    def held(self) -> dict[str, set[str]]:
+        """What a reader holds of each cluster."""
         held: dict[str, set[str]] = {name: set() for name in ("home", *NAMES)}
-        for endpoint in clusters.view.endpoints(ECHO).get(80, ()):
+        for endpoint in self.clusters.view.endpoints(ECHO).get(80, ()):
             held[endpoint.cluster].add(endpoint.address)
-        states = {one.name: one.state for one in clusters.status()}
+        return held
+
+    def check(self) -> None:
+        held = self.held()
+        states = {one.name: one.state for one in self.clusters.status()}
         assert held["home"] == {"10.0.0.1"}
         for name, remote in self.remotes.items():
             found = frozenset(held[name])
@@ -196,29 +234,31 @@ class Schedule:
             remote.working_since = self.now
             remote.possible |= {frozenset(), *remote.history}
 
+    async def start(self, stack: AsyncExitStack) -> None:
+        self.clusters = await stack.enter_async_context(control_plane(self.world))
+        await self.clusters.settled()
+
     async def play(self) -> None:
         restart_at = self.random.randrange(STEPS * 2)
         async with AsyncExitStack() as stack:
-            clusters = await stack.enter_async_context(control_plane(self.world))
-            await clusters.settled()
+            await self.start(stack)
             await asyncio.sleep(self.random.choice((0.1, PROMISED)))
             for remote in self.remotes.values():
                 remote.working_since = -PROMISED
-            self.check(clusters)
+            self.check()
             for step in range(STEPS):
                 await self.step()
                 if step == restart_at:
                     await stack.aclose()
                     self.restarted()
-                    clusters = await stack.enter_async_context(control_plane(self.world))
-                    await clusters.settled()
+                    await self.start(stack)
             await asyncio.sleep(PROMISED)
-            self.check(clusters)
+            self.check()
             for name in NAMES:
                 self.mend(name)
                 self.register(name)
             await asyncio.sleep(PROMISED)
-            self.check(clusters)
+            self.check()
 
 
 @asynccontextmanager

@@ -1,6 +1,8 @@
 """What the labelled Secrets beside the control plane claim, as they come, change and go.
 
-Nothing is decided from half a list, which would let a younger Secret win for a moment.
+Nothing is decided from half a list, which would let a younger Secret win for a moment. A Secret that is
+deleted counts for a moment longer: `kubectl replace --force` and deployment tools delete what they then make
+anew, and meanwhile its clusters' endpoints are not to go and come.
 """
 
 import asyncio
@@ -17,8 +19,11 @@ from isthmus.kube.decoding import Ref
 from isthmus.kube.kinds import SECRET
 from isthmus.kube.objects import Secret
 from isthmus.kube.watch import Event, Phase, Removed, Synced, Upserted, WatchState
+from isthmus.lib.lifecycle import TaskScope
 from isthmus.model.service import ClusterId
 
+GRACE = 2.0
+"""Seconds for which a Secret that was deleted still counts."""
 _log = structlog.stdlib.get_logger(__name__)
 
 
@@ -28,7 +33,9 @@ class Claims:
     `decided` is called with each new roster.
     """
 
-    def __init__(self, namespace: str, own: ClusterId, decided: Callable[[Roster], None]) -> None:
+    def __init__(
+        self, scope: TaskScope, namespace: str, own: ClusterId, decided: Callable[[Roster], None]
+    ) -> None:
         self.namespace = namespace
         self.listed = False
         """Whether all of them were read, so that all clusters of the mesh are known."""
@@ -37,9 +44,11 @@ class Claims:
         self.watch: WatchState | None = None
         """How reading them goes; None before the first attempt."""
         self.roster = Roster({}, ())
+        self._scope = scope
         self._own = own
         self._decided = decided
         self._claims: dict[Ref, tuple[Claim, ...]] = {}
+        self._departures: dict[Ref, asyncio.Task[None]] = {}
         self._refused: dict[str, float] = {}
 
     @property
@@ -66,11 +75,29 @@ class Claims:
         match event:
             case Upserted(secret):
                 ref = _ref(secret)
+                self._stay(ref)
                 self._claims[ref] = read_claims(secret, self._claims.get(ref, ()))
             case Removed(secret):
-                self._claims.pop(_ref(secret), None)
+                ref = _ref(secret)
+                self._stay(ref)
+                self._departures[ref] = self._scope.spawn(
+                    self._depart(ref), name=f"departure of Secret {ref}"
+                )
+                return
             case Synced():
                 self.listed = True
+        if self.listed:
+            self._decide()
+
+    def _stay(self, ref: Ref) -> None:
+        departure = self._departures.pop(ref, None)
+        if departure is not None:
+            departure.cancel()
+
+    async def _depart(self, ref: Ref) -> None:
+        await asyncio.sleep(GRACE)
+        del self._departures[ref]
+        self._claims.pop(ref, None)
         if self.listed:
             self._decide()
 

@@ -65,6 +65,7 @@ class Cluster:
         self._completed = completed
         self._moved = moved
         self._meant = ""
+        self._is_bound = True
         self._current: Session | None = None
         self._in_force: _Trial | None = None
         self._next: _Trial | None = None
@@ -75,22 +76,25 @@ class Cluster:
         self.last_error = ""
         """The latest trouble in words, also once it is over."""
 
-    def offer(self, access: Access, meant: str = "") -> None:
+    def offer(self, access: Access, meant: str = "", *, anew: bool = False) -> None:
         """Reach the cluster by this access from now on; one that is in use already changes nothing.
 
-        `meant` says which one it must be, by the UID of `kube-system`; "" where nobody has said.
+        `meant` says which one it must be, by the UID of `kube-system`; "" where nobody has said: then it
+        stays the one that it is, unless it is registered `anew`.
         """
         self._meant = meant
-        if self._next is not None and self._next.access == access and self._next.session is not None:
-            self._progressed(self._next, self._next.session)  # which may have been refused until now
-        newest = self._next or self._in_force
-        if newest is not None and newest.access == access:
+        if self._next is not None and self._next.access == access:
+            self._is_bound = self._is_bound and not anew
+            if self._next.session is not None:
+                self._progressed(self._next, self._next.session)  # which may have been refused until now
             return
         if self._next is not None:
             self._next.end()
             self._next = None
-        if self._in_force is not None and self._in_force.access == access:
-            return  # back to the credential that never ceased to work
+        is_in_use = self._in_force is not None and self._in_force.access == access
+        self._is_bound = is_in_use or not anew
+        if is_in_use:
+            return  # the credential that works, or that never ceased to
         self._next = _Trial(access)
         self._next.task = self._scope.spawn(self._follow(self._next), name=f"cluster {self.name}")
 
@@ -204,8 +208,10 @@ class Cluster:
 
     @property
     def _known_identity(self) -> str:
-        """That of the cluster which is meant, or else of the one in force; "" where neither is known."""
-        return self._meant or (self._current.store.identity if self._current is not None else "")
+        """That of the cluster which is meant, or else of the one in force; "" where any will do."""
+        if self._meant or self._current is None or not self._is_bound:
+            return self._meant
+        return self._current.store.identity
 
     def _other_cluster(self, session: Session) -> str:
         found = session.store.identity
@@ -223,7 +229,7 @@ class Cluster:
                 self.rotations += 1
                 _log.info("cluster credential rotated", cluster=self.name)
             self._in_force, self._next = trial, None
-        self._current = session
+        self._current, self._is_bound = session, True
         self._completed(session)
 
 

@@ -63,7 +63,7 @@ class Clusters:
         self._namespace = namespace
         self._members: dict[ClusterId, Member] = {}
         self._same: dict[ClusterId, ClusterId] = {}
-        self._claims = Claims(namespace, cluster_id, self._decided)
+        self._claims = Claims(scope, namespace, cluster_id, self._decided)
         self._own_complete = asyncio.Event()
         self._is_settled = False
         self._last_known = LastKnown(
@@ -135,8 +135,9 @@ class Clusters:
         elif member is None:
             self._add(name, claim.rank, claim, claim.access)
         else:
+            anew = member.claim is not None and member.claim.secret_uid != claim.secret_uid
             member.claim, member.rank, member.refusal = claim, claim.rank, ""
-            member.cluster.offer(claim.access, claim.meant)
+            member.cluster.offer(claim.access, claim.meant, anew=anew)
         self._rating.stir()
         self._healing.wake()
         self._renewal.wake()

@@ -42,6 +42,8 @@ class Claim:
     """Whether the Secret holds no other cluster."""
     digest: bytes = field(default=b"", repr=False)
     """Of the kubeconfig's text: what is the same need not be read anew."""
+    secret_uid: str = ""
+    """The Secret's, which tells one that was made anew from one that was changed."""
 
     @property
     def meant(self) -> str:
@@ -60,7 +62,7 @@ def read_claims(secret: Secret, known: Iterable[Claim] = ()) -> tuple[Claim, ...
     `known` are those of the same Secret as it was: only kubeconfigs that changed are read.
     """
     ref = Ref(secret.metadata.namespace, secret.metadata.name)
-    told, alone = secret.metadata.annotations, len(secret.data) == 1
+    told, alone, uid = secret.metadata.annotations, len(secret.data) == 1, secret.metadata.uid
     before = {claim.cluster: claim for claim in known}
     claims: list[Claim] = []
     for key, text in sorted(secret.data.items()):
@@ -68,14 +70,14 @@ def read_claims(secret: Secret, known: Iterable[Claim] = ()) -> tuple[Claim, ...
         rank = Rank(secret.metadata.creation_timestamp or "~", ref, key)
         same = before.get(name)
         if same is not None and same.digest == digest:
-            claims.append(replace(same, rank=rank, annotations=told, alone=alone))
+            claims.append(replace(same, rank=rank, annotations=told, alone=alone, secret_uid=uid))
             continue
         try:
-            claims.append(Claim(name, rank, access_from_secret(text), "", told, alone, digest))
+            claims.append(Claim(name, rank, access_from_secret(text), "", told, alone, digest, uid))
         except KubeconfigRefused as error:
             field = f", field {error.field}" if error.field else ""
             refusal = f"Secret {ref}, key {key}{field}: {error.reason}; {error.remedy}"
-            claims.append(Claim(name, rank, None, refusal, told, alone, digest))
+            claims.append(Claim(name, rank, None, refusal, told, alone, digest, uid))
     return tuple(claims)
 
 
