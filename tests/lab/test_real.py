@@ -7,6 +7,7 @@ from aiohttp.test_utils import unused_port
 
 from isthmus.kube.client import running_client
 from isthmus.kube.errors import Unreachable
+from isthmus.lab.assets import Assets, find_assets
 from isthmus.lab.pki import make_cluster_pki
 from isthmus.lab.plan import API_PORT, ClusterPlan
 from isthmus.lab.real import (
@@ -14,14 +15,12 @@ from isthmus.lab.real import (
     api_server_command,
     controllers_command,
     etcd_command,
-    find_assets,
-    has_controller_manager,
     running_real_server,
 )
-from isthmus.lib.errors import UserError
+from tests.lab.assets_folder import program, stand_in
 
 PLAN = ClusterPlan("west", 0)
-ASSETS = Path("/opt/assets")
+ASSETS = Assets(Path("/opt/assets"), has_controller_manager=True)
 DIRECTORY = Path("/run/lab/west")
 SERVER = RealServer(DIRECTORY, PLAN.node_address, API_PORT, PLAN.service_cidr)
 
@@ -58,22 +57,7 @@ def test_kube_controller_manager_has_an_account_for_each_controller() -> None:
     assert flags["use-service-account-credentials"] == "true"
     assert flags["root-ca-file"] == "/run/lab/west/pki/ca.crt"
     assert flags["leader-elect"] == "false"
-
-
-def test_a_folder_that_lacks_a_program_is_refused_by_name(tmp_path: Path) -> None:
-    assert find_assets({}) is None
-    (tmp_path / "etcd").touch(mode=0o755)
-    with pytest.raises(UserError, match=r"kube-apiserver is missing"):
-        find_assets({"KUBEBUILDER_ASSETS": str(tmp_path)})
-
-
-def test_a_controller_manager_need_not_be_there(tmp_path: Path) -> None:
-    for name in ("etcd", "kube-apiserver"):
-        (tmp_path / name).touch(mode=0o755)
-    assert find_assets({"KUBEBUILDER_ASSETS": str(tmp_path)}) == tmp_path
-    assert not has_controller_manager(tmp_path)
-    (tmp_path / "kube-controller-manager").touch(mode=0o755)
-    assert has_controller_manager(tmp_path)
+    assert flags["secure-port"] == "0"
 
 
 _STAND_IN = """
@@ -88,33 +72,23 @@ async def serve(flags):
     async with running_api_server(directory, address=address, port=int(flags["secure-port"])):
         await asyncio.Event().wait()
 
-asyncio.run(serve(dict(argument[2:].split("=", 1) for argument in sys.argv[1:])))
+if "--version" in sys.argv:
+    print("Kubernetes v1.36.0")
+else:
+    asyncio.run(serve(dict(argument[2:].split("=", 1) for argument in sys.argv[1:])))
 """
-
-
-def _program(file: Path, text: str) -> None:
-    file.write_text(text)
-    file.chmod(0o755)
 
 
 async def test_the_programs_run_until_the_block_ends(tmp_path: Path) -> None:
     """With stand-ins, since this shows their life, not their work: the contract suite does that."""
-    _program(tmp_path / "etcd", "#!/bin/sh\nexec sleep 600\n")
-    _program(tmp_path / "kube-apiserver", f"#!{sys.executable}\n{_STAND_IN}")
+    stand_in(tmp_path / "etcd", "3.6.4", "exec sleep 600")
+    program(tmp_path / "kube-apiserver", f"#!{sys.executable}\n{_STAND_IN}")
     make_cluster_pki(PLAN, tmp_path)
     server = RealServer(tmp_path, IPv4Address("127.0.0.1"), unused_port(), PLAN.service_cidr)
-    async with running_real_server(server, tmp_path), running_client(server.access()) as client:
+    assets = find_assets({"KUBEBUILDER_ASSETS": str(tmp_path)})
+    assert assets is not None
+    async with running_real_server(server, assets), running_client(server.access()) as client:
         assert await client.request("GET", "/readyz") == b"ok"
     with pytest.raises(Unreachable):
         async with running_client(server.access()) as client:
             await client.request("GET", "/readyz")
-
-
-async def test_a_program_that_ends_by_itself_is_named(tmp_path: Path) -> None:
-    for name in ("etcd", "kube-apiserver"):
-        _program(tmp_path / name, "#!/bin/sh\nexit 3\n")
-    make_cluster_pki(PLAN, tmp_path)
-    server = RealServer(tmp_path, PLAN.node_address, API_PORT, PLAN.service_cidr)
-    with pytest.raises(UserError, match=r"(etcd|kube-apiserver) ended with exit code 3"):
-        async with running_real_server(server, tmp_path):
-            raise AssertionError("it cannot be ready")

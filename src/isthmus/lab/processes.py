@@ -16,6 +16,8 @@ from isthmus.lib.errors import UserError
 API_SERVER, CONTROLLERS, NODE = NAMES = ("apiserver", "controllers", "node")
 _LOOK_EVERY = 0.01
 _LAST_LINES = 12
+_READY_WITHIN = 150.0
+"""Seconds for a process to be ready; real API servers say themselves, before that, what they lack."""
 _GRACE = 5.0
 """Seconds for a process that is asked to end; then it is made to."""
 
@@ -41,7 +43,7 @@ class LabProcess:
     def _pid_file(self) -> Path:
         return self.plan.directory / "run" / f"{self.name}.pid"
 
-    async def start(self, *, timeout: float = 60.0, through: Sequence[str] = ()) -> None:
+    async def start(self, *, timeout: float = _READY_WITHIN, through: Sequence[str] = ()) -> None:
         """Start it in its cluster's network namespace and wait until it is ready; it outlives us.
 
         `through` is a module, with its first arguments, that runs another as it is told.

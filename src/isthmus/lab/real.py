@@ -8,29 +8,31 @@ Source of the flags: the Kubernetes 1.36 command line reference, and etcd 3.6's 
 """
 
 import asyncio
-import os
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
-from isthmus.kube.access import Access
+from isthmus.kube.access import Access, access_from_file
 from isthmus.kube.client import Client, running_client
 from isthmus.kube.errors import ApiError, Unreachable
 from isthmus.lab import pki
 from isthmus.lab.apiserver.tokens import ISSUER
+from isthmus.lab.assets import API_SERVER, CONTROLLER_MANAGER, ETCD, Assets, check_versions
 from isthmus.lab.plan import API_PORT, ClusterPlan
+from isthmus.lab.programs import Program, running_programs
 from isthmus.lib.errors import UserError
-from isthmus.lib.lifecycle import stop_signal, task_scope
+from isthmus.lib.lifecycle import stop_signal
 
-VARIABLE = "KUBEBUILDER_ASSETS"
-_NAMES = ("etcd", "kube-apiserver")
-_CONTROLLER_MANAGER = "kube-controller-manager"
+READY_WITHIN = 120.0
+"""Seconds for a server, or its controllers, to be ready: three clusters may start at once on two cores."""
 _ETCD_PORTS = (2379, 2380)
-_READY_WITHIN = 60.0
 _ASK_EVERY = 0.2
-_GRACE = 15.0
+_WORKS = "/api/v1/namespaces/default/services/kubernetes"
+"""It exists when Services can have addresses: a moment after the server says that it is ready."""
+_CONTROLLED = ("serviceaccounts/default", "configmaps/kube-root-ca.crt")
+"""What controllers give every namespace, and pods cannot be without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,22 +60,11 @@ class RealServer:
         return pki.access(self.files, identity, server=self.url)
 
 
-def find_assets(environment: Mapping[str, str] = os.environ) -> Path | None:
-    """The folder that KUBEBUILDER_ASSETS names, None where it is not set. UserError: it lacks a part."""
-    named = environment.get(VARIABLE)
-    if not named:
-        return None
-    missing = [name for name in _NAMES if not os.access(Path(named) / name, os.X_OK)]
-    if missing:
-        raise UserError(f"{VARIABLE} is {named}, where {', '.join(missing)} is missing; correct or unset it.")
-    return Path(named)
-
-
-def etcd_command(server: RealServer, assets: Path) -> list[str]:
+def etcd_command(server: RealServer, assets: Assets) -> list[str]:
     """The command line of etcd, one member, plain HTTP on loopback."""
     client, peer = (f"http://127.0.0.1:{port}" for port in server.etcd_ports)
     return [
-        str(assets / "etcd"),
+        assets.program(ETCD),
         "--name=lab",
         f"--data-dir={server.directory / 'data' / 'etcd'}",
         f"--listen-client-urls={client}",
@@ -86,12 +77,12 @@ def etcd_command(server: RealServer, assets: Path) -> list[str]:
     ]
 
 
-def api_server_command(server: RealServer, assets: Path) -> list[str]:
+def api_server_command(server: RealServer, assets: Assets) -> list[str]:
     """The command line of kube-apiserver; admission plug-ins are those on by default."""
     files = server.files
     kubelet_client = "apiserver-kubelet-client"
     return [
-        str(assets / "kube-apiserver"),
+        assets.program(API_SERVER),
         f"--etcd-servers=http://127.0.0.1:{server.etcd_ports[0]}",
         f"--bind-address={server.address}",
         f"--advertise-address={server.address}",
@@ -113,19 +104,18 @@ def api_server_command(server: RealServer, assets: Path) -> list[str]:
     ]
 
 
-def controllers_command(plan: ClusterPlan, directory: Path, assets: Path) -> list[str]:
+def controllers_command(plan: ClusterPlan, directory: Path, assets: Assets) -> list[str]:
     """The command line of kube-controller-manager.
 
     All controllers that are on by default: those that need a cloud, a signing key or node CIDRs leave
-    themselves out, since none is given.
+    themselves out, since none is given. It serves no port: to guard one it would have to read a ConfigMap
+    that a new cluster does not have yet, and ends where that is missing.
     """
     files, kubeconfig = pki.PkiFiles(directory / "pki"), directory / "controllers.kubeconfig"
     return [
-        str(assets / _CONTROLLER_MANAGER),
+        assets.program(CONTROLLER_MANAGER),
         f"--kubeconfig={kubeconfig}",
-        f"--authentication-kubeconfig={kubeconfig}",
-        f"--authorization-kubeconfig={kubeconfig}",
-        "--bind-address=127.0.0.1",
+        "--secure-port=0",
         f"--cluster-name={plan.name}",
         "--controllers=*",
         "--use-service-account-credentials=true",
@@ -139,19 +129,21 @@ def controllers_command(plan: ClusterPlan, directory: Path, assets: Path) -> lis
 
 
 @asynccontextmanager
-async def running_real_server(server: RealServer, assets: Path) -> AsyncGenerator[RealServer]:
+async def running_real_server(server: RealServer, assets: Assets) -> AsyncGenerator[RealServer]:
     """etcd and kube-apiserver, ready; should one end by itself, the block fails with UserError.
 
     The keys must be there. kube-apiserver is stopped before its etcd.
     """
+    await check_versions(assets)
     (server.directory / "data").mkdir(mode=0o700, parents=True, exist_ok=True)
-    async with _running(etcd_command(server, assets), api_server_command(server, assets)):
+    commands = etcd_command(server, assets), api_server_command(server, assets)
+    async with running_programs(*commands) as (_, program):
         async with running_client(server.access()) as client:
-            await _until_ready(client)
+            await _until(program, lambda: _has(client, "/readyz", _WORKS))
         yield server
 
 
-async def serve_real_api_server(plan: ClusterPlan, directory: Path, assets: Path, ready: Path) -> None:
+async def serve_real_api_server(plan: ClusterPlan, directory: Path, assets: Assets, ready: Path) -> None:
     """Run the cluster's real API server until SIGTERM; `ready` exists while it serves."""
     stop = stop_signal()
     server = RealServer(directory, plan.node_address, API_PORT, plan.service_cidr)
@@ -159,16 +151,14 @@ async def serve_real_api_server(plan: ClusterPlan, directory: Path, assets: Path
         await _stay(ready, stop)
 
 
-def has_controller_manager(assets: Path) -> bool:
-    """Whether the folder has a kube-controller-manager too."""
-    return os.access(assets / _CONTROLLER_MANAGER, os.X_OK)
-
-
-async def run_real_controllers(plan: ClusterPlan, assets: Path) -> None:
+async def run_real_controllers(plan: ClusterPlan, directory: Path, assets: Assets) -> None:
     """Run the cluster's real kube-controller-manager until SIGTERM; UserError where it ends by itself."""
     stop = stop_signal()
-    async with _running(controllers_command(plan, plan.directory, assets)):
-        await _stay(plan.directory / "run" / "controllers.ready", stop)
+    paths = [f"/api/v1/namespaces/default/{each}" for each in _CONTROLLED]
+    async with running_programs(controllers_command(plan, directory, assets)) as (program,):
+        async with running_client(access_from_file(directory / "kubeconfig")) as client:
+            await _until(program, lambda: _has(client, *paths))
+        await _stay(directory / "run" / "controllers.ready", stop)
 
 
 async def _stay(ready: Path, stop: asyncio.Event) -> None:
@@ -180,65 +170,20 @@ async def _stay(ready: Path, stop: asyncio.Event) -> None:
         ready.unlink(missing_ok=True)
 
 
-@asynccontextmanager
-async def _running(*commands: Sequence[str]) -> AsyncGenerator[None]:
-    """Programs that write to our own standard error; UserError in the block when the first of them ends.
-
-    They are started in order, and stopped in reverse: asked to end, then made to.
-    """
-    ended: asyncio.Queue[str] = asyncio.Queue(len(commands))
-    async with AsyncExitStack() as stack:
-        processes = [await stack.enter_async_context(_program(command)) for command in commands]
-        async with task_scope() as scope:
-            for command, process in zip(commands, processes, strict=True):
-                scope.spawn(_note_end(process, Path(command[0]).name, ended), name=command[0])
-            scope.serve(_fail_at_first_end(ended), name="programs")
-            yield
-
-
-@asynccontextmanager
-async def _program(command: Sequence[str]) -> AsyncGenerator[asyncio.subprocess.Process]:
-    process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.DEVNULL)
+async def _until(program: Program, is_ready: Callable[[], Awaitable[bool]]) -> None:
     try:
-        yield process
-    finally:
-        await _end(process)
-
-
-async def _note_end(process: asyncio.subprocess.Process, name: str, ended: asyncio.Queue[str]) -> None:
-    code = await process.wait()
-    await ended.put(f"{name} ended with exit code {code}")
-
-
-async def _fail_at_first_end(ended: asyncio.Queue[str]) -> None:
-    raise UserError(f"{await ended.get()}; its last lines in the log above say why.")
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is not None:
-        return
-    process.terminate()
-    try:
-        async with asyncio.timeout(_GRACE):
-            await process.wait()
-    except TimeoutError:
-        process.kill()
-        await process.wait()
-
-
-async def _until_ready(client: Client) -> None:
-    try:
-        async with asyncio.timeout(_READY_WITHIN):
-            while not await _is_ready(client):  # noqa: ASYNC110 - another process's state can only be polled
+        async with asyncio.timeout(READY_WITHIN):
+            while not await is_ready():  # noqa: ASYNC110 - another process's state can only be polled
                 await asyncio.sleep(_ASK_EVERY)
     except TimeoutError:
-        text = f"kube-apiserver was not ready after {_READY_WITHIN:.0f} seconds; its log above says why."
-        raise UserError(text) from None
+        text = f"{program.file} runs, but was not ready after {READY_WITHIN:.0f} seconds"
+        raise UserError(f"{text}. It printed last:{program.last_words()}") from None
 
 
-async def _is_ready(client: Client) -> bool:
+async def _has(client: Client, *paths: str) -> bool:
     try:
-        await client.request("GET", "/readyz")
+        for path in paths:
+            await client.request("GET", path)
     except (ApiError, Unreachable):
         return False
     return True

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 
+from isthmus.lab.assets import check_versions, find_assets
 from isthmus.lab.faults.record import read_records
 from isthmus.lab.network import clusters_up, make_cluster, make_hub, unmake_all
 from isthmus.lab.pki import make_cluster_pki
@@ -93,6 +94,8 @@ def bring_up(names: Sequence[str], say: Say) -> list[ClusterPlan]:
     """
     check_names(names)
     check_machine("up")
+    if (assets := find_assets()) is not None:
+        asyncio.run(check_versions(assets))
     plans = plan_clusters(list(names))
     with only_one():
         there = running_lab()

@@ -11,7 +11,8 @@ import pytest_asyncio
 
 from isthmus.lab import pki
 from isthmus.lab.apiserver.server import running_api_server
-from isthmus.lab.real import RealServer, find_assets, running_real_server
+from isthmus.lab.assets import find_assets
+from isthmus.lab.real import RealServer, running_real_server
 from tests.lab.api_contract.api import Api, running_session
 
 _SERVERS = ["embedded", *(["real"] if find_assets() else [])]

@@ -10,10 +10,11 @@ import structlog
 import uvloop
 
 from isthmus.lab.apiserver.server import running_api_server
+from isthmus.lab.assets import find_assets
 from isthmus.lab.pki import make_cluster_pki
 from isthmus.lab.plan import API_PORT, ClusterPlan
 from isthmus.lab.plan_file import read_plan
-from isthmus.lab.real import find_assets, serve_real_api_server
+from isthmus.lab.real import serve_real_api_server
 from isthmus.lib.errors import UserError
 from isthmus.lib.lifecycle import stop_signal
 from isthmus.lib.log import configure_logging

@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 from isthmus.kube.access import access_from_file
+from isthmus.lab.assets import find_assets
 from isthmus.lab.controllers.wiring import running_controllers
 from isthmus.lab.plan_file import read_plan
-from isthmus.lab.real import find_assets, has_controller_manager, run_real_controllers
+from isthmus.lab.real import run_real_controllers
 from isthmus.lib.errors import UserError
 from isthmus.lib.lifecycle import stop_signal
 from isthmus.lib.log import configure_logging
@@ -19,8 +20,8 @@ from isthmus.lib.log import configure_logging
 async def run(directory: Path) -> None:
     """Run until SIGTERM; `run/controllers.ready` appears once everything has been listed."""
     assets = find_assets()
-    if assets is not None and has_controller_manager(assets):
-        await run_real_controllers(read_plan(directory), assets)
+    if assets is not None and assets.has_controller_manager:
+        await run_real_controllers(read_plan(directory), directory, assets)
         return
     stop = stop_signal()
     # kube-apiserver's own roles give the controller manager's account too little to do this as one account.

@@ -9,12 +9,12 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 
+from isthmus.lab.assets import VARIABLE, find_assets
 from isthmus.lab.faults.kinds import Fault, clashing
 from isthmus.lab.faults.making import undo
 from isthmus.lab.faults.record import Record, drop_record, read_records
 from isthmus.lab.network import inside
 from isthmus.lab.plan import ClusterPlan
-from isthmus.lab.real import VARIABLE, find_assets
 from isthmus.lab.up import only_one
 from isthmus.lib.errors import UserError
 
