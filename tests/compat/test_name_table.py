@@ -15,10 +15,11 @@ from google.protobuf.message import Message
 from msgspec.structs import replace
 
 from isthmus.model.resources import LISTENER, NAME_TABLE
-from isthmus.model.service import Kind, Network, Protocol, ServiceKey
+from isthmus.model.service import ClusterId, Kind, Network, Protocol, ServiceKey
 from isthmus.model.view import Changes
 from isthmus.model.workload import Endpoint, Health
-from isthmus.translate.name_table import NameTable
+from isthmus.translate.exports import Exports
+from isthmus.translate.name_table import NameTable, TableEntries
 from tests.compat.adsc import delta_client, istio_node, whole_client
 from tests.compat.test_adsc import DB, Stage, stage
 from tests.compat.test_istio_agent import read
@@ -73,6 +74,13 @@ def _message_type() -> type[Message]:
 _TABLE = _message_type()
 
 
+def table_of(view: FakeView, cluster: ClusterId, *local: ServiceKey) -> NameTable:
+    exports = Exports((), always=ServiceKey("", ""))
+    for key in view.services():
+        exports.note(key, view.service(key))
+    return NameTable(TableEntries(view, cluster, local), exports, "")
+
+
 def entries(body: bytes) -> Mapping[str, Mapping[str, Any]]:
     found = json_format.MessageToDict(_TABLE.FromString(body))
     return cast("Mapping[str, Mapping[str, Any]]", found.get("table", {}))
@@ -101,7 +109,7 @@ def test_a_name_means_the_own_clusters_address_and_another_ones_where_it_has_non
         named(endpoint("10.0.0.6", health=Health.UNREADY), "peer-2"),
         endpoint("10.9.0.1", cluster=EAST, network=Network("far")),
     )
-    table = NameTable(view, WEST, ())
+    table = table_of(view, WEST)
     assert ips(table.body("")) == {
         "echo.demo.svc.cluster.local": ["10.1.0.1"],
         "far.demo.svc.cluster.local": ["10.2.0.2"],
@@ -109,8 +117,8 @@ def test_a_name_means_the_own_clusters_address_and_another_ones_where_it_has_non
         "peer-0.peers.demo.svc.cluster.local": ["10.0.0.4"],
         "peer-1.peers.demo.svc.cluster.local": ["10.0.1.5"],
     }
-    assert ips(NameTable(view, EAST, ()).body(""))["echo.demo.svc.cluster.local"] == ["10.2.0.1"]
-    only_here = NameTable(view, WEST, {peers.key})
+    assert ips(table_of(view, EAST).body(""))["echo.demo.svc.cluster.local"] == ["10.2.0.1"]
+    only_here = table_of(view, WEST, peers.key)
     assert ips(only_here.body(""))["peers.demo.svc.cluster.local"] == ["10.0.0.4"]
     short = entries(table.body(""))["peer-0.peers.demo.svc.cluster.local"]
     assert (short["registry"], short["shortname"], short["namespace"]) == (

@@ -22,7 +22,7 @@ from isthmus.model.workload import Endpoint, Health
 from isthmus.translate.catalogue import Catalogue
 from isthmus.translate.claims import Claims
 from isthmus.translate.clusters import ClusterSpec, cluster_specs
-from isthmus.translate.families import Assignments
+from isthmus.translate.families import Assignments, Encoding
 from isthmus.xds.hub import Hub
 from isthmus.xds.preparing import NotPreparedError
 from isthmus.xds.session import Session
@@ -152,7 +152,7 @@ def test_a_change_in_a_large_service_encodes_its_own_slice_and_no_other() -> Non
     service = mesh.view.service(CHANGED)
     assert service is not None
     claims.replace(CHANGED, cluster_specs(service))
-    assignments = Assignments(claims, mesh.view, takes_tls)
+    assignments = Assignments(claims, mesh.view, Encoding(takes_tls))
     [name] = assignments.names()
     first = assignments.body(name)
     groups = mesh.view.groups(CHANGED)[80]

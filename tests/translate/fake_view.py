@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from itertools import groupby
 from operator import attrgetter
 
+from isthmus.model.exports import ExportTo
 from isthmus.model.proxy import Proxy
 from isthmus.model.service import ClusterId, Kind, Network, Port, Protocol, Service, ServiceKey
 from isthmus.model.view import Changes
@@ -93,6 +94,7 @@ def service(
     east: str = "",
     kind: Kind = Kind.CLUSTER_IP,
     external_name: str = "",
+    export_to: ExportTo = (),
 ) -> Service:
     """A service in both clusters; `west` and `east` are its ClusterIPs there."""
     addresses = {cluster: (ip,) for cluster, ip in ((WEST, west), (EAST, east)) if ip}
@@ -103,6 +105,7 @@ def service(
         addresses=addresses,
         clusters=frozenset({WEST, EAST}),
         external_name=external_name,
+        export_to=export_to,
     )
 
 

@@ -13,7 +13,7 @@ from isthmus.config.mesh import MeshConfig
 from isthmus.config.peer_authentication import PEER_AUTHENTICATION, Mode, PeerAuthentication
 from isthmus.config.store import ConfigStore
 from isthmus.kube.decoding import Ref
-from isthmus.model.resources import LISTENER, PUSH_ORDER, Resource, Scope
+from isthmus.model.resources import LISTENER, NAME_TABLE, PUSH_ORDER, Resource, Scope
 from isthmus.model.service import Kind, Protocol, Service
 from isthmus.model.view import Changes
 from isthmus.model.workload import Endpoint
@@ -36,6 +36,7 @@ BEHIND = st.one_of(st.none(), PODS)
 ENDPOINTS = st.lists(
     st.builds(endpoint, st.sampled_from(["10.0.0.1", "10.0.0.2"]), behind=BEHIND), max_size=2
 )
+EXPORTS = st.sampled_from([(), (), ("*",), (".",), ("~",), ("other",), (".", "q"), ("other", "q")])
 PeersStep = tuple[str, dict[str, Any] | None]
 
 
@@ -51,6 +52,7 @@ def services(draw: st.DrawFn) -> Service:
         west=draw(ADDRESSES) if addressed else "",
         east=draw(ADDRESSES) if addressed else "",
         external_name="bank.example" if kind is Kind.EXTERNAL_NAME else "",
+        export_to=draw(EXPORTS),
     )
 
 
@@ -119,13 +121,23 @@ def put(store: ConfigStore[PeerAuthentication], ref: Ref, spec: dict[str, Any] |
         assert store.apply(ref, {"metadata": ref._asdict(), "spec": spec}) is None
 
 
-def content(scopes: Sequence[Scope]) -> dict[tuple[str, str], Resource]:
-    return {(t, r.name): r for t in PUSH_ORDER for scope in scopes for r in scope.all(t)}
+TYPES = (*PUSH_ORDER, NAME_TABLE)
+
+
+def content(scopes: Sequence[Scope]) -> dict[tuple[str, str], tuple[Resource, Scope]]:
+    """Everything by type and name, and the one scope that has it."""
+    every = [(t, r, scope) for t in TYPES for scope in scopes for r in scope.all(t)]
+    found = {(t, r.name): (r, scope) for t, r, scope in every}
+    assert len(found) == len(every), "two scopes hold one name"
+    return found
 
 
 @settings(max_examples=examples(150), deadline=None)
-@given(STEPS)
-def test_kept_up_equals_made_anew_and_every_difference_was_named(steps: list[Step | PeersStep]) -> None:
+@given(STEPS, st.sampled_from([("*",), (".",)]))
+def test_kept_up_equals_made_anew_and_every_difference_was_named(
+    steps: list[Step | PeersStep], default: tuple[str, ...]
+) -> None:
+    mesh = MeshConfig(default_service_export_to=default)
     view, store = FakeView(), ConfigStore(PEER_AUTHENTICATION)
     peers = PeerAuthentications("istio-system", store)
     callers = [
@@ -135,12 +147,19 @@ def test_kept_up_equals_made_anew_and_every_difference_was_named(steps: list[Ste
     ]
     secured = pod("x", "10.0.0.9", tls=True)
     view.pods[secured.key] = secured
-    catalogue = Catalogue(view, MeshConfig(), peers=peers)
+    catalogue = Catalogue(view, mesh, peers=peers)
     held = [catalogue.scopes(caller) for caller in callers]
     before = [content(scopes) for scopes in held]
     for step in steps:
+        former = held.copy()
         if len(step) == 3:
-            changes = catalogue.apply(take(view, step))
+            changed = take(view, step)
+            changes = catalogue.apply(changed)
+            asking = catalogue.rescoped(changed)
+            for index, caller in enumerate(callers):
+                scopes = catalogue.scopes(caller)
+                assert caller.node_id in asking or scopes == held[index]
+                held[index] = scopes
         else:
             ref = Ref(step[0], "default")
             put(store, ref, step[1])
@@ -150,15 +169,22 @@ def test_kept_up_equals_made_anew_and_every_difference_was_named(steps: list[Ste
                 scopes = catalogue.scopes(caller)
                 assert caller.node_id in asking or scopes == held[index]
                 held[index] = scopes
-        for scopes, old, caller in zip(held, before, callers, strict=True):
+        for scopes, left, old, caller in zip(held, former, before, callers, strict=True):
             new = content(scopes)
-            fresh = content(Catalogue(view, MeshConfig(), peers=peers).scopes(caller))
-            assert {k: r.body for k, r in new.items()} == {k: r.body for k, r in fresh.items()}
+            fresh = content(Catalogue(view, mesh, peers=peers).scopes(caller))
+            assert {k: r.body for k, (r, _) in new.items()} == {k: r.body for k, (r, _) in fresh.items()}
             named = {
-                (t, n) for c in changes if c.scope in scopes for t, names in c.names.items() for n in names
+                (t, n)
+                for c in changes
+                if c.scope in scopes or c.scope in left
+                for t, names in c.names.items()
+                for n in names
             }
-            different = {k for k in old.keys() | new.keys() if old.get(k) is not new.get(k)}
-            assert different - {(LISTENER, "virtualInbound")} <= named
-            assert all(old[k].body != new[k].body for k in different & old.keys() & new.keys())
+            found = {k for k, (_, scope) in new.items() if scope not in left}
+            different = {k for k in old.keys() | new.keys() if old.get(k) != new.get(k)}
+            assert different - {(LISTENER, "virtualInbound")} <= named | found
+            for k in different & old.keys() & new.keys():
+                (then, there), (now, here) = old[k], new[k]
+                assert then.body != now.body or there is not here
             old.clear()
             old.update(new)

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import structlog
 
+from isthmus.clusters.exports import meaningless_exports
 from isthmus.clusters.reading import read_endpoints, read_locality, read_pod, read_service, read_slice
 from isthmus.clusters.store import NETWORK_LABEL, ClusterStore
 from isthmus.kube import objects
@@ -33,8 +34,8 @@ class Intake:
         changed: Callable[[ClusterStore, Changes], None],
     ) -> None:
         self.store = store
-        self.rejected: dict[Ref, tuple[Rejected, ...]] = {}
-        """What was left out of slices (or Endpoints), by object."""
+        self.rejected: dict[tuple[str, Ref], tuple[Rejected, ...]] = {}
+        """What was left out, by object: of Services, and of slices (or Endpoints), whose kind is ""."""
         self.changed_at: float | None = None
         """When the latest change came, in Unix seconds."""
         self._control_namespace = control_namespace
@@ -49,8 +50,10 @@ class Intake:
         """A Service."""
         match event:
             case Upserted(service):
+                self._note(service.metadata, meaningless_exports(service.metadata), "Service")
                 self._tell(self.store.put_service(read_service(service)))
             case Removed(service):
+                self._note(service.metadata, (), "Service")
                 key = ServiceKey(service.metadata.namespace, service.metadata.name)
                 self._tell(self.store.drop_service(key))
             case Synced():
@@ -115,14 +118,14 @@ class Intake:
             case Synced():
                 pass
 
-    def _note(self, metadata: objects.Metadata, rejected: tuple[Rejected, ...]) -> Ref:
+    def _note(self, metadata: objects.Metadata, rejected: tuple[Rejected, ...], kind: str = "") -> Ref:
         """Remember what of an object was left out, and log it where that is new."""
         ref = Ref(metadata.namespace, metadata.name)
-        known = self.rejected.get(ref, ())
+        known = self.rejected.get((kind, ref), ())
         if rejected:
-            self.rejected[ref] = rejected
+            self.rejected[kind, ref] = rejected
         else:
-            self.rejected.pop(ref, None)
+            self.rejected.pop((kind, ref), None)
         for each in rejected:
             if each not in known:
                 _log.warning(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import msgspec
 
 from isthmus.clusters.labels import Labels
+from isthmus.model.exports import ExportTo
 from isthmus.model.service import Kind, Protocol, ServiceKey
 from isthmus.model.workload import Health, Workload
 
@@ -34,6 +35,7 @@ class ServicePart:
     external_name: str = ""
     publish_not_ready: bool = False
     node_local: bool = False
+    export_to: ExportTo = ()
 
 
 class Backend(msgspec.Struct, frozen=True, gc=False):

@@ -14,6 +14,7 @@ from isthmus.clusters.draining import WHOLE
 from isthmus.clusters.join import Double, Groups, flat, merge_service, union, without_doubles
 from isthmus.clusters.standing import Standing, Worth
 from isthmus.clusters.store import ClusterStore, Derivations
+from isthmus.model.exports import ANNOTATION, ExportTo
 from isthmus.model.service import ClusterId, Network, PortConflict, Service, ServiceKey
 from isthmus.model.view import Changes
 from isthmus.model.workload import Endpoint, InboundPort, Locality, Workload, WorkloadKey
@@ -34,6 +35,7 @@ class JoinedView:
         self._groups: dict[ServiceKey, Groups] = {}
         self._conflicts: dict[ServiceKey, tuple[PortConflict, ...]] = {}
         self._doubles: dict[ServiceKey, frozenset[Double]] = {}
+        self._exports: dict[ServiceKey, Mapping[ClusterId, ExportTo]] = {}
         self._worths: Mapping[ClusterId, Worth] = {}
         self._listeners: list[Callable[[Changes], None]] = []
 
@@ -98,6 +100,7 @@ class JoinedView:
             del self._clusters_of[key]
             self._conflicts.pop(key, None)
             self._doubles.pop(key, None)
+            self._exports.pop(key, None)
 
     def _publish(self, changes: Changes) -> None:
         if changes == Changes():
@@ -127,6 +130,7 @@ class JoinedView:
             known = self._services[key] = merge_service(key, parts)
             self.derivations.services += 1
             self._report_conflicts(known)
+            self._report_exports(known)
         return known
 
     def _report_conflicts(self, service: Service) -> None:
@@ -140,6 +144,20 @@ class JoinedView:
                 declared={cluster: protocol.value for cluster, protocol in conflict.declared.items()},
             )
         self._conflicts[service.key] = service.conflicts
+
+    def _report_exports(self, service: Service) -> None:
+        if service.exports and service.exports != self._exports.get(service.key):
+            _log.warning(
+                "clusters disagree on whose proxies are told of a service",
+                service=service.key.hostname(),
+                annotation=ANNOTATION,
+                chosen=",".join(service.export_to),
+                declared={cluster: ",".join(entries) for cluster, entries in service.exports.items()},
+            )
+        if service.exports:
+            self._exports[service.key] = service.exports
+        else:
+            self._exports.pop(service.key, None)
 
     def endpoints(self, key: ServiceKey) -> Mapping[int, Sequence[Endpoint]]:
         """See `MeshView`."""

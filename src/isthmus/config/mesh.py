@@ -17,6 +17,7 @@ from isthmus.config.durations import Duration, parse_duration
 from isthmus.config.proxy import ProxyConfig
 from isthmus.lib.address import split_host_port
 from isthmus.lib.errors import UserError
+from isthmus.model.exports import ALL, ExportTo, meaningful
 from isthmus.model.service import ClusterId, Network, ServiceKey
 
 _log = structlog.get_logger(__name__)
@@ -123,6 +124,7 @@ class MeshConfig(_Part, frozen=True):
     Without `enable_auto_mtls` no client uses mutual TLS; servers still accept it. `access_log_file` is "" for
     none. A `protocol_detection_timeout` of 0 waits for ever, as a sniffed port must where a client may be
     slow to speak. `service_settings` say which services are cluster-local (`cluster_local`).
+    `default_service_export_to` holds for Services that do not say whose proxies are told of them.
     `policy_check_fail_open` says what becomes of a request whose check is not answered;
     `mixer_check_server` is Istio's name for where checks are answered, HOST:PORT of a service ("": istio-
     policy in the root namespace, by mutual TLS).
@@ -139,6 +141,7 @@ class MeshConfig(_Part, frozen=True):
     access_log_file: str = ""
     mesh_networks: dict[str, MeshNetwork] = {}
     service_settings: tuple[ServiceSettings, ...] = ()
+    default_service_export_to: ExportTo = (ALL,)
     default_config: ProxyConfig = ProxyConfig()
     disable_policy_checks: bool = False
     policy_check_fail_open: bool = False
@@ -220,6 +223,12 @@ def _check(config: MeshConfig) -> None:
     ):
         if refused:
             raise UserError(f"Mesh config is refused: {path}; correct that field.")
+    for index, entry in enumerate(config.default_service_export_to):
+        if not meaningful(entry):
+            raise UserError(
+                f"Mesh config is refused: defaultServiceExportTo[{index}]: {entry!r} is no namespace; "
+                'write one, or ".", "*" or "~".'
+            )
     if config.mixer_check_server:
         _check_policy_server(config.mixer_check_server)
     placed: dict[str, str] = {}

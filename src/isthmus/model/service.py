@@ -1,9 +1,11 @@
 """Services as the whole mesh sees them: one name and namespace, the same in all clusters."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple, NewType
+
+from isthmus.model.exports import ExportTo
 
 ClusterId = NewType("ClusterId", str)
 """A cluster's name, unique in the mesh (for remotes, the key of the cluster Secret)."""
@@ -74,7 +76,8 @@ class Service:
     `addresses` holds its virtual addresses (ClusterIPs) by cluster; a headless service has none there.
     `kind` is as the oldest cluster by name order that has the Service declares it.
     `external_name` is set only for `Kind.EXTERNAL_NAME`. `node_local`: clients use endpoints of their own
-    node only (Kubernetes: `internalTrafficPolicy: Local`).
+    node only (Kubernetes: `internalTrafficPolicy: Local`). `export_to`: whose proxies are told of it, as the
+    first cluster declares it; `exports` has all declarations where these differ.
     """
 
     key: ServiceKey
@@ -85,3 +88,5 @@ class Service:
     external_name: str = ""
     conflicts: tuple[PortConflict, ...] = ()
     node_local: bool = False
+    export_to: ExportTo = ()
+    exports: Mapping[ClusterId, ExportTo] = field(default_factory=dict[ClusterId, ExportTo])

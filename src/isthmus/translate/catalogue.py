@@ -6,7 +6,6 @@ keeps only weak references to scopes and to the indexes that only they need.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from isthmus.config.accepted_tls import PeerAuthentications
@@ -16,16 +15,18 @@ from isthmus.config.policy import POLICY
 from isthmus.config.policy_scope import Policies
 from isthmus.config.store import ConfigStore
 from isthmus.kube.decoding import Ref
+from isthmus.model.exports import Audience
 from isthmus.model.proxy import Proxy
-from isthmus.model.resources import CLUSTER, ENDPOINT, LISTENER, NAME_TABLE, ROUTE, Scope, ScopeChange
+from isthmus.model.resources import Scope, ScopeChange
 from isthmus.model.service import ClusterId, Kind, Service, ServiceKey
 from isthmus.model.view import Changes, MeshView
 from isthmus.model.workload import Endpoint, Workload, WorkloadKey
 from isthmus.translate.askers import Askers
-from isthmus.translate.claims import Claims
 from isthmus.translate.clusters import ClusterSpec, Reach, cluster_specs
+from isthmus.translate.exports import ExportedClaims, Exports, Reading
 from isthmus.translate.families import (
     Assignments,
+    Encoding,
     InboundClusters,
     InboundListener,
     LargeFamily,
@@ -35,7 +36,7 @@ from isthmus.translate.families import (
     VirtualHosts,
 )
 from isthmus.translate.inbound import own_ports
-from isthmus.translate.name_table import THE_ONE, NameTable
+from isthmus.translate.name_table import NameTable, TableEntries
 from isthmus.translate.policy_checks import policy_check
 from isthmus.translate.scope import Counters, DerivedScope, Family
 from isthmus.translate.scope_keys import (
@@ -43,24 +44,18 @@ from isthmus.translate.scope_keys import (
     EndpointsKey,
     InboundKey,
     ListenersKey,
+    NearKey,
     NodeEndpointsKey,
     RoutesKey,
 )
-from isthmus.translate.vantage import Vantage, VantageChange, dialled_endpoints
+from isthmus.translate.touched import Touched
+from isthmus.translate.vantage import Vantage, dialled_endpoints
 
 _HOME = ClusterId("Kubernetes")
 _FEW = 100
 """Outbound clusters whose resources are derived in some milliseconds."""
 _MOST_UNKNOWN = 100_000
 """Pods waited for; proxies that invent pods push out only each other."""
-
-
-class _Assigned(NamedTuple):
-    """Names of assignments, by whom they are for."""
-
-    mesh: set[str]
-    cluster: set[str]
-    node: set[str]
 
 
 class Catalogue:
@@ -86,21 +81,24 @@ class Catalogue:
         self._home = home
         self._peers = peers or PeerAuthentications(mesh.root_namespace)
         self._policies: Policies = policies or ConfigStore(POLICY)
-        self._clusters: Claims[ClusterSpec] = Claims()
+        self._exports = Exports(mesh.default_service_export_to, always=mesh.policy_server[0])
+        self._clusters: ExportedClaims[ClusterSpec] = ExportedClaims(self._exports)
         self._local = ClusterLocalServices(mesh.service_settings)
-        self._assignments = Assignments(self._clusters, view, self._takes_tls)
+        self._encoding = Encoding(self._takes_tls)
         self._hosts = VirtualHosts(self.counters)
         self._askers = Askers()
         self._strangers = Askers(_MOST_UNKNOWN)
         self._vantages: WeakValueDictionary[ClusterId, Vantage] = WeakValueDictionary()
-        self._name_tables: WeakValueDictionary[ClusterId, NameTable] = WeakValueDictionary()
+        self._table_entries: WeakValueDictionary[ClusterId, TableEntries] = WeakValueDictionary()
         self._scopes: WeakValueDictionary[Hashable, DerivedScope] = WeakValueDictionary()
         self._node_local: set[ServiceKey] = set()
         self._all_anew = False
         for key in view.services():
+            self._exports.note(key, view.service(key))
             self._clusters.replace(key, self._cluster_specs(key))
             self._note_reach(key)
         self._all_anew = False
+        self._exports.turned.clear()
 
     def scopes(self, proxy: Proxy) -> tuple[Scope, ...]:
         """The scopes whose union is the proxy's configuration.
@@ -124,15 +122,10 @@ class Catalogue:
         ipv6 = any(":" in each for each in ((proxy.address,) if workload is None else workload.addresses))
         vantage = self._vantages.get(cluster)
         if vantage is None:
-            vantage = self._vantages[cluster] = Vantage(cluster, self._view)
+            vantage = self._vantages[cluster] = Vantage(cluster, self._view, self._exports)
+        sees_more = namespace if self._exports.restricted_to(namespace) else ""
         return (
-            self._large_scope(
-                ClustersKey(secured), lambda: OutboundClusters(self._clusters, self._mesh, secured=secured)
-            ),
-            self._large_scope(EndpointsKey(), lambda: self._assignments),
-            self._large_scope(
-                ListenersKey(cluster, ipv6), lambda: OutboundListeners(vantage, self._mesh, ipv6=ipv6)
-            ),
+            *self._outbound(vantage, "", secured=secured, ipv6=ipv6),
             self._large_scope(
                 RoutesKey(cluster, namespace),
                 lambda: OutboundRoutes(vantage, namespace, self._hosts, self._mesh),
@@ -145,77 +138,89 @@ class Catalogue:
                 ),
             ),
             self._scope(
-                EndpointsKey(cluster),
+                NearKey(cluster, sees_more),
                 lambda: (
-                    self._assignments_within(Reach.CLUSTER, cluster),
-                    self._name_table(cluster),
+                    self._assignments_within(Reach.CLUSTER, sees_more, cluster),
+                    NameTable(self._entries_of(cluster), self._exports, sees_more),
                 ),
             ),
-            *self._on_node(cluster, "" if workload is None else workload.node),
+            *self._on_node(cluster, "" if workload is None else workload.node, sees_more),
+            *(self._outbound(vantage, sees_more, secured=secured, ipv6=ipv6) if sees_more else ()),
         )
 
-    def _name_table(self, cluster: ClusterId) -> NameTable:
-        table = self._name_tables[cluster] = NameTable(self._view, cluster, self._local)
-        return table
+    def _outbound(
+        self, vantage: Vantage, namespace: str, *, secured: bool, ipv6: bool
+    ) -> tuple[Scope, Scope, Scope]:
+        """Clusters, endpoints and listeners of what is for all, or of what is not and a namespace sees."""
+        claims = self._clusters.restricted_to(namespace) if namespace else self._clusters.for_all
+        return (
+            self._large_scope(
+                ClustersKey(secured, namespace),
+                lambda: OutboundClusters(claims, self._mesh, secured=secured, fixed=not namespace),
+                claims,
+            ),
+            self._large_scope(
+                EndpointsKey(namespace), lambda: Assignments(claims, self._view, self._encoding), claims
+            ),
+            self._large_scope(
+                ListenersKey(vantage.cluster, ipv6, namespace),
+                lambda: OutboundListeners(vantage, self._mesh, ipv6=ipv6, namespace=namespace),
+                claims,
+            ),
+        )
 
-    def _on_node(self, cluster: ClusterId, node: str) -> tuple[Scope, ...]:
+    def _entries_of(self, cluster: ClusterId) -> TableEntries:
+        entries = self._table_entries.get(cluster)
+        if entries is None:
+            entries = self._table_entries[cluster] = TableEntries(self._view, cluster, self._local)
+        return entries
+
+    def _on_node(self, cluster: ClusterId, node: str, namespace: str) -> tuple[Scope, ...]:
         """Few meshes have a node-local service, so only with one there is a scope for each node."""
         if not self._node_local:
             return ()
-        key = NodeEndpointsKey(cluster, node)
-        return (self._scope(key, lambda: (self._assignments_within(Reach.NODE, cluster, node),)),)
+        key = NodeEndpointsKey(cluster, node, namespace)
+        return (self._scope(key, lambda: (self._assignments_within(Reach.NODE, namespace, cluster, node),)),)
 
     def apply(self, changes: Changes) -> list[ScopeChange]:
         """Forget what changed and say which names these are, in the scopes that somebody holds.
 
         To be called once for each of the view's changes, in their order.
         """
-        clusters: set[str] = set()
-        assignments = _Assigned(set(), set(), set())
-        vantages: dict[ClusterId, VantageChange] = {}
-        renamed = set(changes.services)
-        for key in changes.services:
-            self._note_assignments(key, assignments)
-            self._hosts.forget(key)
-            self._note_reach(key)
+        touched = Touched()
         for key in changes.services | changes.endpoints:
-            together = not self._assignments.serves(key)
-            if key in changes.services or key in changes.accounts or together:
-                clusters |= self._clusters.replace(key, self._cluster_specs(key))
-            self._note_assignments(key, assignments)
-            if key in changes.services or together:
-                self._revise_vantages(key, vantages)
-            if together:
-                renamed.add(key)
-        found = self._forget_outbound(clusters, assignments)
-        for cluster, table in list(self._name_tables.items()) if renamed else ():
-            table.forget(renamed)
-            found.append(self._forget(EndpointsKey(cluster), {NAME_TABLE: {THE_ONE}}))
-        for cluster, changed in vantages.items():
-            found += [
-                self._forget(ListenersKey(cluster, ipv6), {LISTENER: changed.listeners})
-                for ipv6 in (False, True)
-            ]
-            of_cluster = [
-                key for key in self._scopes if isinstance(key, RoutesKey) and key.cluster == cluster
-            ]
-            found.extend(self._forget(key, {ROUTE: changed.routes}) for key in of_cluster)
-        return [change for change in found if change is not None]
+            shape = key in changes.services
+            together = not self._serves(key)
+            audience = self._exports.audience(key)
+            if shape:
+                touched.note_assignments(audience, self._clusters.by(key))
+                self._hosts.forget(key)
+                self._note_reach(key)
+                audience = self._exports.note(key, self._view.service(key))
+            if shape or key in changes.accounts or together:
+                touched.note_clusters(audience, self._clusters.replace(key, self._cluster_specs(key)))
+            touched.note_assignments(audience, self._clusters.by(key))
+            if shape or together:
+                self._revise_vantages(key, audience, touched)
+                touched.tables.update(audience)
+                for entries in list(self._table_entries.values()):
+                    entries.forget((key,))
+        return touched.forgotten(self._scopes)
 
     def peers_changed(self, ref: Ref) -> list[ScopeChange]:
         """Forget what depends on that PeerAuthentication; `rescoped_by` names the proxies that do.
 
         Most assignments will be as before, which is noticed as they are read.
         """
-        self._assignments.forget_encoded()
-        assignments = _Assigned(set(), set(), set())
-        clusters: set[str] = set()
+        self._encoding.forget()
+        touched = Touched()
         for key in self._view.services():
             if self._peers.concerns(ref, key.namespace):
-                self._note_assignments(key, assignments)
-                if not self._assignments.serves(key):
-                    clusters |= self._clusters.replace(key, self._cluster_specs(key))
-        return [each for each in self._forget_outbound(clusters, assignments) if each is not None]
+                audience = self._exports.audience(key)
+                touched.note_assignments(audience, self._clusters.by(key))
+                if not self._serves(key):
+                    touched.note_clusters(audience, self._clusters.replace(key, self._cluster_specs(key)))
+        return touched.forgotten(self._scopes)
 
     def rescoped_by(self, ref: Ref) -> set[str]:
         """Node ids of the proxies whose `scopes` must be asked anew after that PeerAuthentication changed."""
@@ -233,11 +238,16 @@ class Catalogue:
 
         Each is named once, until it asks again. Many will get the same scopes as before. One whose pod is
         gone keeps what it has: it ends, or its cluster left the mesh, and then it must serve as it did when
-        the cluster comes back. All are named when the first node-local service came, or the last went.
+        the cluster comes back. All are named when the first node-local service came, or the last went, and
+        those of a namespace when that is so with restricted services that it sees.
         """
         if self._all_anew:
             self._all_anew = False
+            self._exports.turned.clear()
             return self._asking_within(lambda namespace: True)
+        turned = self._exports.turned
+        found = self._asking_within(turned.__contains__) if turned else set[str]()
+        turned.clear()
         subjects: list[Hashable] = []
         for key in changes.workloads:
             workload = self._view.workload(key)
@@ -247,7 +257,7 @@ class Catalogue:
                 continue
             subjects.append(key)
             subjects.extend((key.cluster, address) for address in workload.addresses)
-        return self._asking(subjects)
+        return found | self._asking(subjects)
 
     def _asking_within(self, concerned: Callable[[str], bool]) -> set[str]:
         """The proxies of the namespaces that are concerned."""
@@ -262,10 +272,15 @@ class Catalogue:
         wanted = tuple(subjects)
         return self._askers.take(wanted) | self._strangers.take(wanted)
 
-    def _assignments_within(self, reach: Reach, cluster: ClusterId, node: str = "") -> Assignments:
-        return Assignments(
-            self._clusters, self._view, self._takes_tls, reach=reach, cluster=cluster, node=node
-        )
+    def _assignments_within(
+        self, reach: Reach, namespace: str, cluster: ClusterId, node: str = ""
+    ) -> Assignments:
+        claims = self._clusters.seen_from(namespace)
+        return Assignments(claims, self._view, self._encoding, reach=reach, cluster=cluster, node=node)
+
+    def _serves(self, service: ServiceKey) -> bool:
+        """Whether the service's endpoints are asked for by EDS and found in nothing else."""
+        return any(spec.kind is Kind.CLUSTER_IP for spec in self._clusters.by(service).values())
 
     def _note_reach(self, key: ServiceKey) -> None:
         """Keep count of node-local services."""
@@ -326,52 +341,26 @@ class Catalogue:
             scope = self._scopes[key] = DerivedScope(key, families(), self.counters)
         return scope
 
-    def _large_scope(self, key: Hashable, family: Callable[[], LargeFamily]) -> DerivedScope:
-        """One that has something of every service, and is prepared before it is read where these are many."""
+    def _large_scope(
+        self,
+        key: Hashable,
+        family: Callable[[], LargeFamily],
+        claims: Reading[ClusterSpec] | None = None,
+    ) -> DerivedScope:
+        """One that has something of every service that `claims`, of all those for all where it is None. It is
+        prepared before it is read where these are many.
+        """
         scope = self._scopes.get(key)
         if scope is None:
             made = family()
-            groundwork = made.groundwork if len(self._clusters.names()) > _FEW else None
+            groundwork = made.groundwork if len((claims or self._clusters.for_all).names()) > _FEW else None
             scope = self._scopes[key] = DerivedScope(key, (made,), self.counters, groundwork)
         return scope
 
-    def _revise_vantages(self, key: ServiceKey, changed: dict[ClusterId, VantageChange]) -> None:
+    def _revise_vantages(self, key: ServiceKey, audience: Audience, touched: Touched) -> None:
         if not self._vantages:
             return
         service = self._view.service(key)
         dialled = dialled_endpoints(self._view, service)
         for cluster, vantage in list(self._vantages.items()):
-            change = vantage.replace(key, service, dialled)
-            before = changed.get(cluster, VantageChange(frozenset(), frozenset()))
-            changed[cluster] = VantageChange(
-                before.listeners | change.listeners, before.routes | change.routes
-            )
-
-    def _note_assignments(self, key: ServiceKey, names: _Assigned) -> None:
-        """Add those that the service has now."""
-        for name, spec in self._clusters.by(key).items():
-            if spec.kind is Kind.CLUSTER_IP:
-                match spec.reach:
-                    case Reach.MESH:
-                        names.mesh.add(name)
-                    case Reach.CLUSTER:
-                        names.cluster.add(name)
-                    case Reach.NODE:
-                        names.node.add(name)
-
-    def _forget_outbound(self, clusters: set[str], assignments: _Assigned) -> list[ScopeChange | None]:
-        near = list(self._scopes) if assignments.cluster or assignments.node else []
-        within = [key for key in near if isinstance(key, EndpointsKey) and key.cluster is not None]
-        on_nodes = [key for key in near if isinstance(key, NodeEndpointsKey)]
-        return [
-            self._forget(ClustersKey(secured=True), {CLUSTER: clusters}),
-            self._forget(ClustersKey(secured=False), {CLUSTER: clusters}),
-            self._forget(EndpointsKey(), {ENDPOINT: assignments.mesh}),
-            *(self._forget(key, {ENDPOINT: assignments.cluster}) for key in within),
-            *(self._forget(key, {ENDPOINT: assignments.node}) for key in on_nodes),
-        ]
-
-    def _forget(self, key: Hashable, names: dict[str, set[str] | frozenset[str]]) -> ScopeChange | None:
-        scope = self._scopes.get(key)
-        changed = {type_url: some for type_url, some in names.items() if some}
-        return scope.forget(changed) if scope is not None and changed else None
+            touched.note_vantage(cluster, vantage.replace(key, service, dialled, audience))

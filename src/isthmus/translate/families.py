@@ -12,8 +12,8 @@ from isthmus.model.service import ClusterId, Kind, ServiceKey
 from isthmus.model.view import MeshView
 from isthmus.model.workload import Endpoint, EndpointGroup
 from isthmus.translate import clusters, inbound, listeners, names, routes
-from isthmus.translate.claims import Claims
 from isthmus.translate.endpoints import Encoded, encoded, load_assignment
+from isthmus.translate.exports import Reading, Seen
 from isthmus.translate.inbound import OwnPort
 from isthmus.translate.policy_checks import PolicyCheck
 from isthmus.translate.scope import Counters, Family
@@ -29,25 +29,30 @@ class LargeFamily(Family, Protocol):
         ...
 
 
+_FIXED_CLUSTERS = {
+    names.PASSTHROUGH_CLUSTER: clusters.passthrough_cluster,
+    names.BLACK_HOLE_CLUSTER: clusters.black_hole_cluster,
+    names.INBOUND_PASSTHROUGH_CLUSTER: clusters.inbound_passthrough_cluster,
+}
+
+
 class OutboundClusters:
-    """Clusters of all services, and the fixed ones. The same for every proxy that is as `secured`."""
+    """Clusters of services, and the `fixed` ones. The same for every proxy that is as `secured`."""
 
     type_url = CLUSTER
 
-    def __init__(self, claims: Claims[clusters.ClusterSpec], mesh: MeshConfig, *, secured: bool) -> None:
+    def __init__(
+        self, claims: Reading[clusters.ClusterSpec], mesh: MeshConfig, *, secured: bool, fixed: bool = True
+    ) -> None:
         self._claims = claims
         self._mesh = mesh
         self._secured = secured
         self._templates = Templates()
-        self._fixed = {
-            names.PASSTHROUGH_CLUSTER: clusters.passthrough_cluster,
-            names.BLACK_HOLE_CLUSTER: clusters.black_hole_cluster,
-            names.INBOUND_PASSTHROUGH_CLUSTER: clusters.inbound_passthrough_cluster,
-        }
+        self._fixed = _FIXED_CLUSTERS if fixed else {}
 
     def names(self) -> Collection[str]:
         """One for each port of each service, and the fixed ones."""
-        return self._fixed.keys() | self._claims.names()
+        return {*self._fixed, *self._claims.names()}
 
     def groundwork(self) -> Iterator[None]:
         """Nothing."""
@@ -67,16 +72,16 @@ class OutboundClusters:
 
 class Assignments:
     """Endpoints of the services that have virtual addresses and that `reach`. Those of the mesh are the same
-    for all proxies, others for the proxies of a `cluster`, or of a `node` of it.
+    for all proxies, others for the proxies of a `cluster`, or of a `node` of it. `encoding` is shared.
     """
 
     type_url = ENDPOINT
 
     def __init__(
         self,
-        claims: Claims[clusters.ClusterSpec],
+        claims: Reading[clusters.ClusterSpec],
         view: MeshView,
-        takes_tls: Callable[[Endpoint], bool],
+        encoding: "Encoding",
         *,
         reach: clusters.Reach = clusters.Reach.MESH,
         cluster: ClusterId | None = None,
@@ -84,11 +89,10 @@ class Assignments:
     ) -> None:
         self._claims = claims
         self._view = view
-        self._takes_tls = takes_tls
+        self._encoding = encoding
         self._reach = reach
         self._cluster = cluster
         self._node = node
-        self._encoded: WeakKeyDictionary[EndpointGroup, Encoded] = WeakKeyDictionary()
 
     def names(self) -> Collection[str]:
         """The clusters that ask for their endpoints by EDS."""
@@ -104,17 +108,14 @@ class Assignments:
             return spec.kind is Kind.CLUSTER_IP and spec.reach is self._reach
         return False
 
-    def serves(self, service: ServiceKey) -> bool:
-        """Whether the service's endpoints are asked for by EDS and found in nothing else."""
-        return any(spec.kind is Kind.CLUSTER_IP for spec in self._claims.by(service).values())
-
     def body(self, name: str) -> bytes:
         """Who stands behind the named cluster."""
         [(service, spec)] = self._claims.on(name).items()
         groups = self._view.groups(service).get(spec.port, ())
         if self._reach is not clusters.Reach.MESH:
             groups = (EndpointGroup(filter(self._is_near, (e for group in groups for e in group.endpoints))),)
-        return load_assignment(name, groups, self._encode if len(groups) == 1 else self._remember)
+        encoding = self._encoding
+        return load_assignment(name, groups, encoding.make if len(groups) == 1 else encoding.remember)
 
     def _is_near(self, endpoint: Endpoint) -> bool:
         if endpoint.cluster != self._cluster:
@@ -124,40 +125,56 @@ class Assignments:
             workload is not None and workload.node != "" and workload.node == self._node
         )
 
-    def _encode(self, group: EndpointGroup, mark_draining: bool) -> Encoded:
+
+class Encoding:
+    """Groups of endpoints as parts of assignments, whoever these are for."""
+
+    def __init__(self, takes_tls: Callable[[Endpoint], bool]) -> None:
+        self._takes_tls = takes_tls
+        self._made: WeakKeyDictionary[EndpointGroup, Encoded] = WeakKeyDictionary()
+
+    def make(self, group: EndpointGroup, mark_draining: bool) -> Encoded:
+        """Encode it."""
         return encoded(group, self._takes_tls, mark_draining=mark_draining)
 
-    def _remember(self, group: EndpointGroup, mark_draining: bool) -> Encoded:
-        """Of a service of many groups, most are as before when it changes."""
+    def remember(self, group: EndpointGroup, mark_draining: bool) -> Encoded:
+        """The same; of a service of many groups, most are as before when it changes."""
         if not mark_draining:
-            return self._encode(group, False)
-        known = self._encoded.get(group)
+            return self.make(group, False)
+        known = self._made.get(group)
         if known is None:
-            known = self._encoded[group] = self._encode(group, True)
+            known = self._made[group] = self.make(group, True)
         return known
 
-    def forget_encoded(self) -> None:
+    def forget(self) -> None:
         """Which endpoints take mutual TLS changed."""
-        self._encoded.clear()
+        self._made.clear()
 
 
 class OutboundListeners:
-    """`virtualOutbound` and the listeners behind it, for proxies of one cluster.
+    """`virtualOutbound` and the listeners behind it, for proxies of one cluster; with a `namespace` the
+    restricted ones alone that it sees.
 
     It keeps the vantage alive.
     """
 
     type_url = LISTENER
 
-    def __init__(self, vantage: Vantage, mesh: MeshConfig, *, ipv6: bool) -> None:
+    def __init__(self, vantage: Vantage, mesh: MeshConfig, *, ipv6: bool, namespace: str = "") -> None:
         self._vantage = vantage
         self._mesh = mesh
         self._ipv6 = ipv6
+        self._namespace = namespace
+        self._fixed = () if namespace else (names.VIRTUAL_OUTBOUND,)
         self._templates = Templates()
+
+    def _claims(self) -> Reading[listeners.ListenerSpec]:
+        claims, namespace = self._vantage.listeners, self._namespace
+        return claims.restricted_to(namespace) if namespace else claims.for_all
 
     def names(self) -> Collection[str]:
         """Every address and port that some service claims."""
-        return {names.VIRTUAL_OUTBOUND, *self._vantage.listeners.names()}
+        return {*self._fixed, *self._claims().names()}
 
     def groundwork(self) -> Iterator[None]:
         """Services as they are seen from the cluster."""
@@ -165,11 +182,11 @@ class OutboundListeners:
 
     def has(self, name: str) -> bool:
         """Whether there is such a listener."""
-        return name == names.VIRTUAL_OUTBOUND or bool(self._vantage.listeners.on(name))
+        return name in self._fixed or bool(self._claims().on(name))
 
     def body(self, name: str) -> bytes:
         """The named listener; where two services claim an address, the first by name has it."""
-        spec = self._vantage.listeners.winner(name)
+        spec = self._claims().winner(name)
         if spec is None:
             return serialise(listeners.virtual_outbound(self._mesh, ipv6=self._ipv6))
         return listeners.encoded_listener(spec, self._mesh, self._templates, ipv6=self._ipv6)
@@ -212,9 +229,12 @@ class OutboundRoutes:
         self._hosts = hosts
         self._mesh = mesh
 
+    def _claims(self) -> Seen[routes.VirtualHostSpec]:
+        return self._vantage.routes.seen_from(self._namespace)
+
     def names(self) -> Collection[str]:
         """Every port number that may carry HTTP, and every sniffed port by its service."""
-        return self._vantage.routes.names()
+        return self._claims().names()
 
     def groundwork(self) -> Iterator[None]:
         """Services as they are seen from the cluster, and their virtual hosts."""
@@ -226,21 +246,20 @@ class OutboundRoutes:
 
     def has(self, name: str) -> bool:
         """Whether there is such a configuration."""
-        return bool(self._vantage.routes.on(name))
+        return bool(self._claims().on(name))
 
     def body(self, name: str) -> bytes:
         """The named route configuration."""
         if not name.isdigit():
-            [spec] = self._vantage.routes.on(name).values()
+            [spec] = self._claims().on(name).values()
             return routes.service_routes(name, spec, self._hosts.templates)
         return routes.port_routes(name, self._virtual_hosts(name), self._mesh)
 
     def _virtual_hosts(self, name: str) -> Iterator[bytes]:
         taken: set[str] = set()
-        claims = self._vantage.routes
-        specs, namespace = claims.on(name), self._namespace
+        claims, namespace = self._claims(), self._namespace
         for service in tuple(claims.ordered(name)):
-            spec = specs.get(service)
+            spec = claims.of(name, service)
             if spec is None:
                 continue  # Gone since the first of these was asked for.
             addresses = spec.addresses

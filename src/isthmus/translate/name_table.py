@@ -12,6 +12,7 @@ from isthmus.model.resources import NAME_TABLE
 from isthmus.model.service import ClusterId, Kind, Service, ServiceKey
 from isthmus.model.view import MeshView
 from isthmus.model.workload import Endpoint, Health
+from isthmus.translate.exports import Exports
 
 THE_ONE = ""
 """The only name of a resource of this type."""
@@ -19,18 +20,14 @@ _REGISTRY = "Kubernetes"
 
 
 class NameTable:
-    """The one table of all proxies of a cluster. `local` are the cluster-local services.
-
-    What a service adds is remembered until it is forgotten, as the table is made anew at each change.
-    """
+    """The one table of all proxies of a cluster that see the same: what a namespace sees of `exports`."""
 
     type_url = NAME_TABLE
 
-    def __init__(self, view: MeshView, cluster: ClusterId, local: Container[ServiceKey]) -> None:
-        self._view = view
-        self._cluster = cluster
-        self._local = local
-        self._made: dict[ServiceKey, bytes] = {}
+    def __init__(self, entries: "TableEntries", exports: Exports, namespace: str) -> None:
+        self._entries = entries
+        self._exports = exports
+        self._namespace = namespace
 
     def names(self) -> Collection[str]:
         """The one."""
@@ -42,14 +39,33 @@ class NameTable:
 
     def body(self, name: str) -> bytes:
         """The table, in the order of the services."""
-        return b"".join([self._of(key) for key in sorted(self._view.services())])
+        entries, exports, namespace = self._entries, self._exports, self._namespace
+        return b"".join([entries.of(key) for key in entries.services() if exports.sees(namespace, key)])
+
+
+class TableEntries:
+    """What each service adds to the tables of a cluster. `local` are the cluster-local services.
+
+    It is remembered until it is forgotten, as tables are made anew at each change.
+    """
+
+    def __init__(self, view: MeshView, cluster: ClusterId, local: Container[ServiceKey]) -> None:
+        self._view = view
+        self._cluster = cluster
+        self._local = local
+        self._made: dict[ServiceKey, bytes] = {}
+
+    def services(self) -> Sequence[ServiceKey]:
+        """All of them, in the order of tables."""
+        return sorted(self._view.services())
 
     def forget(self, services: Iterable[ServiceKey]) -> None:
         """Their names or addresses changed, or they are gone."""
         for key in services:
             self._made.pop(key, None)
 
-    def _of(self, key: ServiceKey) -> bytes:
+    def of(self, key: ServiceKey) -> bytes:
+        """As fields of a table."""
         made = self._made.get(key)
         if made is None:
             fields = [text(1, text(1, host) + text(2, entry)) for host, entry in self._entries(key)]

@@ -14,34 +14,51 @@ from isthmus.translate.policy_checks import PolicyCheck
 
 
 class ClustersKey(NamedTuple):
-    """Outbound clusters, for proxies that hold a certificate or those that do not."""
+    """Outbound clusters, for proxies that hold a certificate or those that do not; with a `namespace` the
+    restricted ones that it sees.
+    """
 
     secured: bool
+    namespace: str = ""
     what: str = CLUSTER
 
 
 class EndpointsKey(NamedTuple):
     """The endpoints of outbound clusters: the same for all, while networks have no gateways; with a
-    `cluster` those of its cluster-local services, and the name table there.
+    `namespace` those of the restricted ones that it sees.
     """
 
-    cluster: ClusterId | None = None
+    namespace: str = ""
+    what: str = ENDPOINT
+
+
+class NearKey(NamedTuple):
+    """In one cluster the endpoints of its cluster-local services, and the name table: as a namespace sees
+    them, or "" for all that see nothing restricted.
+    """
+
+    cluster: ClusterId
+    namespace: str
     what: str = ENDPOINT
 
 
 class NodeEndpointsKey(NamedTuple):
-    """The endpoints of node-local services, on one node."""
+    """The endpoints of node-local services, on one node; `namespace` as above."""
 
     cluster: ClusterId
     node: str
+    namespace: str
     what: str = ENDPOINT
 
 
 class ListenersKey(NamedTuple):
-    """Outbound listeners, for pods that have an IPv6 address or those that do not."""
+    """Outbound listeners, for pods that have an IPv6 address or those that do not; with a `namespace` the
+    restricted ones that it sees.
+    """
 
     cluster: ClusterId
     ipv6: bool
+    namespace: str = ""
     what: str = LISTENER
 
 
