@@ -5,7 +5,7 @@ import asyncio
 from isthmus.clusters.health import State
 from isthmus.kube.errors import ApiError, Unreachable
 from tests.clusters.fake_world import World
-from tests.clusters.running import EAST, HOME, in_virtual_time, running_mesh, world_of
+from tests.clusters.running import EAST, HOME, in_virtual_time, lose, running_mesh, world_of
 
 
 def events_of(world: World) -> list[tuple[str, str, int]]:
@@ -55,3 +55,27 @@ async def test_a_missing_right_to_write_events_is_named_and_disables_nothing_els
         assert mesh.status("home").remarks == (
             "Events about clusters cannot be written: 403 Forbidden: cannot list events",
         )
+
+
+@in_virtual_time
+async def test_an_event_follows_the_reason_of_what_lasts_and_not_each_of_many_words():
+    world = world_of("east")
+    world.put_secret("s", east=world.kubeconfig("east"))
+
+    def messages() -> list[str]:
+        return [each["message"] for each in world["home"].written.values() if each["plural"] == "events"]
+
+    async with running_mesh(world) as mesh:
+        await mesh.clusters.settled()
+        await lose(world, "east", 3)
+        assert ["connection refused" in each for each in messages()] == [True]
+        world["east"].problem = ApiError(500, "InternalError", "etcd is gone")
+        await asyncio.sleep(35)
+        assert mesh.status("east").state is State.STALE
+        assert ["etcd is gone" in each for each in messages()] == [False, True]
+        before = world["home"].writes
+        for number in range(300):
+            world["east"].problem = Unreachable(f"reason {number % 3}")
+            await asyncio.sleep(1)
+        assert world["home"].writes - before <= 11
+        assert len(messages()) <= 2 + 3 * 5  # of five watches some have met one reason, some another

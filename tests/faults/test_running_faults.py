@@ -73,8 +73,9 @@ async def told(stage: Stage, broken: list[Member]) -> None:
     for member in broken:
         states, words = SEEN.get(member.fault or Fault.PARTITION, (set[str](), ""))
         if states:
-            row = await stage.pilot.cluster(member.name, lambda row, s=states: row["state"] in s)
-            assert words in row["reason"], (member.fault, row["reason"])
+            row = await stage.pilot.cluster(
+                member.name, lambda row, s=states, w=words: row["state"] in s and w in row["reason"]
+            )
             assert await stage.pilot.measures(SYNC, cluster=member.name, status=row["state"]) == 1
             assert await stage.pilot.measures(SYNC, cluster=member.name, status="synced") == 0
             await stage.complained(member.name, words)

@@ -45,7 +45,8 @@ class Cluster:
     """A cluster of the mesh; its tasks run in `scope`.
 
     `intake` makes an empty store's intake. `completed` is called with each session that has read everything,
-    from when on it is the one in force, `moved` whenever the state is another.
+    from when on it is the one in force, `moved` whenever the state is another, `reworded` whenever only its
+    reason is.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Cluster:
         intake: Callable[[], Intake],
         completed: Callable[[Session], None],
         moved: Callable[[], None],
+        reworded: Callable[[], None],
     ) -> None:
         self.name = name
         self._scope = scope
@@ -64,6 +66,7 @@ class Cluster:
         self._intake = intake
         self._completed = completed
         self._moved = moved
+        self._reworded = reworded
         self._meant = ""
         self._is_bound = True
         self._current: Session | None = None
@@ -200,6 +203,8 @@ class Cluster:
         self.last_error = health.reason or self.last_error
         if health.state is not before.state:
             self._moved()
+        elif health.reason != before.reason:
+            self._reworded()
 
     def _is_other_cluster(self, session: Session) -> bool:
         """Whether it read a cluster that is certainly not the one that it must be (UID of `kube-system`)."""

@@ -1,15 +1,17 @@
 """Writes Events (core/v1) on cluster Secrets, in the control plane's namespace.
 
-What is said again counts up the same Event. Without the right to write them it stops, says so, and leaves
-everything else as it is; it keeps nobody waiting, and tries again when a minute has passed.
+What is said again counts up the same Event; when the reason of what lasts becomes another, that is said too,
+but not each of many. Without the right to write them it stops, says so, and leaves everything else as it is;
+it keeps nobody waiting, and tries again when a minute has passed.
 """
 
 import asyncio
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import structlog
 
@@ -22,11 +24,20 @@ EVENT = untyped("", "v1", "events", "Event")
 _SOURCE = "istio-pilot"
 _GATHER = 1.0
 """Seconds in which several changes become one Event."""
+_CALM = 30.0
+"""Seconds between two Events about the same in other words: watches fail one by one, and not all alike."""
 _RETRY = 60.0
 _MOST = 1000
 
 _log = structlog.stdlib.get_logger(__name__)
 Subject = tuple[str, str, str]
+
+
+class _Said(NamedTuple):
+    """What was written last about a subject; `at` is in the loop's time."""
+
+    message: str
+    at: float
 
 
 class Recorder:
@@ -40,7 +51,7 @@ class Recorder:
         self._namespace = namespace
         self._look = look
         self._woken = asyncio.Event()
-        self._said: dict[Subject, str] = {}
+        self._said: dict[Subject, _Said] = {}
         self._written: dict[Complaint, tuple[str, int]] = {}
 
     def wake(self) -> None:
@@ -49,18 +60,24 @@ class Recorder:
 
     async def serve(self, api: Api) -> NoReturn:
         """Write what is new, for ever."""
+        clock = asyncio.get_running_loop().time
+        due: float | None = None
         while True:
-            await self._woken.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(due):
+                    await self._woken.wait()
             await asyncio.sleep(_GATHER)
             self._woken.clear()
-            now = self._look()
-            said = self._said
-            self._said = {subject: said[subject] for subject in now if subject in said}
+            now, due = self._look(), None
+            self._said = {subject: said for subject, said in self._said.items() if subject in now}
             try:
                 for subject, each in now.items():
-                    if self._said.get(subject) != each.message:
+                    said = self._said.get(subject)
+                    if said is None or (said.message != each.message and said.at + _CALM <= clock()):
                         await self._write(api, each)
-                        self._said[subject] = each.message
+                        self._said[subject] = _Said(each.message, clock())
+                    elif said.message != each.message:
+                        due = min(due or said.at + _CALM, said.at + _CALM)
                 self.refusal = ""
             except (ApiError, Unreachable) as error:
                 if not self.refusal:

@@ -152,6 +152,7 @@ class Clusters:
             ),
             completed=lambda session: self._completed(name, session),
             moved=self._moved,
+            reworded=self._recorder.wake,
         )
         self._members[name] = Member(cluster, rank, claim)
         cluster.offer(access, "" if claim is None else claim.meant)
