@@ -59,17 +59,17 @@ def never_end(proxy: Proxy, end: Callable[[str], None]) -> Callable[[], None]:
 
 class _AdsCall:
     """A `h2_call.Service`. Without `proxy` the first request says whose call it is. What it sends waits while
-    its scopes are being prepared.
+    its scopes are being prepared; from the first request that is heard on, the call and the hub's stream
+    speak with each other.
     """
 
-    __slots__ = ("_call", "_early", "_exchange", "_hub", "take")
+    __slots__ = ("_call", "_early", "_exchange", "_hub")
 
     def __init__(self, hub: Hub, form: Form, call: Call, proxy: Proxy | None = None) -> None:
         self._hub = hub
         self._call = call
         self._exchange = hub.connect(form, call, proxy)
         self._early: list[bytes] = []
-        self.take = self._exchange.take
 
     def receive(self, message: bytes) -> None:
         """See `Service`."""
@@ -82,14 +82,12 @@ class _AdsCall:
             self._exchange.receive(message)
         except NotPreparedError:
             self._early.append(message)
-            self.take = self._take_prepared
-        except ProtocolError as error:
-            raise _violation(self._hub, self._call, error) from None
+        else:
+            self._call.forward(self._exchange.receive, self._exchange.take)
 
-    def _take_prepared(self) -> bytes | None:
-        """`take` while requests wait."""
+    def take(self) -> bytes | None:
+        """See `Service`. Nothing is heard yet, or it could not be as nothing was prepared."""
         early, self._early = self._early, []
-        self.take = self._exchange.take
         heard = _hear(self.receive, early, self._call)
         return self._exchange.take() if heard and not self._early else None
 
@@ -153,30 +151,33 @@ class _JudgedAdsCall:
 
     def receive(self, message: bytes) -> None:
         """See `Service`."""
-        if self._served is not None:
-            self._served.receive(message)
-            return
         if len(self._early) >= _MOST_EARLY:
             raise CallFailed(Status.RESOURCE_EXHAUSTED, _TOO_EARLY)
-        if self._admission is None and self._proxy is None:
+        if self._admission is None:
             identity = self._call.identity
             try:
                 asked, node = _asked_by(self._form, message)
                 if asked == _HEALTH:
                     return
                 if self._inspect is not None and identity is not None and is_question(asked):
-                    self._served = InspectionCall(self._inspect, self._form, self._call, identity)
-                    self._served.receive(message)
+                    inspection = InspectionCall(self._inspect, self._form, self._call, identity)
+                    self._serve(inspection).receive(message)
                     return
                 claimed = read_node(node)
             except ProtocolError as error:
-                raise _violation(self._hub, self._call, error) from None
+                self._hub.violated(self._call.peer, error)
+                raise
             if self._unjudged(claimed):
-                self._proxy = claimed
-                self._call.wake()
-            else:
-                self._admission = self._tasks.spawn(self._judge(claimed, identity), name="ads-admit")
+                self._serve(_AdsCall(self._hub, self._form, self._call, claimed)).receive(message)
+                return
+            self._admission = self._tasks.spawn(self._judge(claimed, identity), name="ads-admit")
         self._early.append(message)
+
+    def _serve(self, service: Service) -> Service:
+        """Give the call to whom it is for."""
+        self._served = service
+        self._call.forward(service.receive, service.take)
+        return service
 
     async def _judge(self, claimed: Proxy, identity: Identity | None) -> None:
         """Whatever fails in this ends the call alone."""
@@ -192,14 +193,11 @@ class _JudgedAdsCall:
 
     def take(self) -> bytes | None:
         """See `Service`. The hub hears of the proxy here, which is in the turn that a newcomer is given."""
-        if self._served is None:
-            if self._proxy is None:
-                return None
-            self._served = _AdsCall(self._hub, self._form, self._call, self._proxy)
-            early, self._early = self._early, []
-            if not _hear(self._served.receive, early, self._call):
-                return None
-        return self._served.take()
+        if self._proxy is None:
+            return None
+        served = self._serve(_AdsCall(self._hub, self._form, self._call, self._proxy))
+        early, self._early = self._early, []
+        return served.take() if _hear(served.receive, early, self._call) else None
 
     def half_closed(self) -> None:
         """See `Service`."""
@@ -232,12 +230,6 @@ def _asked_by(form: Form, message: bytes) -> tuple[str, bytes]:
     if not first.node and first.type_url != _HEALTH:
         raise ProtocolError("the stream's first request has no node")
     return first.type_url, first.node
-
-
-def _violation(hub: Hub, call: Call, error: ProtocolError) -> CallFailed:
-    hub.counters.violations += 1
-    log.warning("proxy broke the xDS protocol", peer=call.peer, reason=str(error))
-    return CallFailed(Status.INVALID_ARGUMENT, str(error))
 
 
 def ads_handlers(hub: Hub) -> Mapping[str, Handler]:

@@ -1,7 +1,10 @@
 """What can be wrong with a stream."""
 
+from isthmus.xds.grpc_status import CallFailed, Status
 
-class ProtocolError(Exception):
-    """A proxy broke the protocol. End its stream with INVALID_ARGUMENT and `str(error)`; nobody else is
-    touched.
-    """
+
+class ProtocolError(CallFailed):
+    """A proxy broke the protocol. Its stream ends with INVALID_ARGUMENT; nobody else is touched."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(Status.INVALID_ARGUMENT, reason)

@@ -3,12 +3,17 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from isthmus.xds.grpc_status import CallFailed, Status
 
 ENCODINGS = ("identity", "gzip")
 _TIMEOUT = re.compile(r"(\d{1,8})([HMSmun])")
 _UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
+
+
+Head = tuple[str, Mapping[str, str]]
+"""Path and headers, as `Request` has them."""
 
 
 class NotGrpc(Exception):  # noqa: N818 (as `CallFailed`)
@@ -46,7 +51,7 @@ class Request:
         return any(one.strip() == "gzip" for one in accepted)
 
 
-def read_request(fields: Iterable[tuple[bytes, bytes]], peer: str, certificate: bytes | None) -> Request:
+def read_head(fields: Iterable[tuple[bytes, bytes]]) -> Head:
     """Raises NotGrpc for another HTTP method or content type."""
     headers: dict[str, str] = {}
     pseudo: dict[str, str] = {}
@@ -60,7 +65,7 @@ def read_request(fields: Iterable[tuple[bytes, bytes]], peer: str, certificate: 
         raise NotGrpc(405)
     if not _is_grpc(headers.get("content-type", "")):
         raise NotGrpc(415)
-    return Request(pseudo.get(":path", ""), headers, peer, certificate)
+    return pseudo.get(":path", ""), MappingProxyType(headers)
 
 
 def _is_grpc(content_type: str) -> bool:

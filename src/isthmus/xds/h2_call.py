@@ -60,11 +60,13 @@ class Call:
         "_begun",
         "_early",
         "_finish",
+        "_hear",
         "_link",
         "_pending",
         "_queued",
         "_reader",
         "_service",
+        "_take",
         "blocked_since",
         "gzip",
         "half_closed",
@@ -106,6 +108,8 @@ class Call:
         self._link = link
         self._reader = MessageReader(most, request.encoding)
         self._service: Service | None = None
+        self._hear: Callable[[bytes], None] = _unheard
+        self._take: Callable[[], bytes | None] = _nothing
         self._early: list[bytes] = []
         self._pending: memoryview | None = None
         self._begun = False
@@ -148,14 +152,19 @@ class Call:
 
     def serve(self, handler: "Handler") -> None:
         """Give it what answers it, and that what was received before. Raises CallFailed."""
-        self._service = handler(self)
+        service = self._service = handler(self)
+        self.forward(service.receive, service.take)
         self._link.accept(self)
         early, self._early = self._early, []
         for data in early:
             self._link.used(len(data))
-            self._use(self._service, data, self.inflow.used(len(data)))
+            self._use(data, self.inflow.used(len(data)))
         if self.half_closed:
-            self._end_input(self._service)
+            self._end_input(service)
+
+    def forward(self, receive: Callable[[bytes], None], take: Callable[[], bytes | None]) -> None:
+        """Have messages go to and come from these in place of the service's own methods."""
+        self._hear, self._take = receive, take
 
     def receive(self, data: Buffer) -> None:
         """Bytes of DATA. Raises ConnectionFailed when the peer had no leave to send so many."""
@@ -164,17 +173,16 @@ class Call:
             self.inflow.received(len(data))
             self._early.append(bytes(data))
         else:
-            self._link.passed(len(data))
-            self._use(self._service, data, self.inflow.passed(len(data)))
+            self._use(data, self.inflow.passed(len(data)))
 
-    def _use(self, service: Service, data: Buffer, credit: int) -> None:
+    def _use(self, data: Buffer, credit: int) -> None:
         if credit and not self.half_closed:
             self._link.credit(self, credit)
         if self._finish is not None:
             return
         try:
             for message in self._reader.feed(data):
-                service.receive(message)
+                self._hear(message)
         except CallFailed as failure:
             self.finish(failure.status, failure.reason)
         except Exception:  # noqa: BLE001 (a fault of one service must not end its connection)
@@ -205,7 +213,7 @@ class Call:
             self._link.abandon()
 
     def _write(self) -> None:
-        service, link = self._service, self._link
+        link = self._link
         while not (self.over or link.paused):
             if self._pending is not None:
                 if not self._continue(self._pending):
@@ -213,11 +221,9 @@ class Call:
             elif self._finish is not None:
                 link.trail(self, *self._finish)
                 return
-            elif service is None:
-                return
             else:
                 try:
-                    message = service.take()
+                    message = self._take()
                 except Exception:  # noqa: BLE001 (as in `received`)
                     self._fault()
                     continue
@@ -282,6 +288,15 @@ class Call:
         if self._service is not None:
             self._service.closed(end)
         self._link.ended(self)
+
+
+def _unheard(message: bytes) -> None:
+    """What a call without a service does with a message: none is read for it."""
+    raise AssertionError("a message of a call that nobody serves was read")
+
+
+def _nothing() -> None:
+    """What a call without a service has to send."""
 
 
 Handler = Callable[[Call], Service]

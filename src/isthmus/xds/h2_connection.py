@@ -91,15 +91,17 @@ class Connection(asyncio.Protocol):
             return
         self._arrived.append(data)
         if len(self._arrived) == 1:
-            self._listener.turns.newcomer(self._receive_all)
+            self._listener.turns.later(self._receive_all)
         elif self._transport is not None and len(self._arrived) == _MOST_ARRIVED:
             self._transport.pause_reading()
 
     def _receive_all(self) -> None:
-        arrived, self._arrived = self._arrived, []
-        if self._transport is None or self._ending_since:
+        arrived = self._arrived
+        if len(arrived) == 1:
+            self._receive(arrived.pop())
             return
-        if len(arrived) >= _MOST_ARRIVED:
+        self._arrived = []
+        if len(arrived) >= _MOST_ARRIVED and self._transport is not None and not self._ending_since:
             self._transport.resume_reading()
         self._receive(b"".join(arrived))
 

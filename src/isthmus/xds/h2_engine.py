@@ -57,17 +57,14 @@ def greeting(limits: Limits) -> bytes:
 class Engine:
     """One connection's."""
 
-    __slots__ = ("_h2", "_limits", "_told")
+    __slots__ = ("_h2", "_limits", "_told", "made")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._h2: H2Connection | None = None
         self._told: list[tuple[int, int, int, bytes]] = []
-
-    @property
-    def made(self) -> bool:
+        self.made = False
         """Whether h2 is needed already."""
-        return self._h2 is not None
 
     def skip(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
         """A frame came that was understood, and answered as h2 would have; h2 is not `made` yet."""
@@ -78,6 +75,7 @@ class Engine:
         """It. Raises h2's ProtocolError."""
         if self._h2 is None:
             self._h2 = _new(self._limits)
+            self.made = True
             self._h2.receive_data(PREFACE + b"".join(frame(*one) for one in self._told))
             self._h2.clear_outbound_data_buffer()
             self._told = []

@@ -89,10 +89,6 @@ class Link(Protocol):
         """So many of those are used, and may be sent again."""
         ...
 
-    def passed(self, size: int) -> None:
-        """So many bytes were received and used at once. Raises ConnectionFailed."""
-        ...
-
     def credit(self, call: Call, size: int) -> None:
         """Let the peer send more on this call."""
         ...

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from isthmus.xds.h2_engine import Engine
 from isthmus.xds.h2_frames import Parts
 
 
@@ -9,14 +10,13 @@ class Outlet:
     """Frames of one connection on their way to its socket, in order.
 
     What is no message waits for the end of what is being received, or for the message that comes of it.
-    `judged` gives what h2 has to send.
     """
 
-    __slots__ = ("_awaits", "_judged", "_parts", "_receiving", "_send")
+    __slots__ = ("_awaits", "_engine", "_parts", "_receiving", "_send")
 
-    def __init__(self, send: Callable[[Parts], None], judged: Callable[[], bytes], greeting: bytes) -> None:
+    def __init__(self, send: Callable[[Parts], None], engine: Engine, greeting: bytes) -> None:
         self._send = send
-        self._judged = judged
+        self._engine = engine
         self._parts: list[bytes | memoryview] = [greeting]
         self._receiving = False
         self._awaits = False
@@ -29,7 +29,7 @@ class Outlet:
     def end(self, *, at_once: bool) -> None:
         """They are handled."""
         self._receiving = False
-        if at_once or not self._awaits:
+        if (at_once or not self._awaits) and (self._parts or self._engine.made):
             self.flush()
 
     def woken(self) -> None:
@@ -55,14 +55,14 @@ class Outlet:
         """A message, at once, behind what waits."""
         if self._awaits:
             self._awaits = False
-            self._parts += (self._judged(), *parts)
+            self._parts += (self._engine.output(), *parts)
             parts, self._parts = self._parts, []
         self._send(parts)
 
     def flush(self) -> None:
         """Send what there is."""
         self._awaits = False
-        judged = self._judged()
+        judged = self._engine.output()
         if judged:
             self._parts.append(judged)
         if self._parts:

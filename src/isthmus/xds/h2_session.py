@@ -15,7 +15,7 @@ from h2.events import DataReceived, RemoteSettingsChanged, RequestReceived, Stre
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes
 
-from isthmus.xds.grpc_request import ENCODINGS, NotGrpc, Request, read_request
+from isthmus.xds.grpc_request import ENCODINGS, Head, NotGrpc, Request, read_head
 from isthmus.xds.grpc_status import CallFailed, Status, trailers
 from isthmus.xds.h2_call import Call, End
 from isthmus.xds.h2_engine import INFLOW, Engine, greeting
@@ -50,12 +50,26 @@ _GRPC = (
 )
 _BLOCK = header_block(_GRPC)
 _BLOCK_GZIP = header_block((*_GRPC, ("grpc-encoding", "gzip")))
+_MOST_USUAL = 512
+"""Bytes of a header block that is remembered: one with a token in it is longer, and nobody else's."""
 _SETTINGS_ACK = frame(SETTINGS, ACK, 0, b"")
 
 
 @lru_cache(maxsize=64)
 def _accepting(stream_id: int, gzip: bool) -> bytes:
     return frame(HEADERS, END_HEADERS, stream_id, _BLOCK_GZIP if gzip else _BLOCK)
+
+
+@lru_cache(maxsize=256)
+def _usual_head(block: bytes, most: int) -> Head | None:
+    """Path and headers out of a connection's first header block, remembered for those who send the same; None
+    for one that is to be looked at further. `most` is as for `read_first_fields`.
+    """
+    fields = read_first_fields(block, most)
+    try:
+        return None if fields is None else read_head(fields)
+    except NotGrpc:
+        return None
 
 
 class HttpSession:
@@ -83,7 +97,7 @@ class HttpSession:
         self._intake = Intake(self._budget, host.limits.metadata_bytes)
         self._inflow = Inflow(INFLOW)
         self.engine = Engine(host.limits)
-        self._outlet = Outlet(socket.send, self.engine.output, greeting(host.limits))
+        self._outlet = Outlet(socket.send, self.engine, greeting(host.limits))
         self.pumped = self._outlet.pumped
 
     @property
@@ -136,12 +150,6 @@ class HttpSession:
     def used(self, size: int) -> None:
         """See `Link`."""
         self._credit(self._inflow.used(size))
-
-    def passed(self, size: int) -> None:
-        """See `Link`."""
-        credit = self._inflow.passed(size)
-        if credit:
-            self._credit(credit)
 
     def _credit(self, size: int) -> None:
         if size:
@@ -216,11 +224,16 @@ class HttpSession:
                 self._outlet.add(_SETTINGS_ACK)
                 return True
         elif kind == HEADERS and flags == END_HEADERS and stream_id & 1 and not self._highest:
-            fields = read_first_fields(payload, self._host.limits.metadata_bytes)
-            if fields is not None:
+            most = self._host.limits.metadata_bytes
+            head = _usual_head(payload, most) if len(payload) <= _MOST_USUAL else None
+            fields = read_first_fields(payload, most) if head is None else None
+            if head is not None or fields is not None:
                 self.engine.skip(kind, flags, stream_id, payload)
+            if head is not None:
+                self._call(stream_id, head, ended=False)
+            elif fields is not None:
                 self._request(stream_id, fields, ended=False)
-                return True
+            return head is not None or fields is not None
         return False
 
     def _data(self, flags: int, stream_id: int, payload: memoryview) -> None:
@@ -231,6 +244,9 @@ class HttpSession:
             self._judge(b"".join(whole) if whole else frame(DATA, flags, stream_id, payload))
             return
         if payload:
+            credit = self._inflow.passed(len(payload)) if call.served else 0
+            if credit:
+                self._credit(credit)
             call.receive(payload)
         if flags:
             self._judge(frame(DATA, END_STREAM, stream_id, b""))
@@ -292,28 +308,36 @@ class HttpSession:
 
     def _request(self, stream_id: int, fields: Fields, *, ended: bool) -> None:
         self._highest = max(self._highest, stream_id)
+        try:
+            self._call(stream_id, read_head(fields), ended=ended)
+        except NotGrpc as refusal:
+            self._refuse(stream_id, [(":status", str(refusal.http_status))], ended=ended)
+
+    def _call(self, stream_id: int, head: Head, *, ended: bool) -> None:
+        self._highest = max(self._highest, stream_id)
         if self._leaving:
             self.engine.h2.reset_stream(stream_id, ErrorCodes.REFUSED_STREAM)
             return
+        limits, socket = self._host.limits, self._socket
         try:
-            self._call(stream_id, read_request(fields, self._socket.peer, self._socket.certificate))
-            return
-        except NotGrpc as refusal:
-            answer = [(":status", str(refusal.http_status))]
+            request = Request(*head, socket.peer, socket.certificate)
+            gzip = limits.gzip and request.accepts_gzip
+            inflow = Inflow(INFLOW)
+            call = Call(
+                self, stream_id, request, self._stream_window, inflow, limits.message_bytes, gzip=gzip
+            )
+            self._host.called(call)
         except CallFailed as failure:
             answer = [*_GRPC, *trailers(failure.status, failure.reason)]
+            self._refuse(stream_id, answer, ended=ended)
+        else:
+            if not call.over:
+                self.calls[stream_id] = call
+
+    def _refuse(self, stream_id: int, answer: list[tuple[str, str]], *, ended: bool) -> None:
         self.engine.h2.send_headers(stream_id, answer, end_stream=True)
         if not ended:
             self.engine.h2.reset_stream(stream_id, ErrorCodes.NO_ERROR)
-
-    def _call(self, stream_id: int, request: Request) -> None:
-        limits = self._host.limits
-        gzip = limits.gzip and request.accepts_gzip
-        inflow = Inflow(INFLOW)
-        call = Call(self, stream_id, request, self._stream_window, inflow, limits.message_bytes, gzip=gzip)
-        self._host.called(call)
-        if not call.over:
-            self.calls[stream_id] = call
 
     def _forget(self, call: Call, end: End, code: ErrorCodes | None = None) -> None:
         self.calls.pop(call.stream_id, None)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from isthmus.model.proxy import Proxy
 from isthmus.model.resources import Resource, ScopeChange
 from isthmus.xds.counters import Counters
+from isthmus.xds.errors import ProtocolError
 from isthmus.xds.lane import Lane
 from isthmus.xds.preparing import Preparing
 from isthmus.xds.session import Provider, Session, Shared
@@ -88,6 +89,10 @@ class Hub:
     def responses_built(self) -> int:
         """Distinct response messages; streams with the same content share one."""
         return self._shared.responses.built
+
+    def violated(self, peer: str, error: ProtocolError) -> None:
+        """Somebody broke the protocol before there was a stream of theirs."""
+        self._shared.violated(peer, error)
 
     def connect(self, form: Form, wire: Wire, proxy: Proxy | None = None) -> Session:
         """A new stream, of `proxy` or of whom its first request names. Its `closed` must be called when it is

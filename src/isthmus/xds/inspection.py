@@ -13,7 +13,6 @@ from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf.any_pb2 import Any
 
 from isthmus.model.identity import Identity
-from isthmus.xds.errors import ProtocolError
 from isthmus.xds.grpc_status import CallFailed, Status
 from isthmus.xds.h2_call import Call, End
 from isthmus.xds.shelf import Form
@@ -55,15 +54,12 @@ class InspectionCall:
 
     def receive(self, message: bytes) -> None:
         """See `Service`. What accepts the last answer asks nothing."""
-        try:
-            if self._form is Form.WHOLE:
-                whole = read_request(message)
-                type_url, nonce, names = whole.type_url, whole.nonce, names_of(whole.names)
-            else:
-                delta = read_delta_request(message)
-                type_url, nonce, names = delta.type_url, delta.nonce, sorted(delta.subscribe)
-        except ProtocolError as error:
-            raise CallFailed(Status.INVALID_ARGUMENT, str(error)) from None
+        if self._form is Form.WHOLE:
+            whole = read_request(message)
+            type_url, nonce, names = whole.type_url, whole.nonce, names_of(whole.names)
+        else:
+            delta = read_delta_request(message)
+            type_url, nonce, names = delta.type_url, delta.nonce, sorted(delta.subscribe)
         if self._nonce and nonce == str(self._nonce):
             return
         if not is_question(type_url):

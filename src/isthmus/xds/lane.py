@@ -17,20 +17,16 @@ PATIENCE = 10.0
 class Lane:
     """Owned by its session. `due` is put on top of by whoever publishes a change."""
 
-    __slots__ = ("due", "later", "outlook", "subscription", "wire")
+    __slots__ = ("due", "later", "shelves", "subscription", "wire")
 
     def __init__(self, wire: Wire, subscription: Subscription, outlook: "Outlook[Lane]") -> None:
         self.wire = wire
         self.subscription = subscription
-        self.outlook = outlook
+        self.shelves: Sequence[Shelf[Lane]] = outlook.shelves(subscription.type_url)
+        """Where resources of its type are."""
         self.due: Batches = ()
         self.later: list[Batch] = []
         """What is due one by one after that, the next at the end."""
-
-    @property
-    def shelves(self) -> "Sequence[Shelf[Lane]]":
-        """Where resources of its type are."""
-        return self.outlook.shelves(self.subscription.type_url)
 
     def waits(self, now: float) -> bool:
         """Whether a response is on the way that may still be answered."""
@@ -41,7 +37,8 @@ class Lane:
         now = self.subscription.interest
         if self.due:
             self.due = tuple(one for batch in self.due if (one := only(batch, now)).held)
-        self.later = [one for batch in self.later if (one := only(batch, now)).held]
+        if self.later:
+            self.later = [one for batch in self.later if (one := only(batch, now)).held]
         for shelf in self.shelves:
             if now is not nothing:
                 shelf.follow(now, self)
@@ -51,7 +48,7 @@ class Lane:
     def move(self, after: "Outlook[Lane]", nothing: Interest) -> None:
         """See another outlook; what differs becomes due."""
         interest, before = self.subscription.interest, self.shelves
-        self.outlook = after
+        self.shelves = after.shelves(self.subscription.type_url)
         if interest is nothing:
             return
         left = [shelf for shelf in before if shelf not in self.shelves]

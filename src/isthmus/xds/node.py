@@ -41,8 +41,8 @@ def read_node(data: bytes) -> Proxy:
         raise ProtocolError(f"node.id {node.id!r} names no pod.namespace in its third part")
     fields = cast("Mapping[str, struct_pb2.Value]", cast("Any", node.metadata).fields)
     metadata: dict[str, str] = {}
-    for name in fields:
-        text = fields[name].string_value  # "" for another kind of value
+    for name, value in fields.items():
+        text = value.string_value  # "" for another kind of value
         if text and len(name) + len(text) <= _MOST_VALUE and len(metadata) < _MOST_FIELDS:
             metadata[name] = text
     return Proxy(

@@ -34,7 +34,7 @@ from isthmus.xds.due import (
     without_rejected,
 )
 from isthmus.xds.errors import ProtocolError
-from isthmus.xds.interest import Interests
+from isthmus.xds.interest import Interest, Interests
 from isthmus.xds.lane import Lane
 from isthmus.xds.node import read_node
 from isthmus.xds.preparing import NotPreparedError, Preparing
@@ -44,6 +44,7 @@ from isthmus.xds.shelf import Batch, Form
 from isthmus.xds.shelves import Outlook, Shelves
 from isthmus.xds.subscription import NOTHING, WHOLE_TYPES, Answer, Due, Subscription
 from isthmus.xds.transport import Wire
+from isthmus.xds.wire import Request
 
 log = structlog.get_logger()
 
@@ -75,6 +76,11 @@ class Shared:
     responses: Responses = field(default_factory=Responses)
     counters: Counters = field(default_factory=Counters)
     preparing: Preparing = field(default_factory=Preparing)
+
+    def violated(self, peer: str, error: ProtocolError) -> None:
+        """Somebody broke the protocol."""
+        self.counters.violations += 1
+        log.warning("proxy broke the xDS protocol", peer=peer, reason=str(error))
 
 
 class Session:
@@ -125,30 +131,43 @@ class Session:
         if not self._open:
             return
         shared = self._shared
-        if self.form is Form.WHOLE:
-            request = shared.requests.whole(message, self._blocks, shared.interests.recent)
-            lane = self.lanes.get(request.type_url) or self._lane(request.type_url, request.node)
-            subscription = lane.subscription
-            before, block = subscription.interest, subscription.block
-            answer, due = subscription.ask(request.names, request.nonce, request.error)
-            if subscription.block is not block:
-                self._blocks = [one for lane in self.lanes.values() if (one := lane.subscription.block)]
-        else:
-            request = shared.requests.delta(message)
-            lane = self.lanes.get(request.type_url) or self._lane(request.type_url, request.node)
-            subscription = lane.subscription
-            before = subscription.interest
-            answer, due = subscription.ask_delta(request)
-        if answer is not Answer.ACK and answer is not Answer.NONE:
-            self._note(answer, lane)
-        if subscription.interest is not before:
-            lane.follow(before, shared.interests.nothing)
-        if due is not NOTHING and (due.everything or due.names):
-            self._owe(lane, due)
+        try:
+            if self.form is Form.WHOLE:
+                request = shared.requests.whole(message, self._blocks, shared.interests.recent)
+                lane = self.lanes.get(request.type_url) or self._lane(request.type_url, request.node)
+                plain = request.error is None and lane.subscription.acknowledge(request.names, request.nonce)
+                if not plain:
+                    self._ask(lane, request)
+            else:
+                delta = shared.requests.delta(message)
+                lane = self.lanes.get(delta.type_url) or self._lane(delta.type_url, delta.node)
+                before = lane.subscription.interest
+                self._settle(lane, before, *lane.subscription.ask_delta(delta))
+        except ProtocolError as error:
+            shared.violated(self.wire.peer, error)
+            raise
         for lane in self.lanes.values():
             if lane.due:
                 self.wire.wake()
                 break
+
+    def _ask(self, lane: Lane, request: Request) -> None:
+        """A state-of-the-world request that is more than an ACK."""
+        subscription = lane.subscription
+        before, block = subscription.interest, subscription.block
+        answer, due = subscription.ask(request.names, request.nonce, request.error)
+        if subscription.block is not block and (block or subscription.block):
+            self._blocks = [one for lane in self.lanes.values() if (one := lane.subscription.block)]
+        self._settle(lane, before, answer, due)
+
+    def _settle(self, lane: Lane, before: Interest, answer: Answer, due: Due) -> None:
+        """What a request changed: who follows what, and what is due."""
+        if answer is not Answer.ACK and answer is not Answer.NONE:
+            self._note(answer, lane)
+        if lane.subscription.interest is not before:
+            lane.follow(before, self._shared.interests.nothing)
+        if due is not NOTHING and (due.everything or due.names):
+            self._owe(lane, due)
 
     def _lane(self, type_url: str, node: bytes) -> Lane:
         if not type_url:
@@ -202,6 +221,9 @@ class Session:
             # Of what makes no configuration any part is of use, and there may be very much.
             lane.later = [*reversed(pages(tuple(batches))), *lane.later]
             batches = [lane.later.pop()] if lane.later else batches
+        if not lane.due:
+            lane.due = tuple(batches)
+            return
         for batch in batches:
             lane.due = merge(lane.due, batch)
 

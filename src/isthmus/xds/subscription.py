@@ -97,6 +97,17 @@ class Subscription:
         """Whether no request has come yet."""
         return self.block is None
 
+    def acknowledge(self, names: bytes, nonce: str) -> bool:
+        """Whether a state-of-the-world request without an error is an ACK of the last response and nothing
+        else, as most are; then it is done with. Otherwise it is for `ask`.
+        """
+        if self.sent is None or nonce != self.nonce or self.rejected:
+            return False
+        if names is not self.block and names != self.block:
+            return False
+        self.sent, self.acked, self.nack = None, nonce, None
+        return True
+
     def ask(self, names: bytes, nonce: str, error: str | None) -> tuple[Answer, Due]:
         """A state-of-the-world request. Raises ProtocolError for names that cannot be decoded.
 
