@@ -34,7 +34,8 @@ def test_a_kernel_without_ipv6_has_none(tmp_path: Path) -> None:
 
 def init(*arguments: str, path: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "isthmus.cli.main", "init", *arguments]
-    return subprocess.run(command, env={"PATH": path}, capture_output=True, text=True, timeout=60)
+    environment = {"PATH": path, "KUBERNETES_SERVICE_HOST": "10.96.0.1"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
 
 
 def test_an_image_without_iptables_is_said_in_one_sentence(tmp_path: Path) -> None:

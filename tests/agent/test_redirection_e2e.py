@@ -48,7 +48,9 @@ def run(*command: str) -> str:
 
 
 def init(netns: str, *options: str) -> None:
-    run("ip", "netns", "exec", netns, sys.executable, "-m", "isthmus.cli.main", "init", *options)
+    run(
+        "ip", "netns", "exec", netns, sys.executable, "-m", "isthmus.cli.main", "init", "--anywhere", *options
+    )
 
 
 def rules(netns: str) -> list[str]:

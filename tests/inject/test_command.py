@@ -38,14 +38,40 @@ def test_what_is_left_out_is_said_on_standard_error() -> None:
     assert "Pod echo: left without a sidecar" in done.stderr
 
 
+def test_a_file_that_cannot_be_written_whole_stays_as_it_was(tmp_path: Path) -> None:
+    file = tmp_path / "app.yaml"
+    file.write_text(POD)
+    command = [
+        sys.executable,
+        "-m",
+        "isthmus.cli.main",
+        "inject",
+        "--offline",
+        "-f",
+        str(file),
+        "-o",
+        str(file),
+    ]
+    limited = ["sh", "-c", 'trap "" XFSZ; ulimit -f 1; exec "$@"', "sh", *command]
+    done = subprocess.run(limited, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert f"isthmus: {file} cannot be written: File too large.\n" == done.stderr
+    assert file.read_text() == POD
+    assert [one.name for one in tmp_path.iterdir()] == ["app.yaml"]
+
+
 def test_an_error_is_one_sentence_and_prints_nothing_else(tmp_path: Path) -> None:
     bad = tmp_path / "bad.yaml"
     bad.write_bytes(b"\xff")
+    whole = tmp_path / "config-map.yaml"
+    whole.write_text("apiVersion: v1\nkind: ConfigMap\ndata: {mesh: '{}', values: '{}'}\n")
     for arguments, sentence in (
         (["-f", str(tmp_path / "none.yaml")], "none.yaml cannot be read"),
         (["-f", str(bad)], "bad.yaml is not UTF-8"),
         (["-f", "-", "--discovery-address", "x"], "--discovery-address is 'x'"),
         (["-f", "-", "--mesh-config", str(tmp_path / "no.yaml")], "no.yaml cannot be read"),
+        (["-f", "-", "--mesh-config", str(whole)], "is an object of kind ConfigMap; write into the file"),
+        (["-f", "-", "--values-file", str(whole)], "jsonpath='{.data.values}'"),
         (["-f", "-", "-o", str(tmp_path / "no" / "out.yaml")], "out.yaml cannot be written"),
     ):
         done = isthmus_inject(*arguments, text=POD)

@@ -48,12 +48,20 @@ def own_namespace(options: PilotOptions) -> str:
 
 def mesh_config(file: Path | None) -> MeshConfig:
     """The mesh config of `file`, of the place where a pod has it, or the defaults. Raises UserError."""
-    if file is None and not MOUNTED_MESH_CONFIG.is_file():
-        return MeshConfig()
+    if file is None:
+        if not MOUNTED_MESH_CONFIG.is_file():
+            return MeshConfig()
+        file = MOUNTED_MESH_CONFIG
     try:
-        return read_mesh_config((file or MOUNTED_MESH_CONFIG).read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"The mesh config {file} cannot be read: {error}; correct --mesh-config.") from error
+        return read_mesh_config(file.read_text("utf-8"))
+    except OSError as error:
+        raise UserError(
+            f"The mesh config {file} cannot be read: {error.strerror}; correct --mesh-config."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"The mesh config {file} is not UTF-8 text (byte {error.start}); write it as YAML anew."
+        ) from error
 
 
 def plain_address(address: HostPort, mesh: MeshConfig) -> HostPort:

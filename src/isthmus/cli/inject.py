@@ -1,6 +1,8 @@
 """`isthmus inject` and `isthmus uninject`: read files, call what changes them, write files."""
 
 import asyncio
+import os
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -102,9 +104,26 @@ def _change(filename: str, output: str, change: Callable[[str, str], str]) -> No
         sys.stdout.buffer.write(changed.encode())
         return
     try:
-        Path(output).write_bytes(changed.encode())
+        _write(Path(output), changed.encode())
     except OSError as error:
         raise UserError(f"{output} cannot be written: {error.strerror}.") from error
+
+
+def _write(file: Path, content: bytes) -> None:
+    """A file becomes the new one as a whole or stays as it is; a pipe or a device is written to."""
+    if file.exists() and not file.is_file():
+        file.write_bytes(content)
+        return
+    target = file.resolve()
+    beside = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        beside.write_bytes(content)
+        if target.exists():
+            shutil.copymode(target, beside)
+        beside.replace(target)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
 
 
 def _access(kubeconfig: Path | None, context: str | None) -> Access | None:

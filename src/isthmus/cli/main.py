@@ -1,9 +1,12 @@
 """The command `isthmus`: finds the subcommand, runs it, and turns errors into a sentence and an exit code.
 
 Only the subcommand that is named is loaded: the agent beside every Envoy must not pay for the lab.
-Exit codes: 0 done, 1 failed, 2 wrong usage.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
 """
 
+import errno
+import io
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -33,6 +36,8 @@ COMMANDS = {
 }
 """Name → (module:object, help). The object is a Typer application or the function of one command."""
 ALIASES = {"kube-inject": "inject"}
+_UNWRITABLE = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""What becomes of standard output: its reader is gone, its disk is full or broken."""
 
 
 def _print_version(wanted: bool) -> None:
@@ -70,12 +75,31 @@ def build(arguments: Sequence[str]) -> typer.Typer:
 
 def main() -> NoReturn:
     """Run the command line; every way out sets an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a character shows `?`
+            stream.reconfigure(errors="replace")
     try:
-        build(sys.argv[1:])()
+        sys.exit(_run(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except OSError as error:
+        if error.filename is not None or error.errno not in _UNWRITABLE:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left in the buffer goes nowhere
+        if error.errno != errno.EPIPE:
+            typer.echo(f"isthmus: The output could not be written: {error.strerror}.", err=True)
+        sys.exit(1)
+
+
+def _run(arguments: Sequence[str]) -> int:
+    try:
+        build(arguments)()
     except UserError as error:
         typer.echo(f"isthmus: {error}", err=True)
-        sys.exit(error.exit_code)
-    sys.exit(0)
+        return error.exit_code
+    finally:
+        sys.stdout.flush()
+    return 0
 
 
 if __name__ == "__main__":

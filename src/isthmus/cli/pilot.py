@@ -53,6 +53,10 @@ def pilot(
     """
     from isthmus.apps.pilot import PilotOptions, run_pilot
     from isthmus.lib.address import parse_host_port
+    from isthmus.lib.errors import UserError
+
+    if not cluster_id:
+        raise UserError("--cluster-id is empty; give the own cluster's name, or leave it out.", exit_code=2)
 
     http = [parse_host_port(http_address, "--http-address")]
     if monitoring_address:

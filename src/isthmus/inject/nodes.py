@@ -70,7 +70,7 @@ def rewrite(text: str, old: Any, new: Any) -> str:
     """The one document in `text`, which means `old`, changed to mean `new`; long lines stay unbroken."""
     node = change(cast("Node", yaml.compose(text, Loader=_Loader)), old, new)
     return yaml.serialize(  # pyright: ignore[reportUnknownMemberType]
-        node, Dumper=yaml.SafeDumper, width=2**31, allow_unicode=True
+        node, Dumper=yaml.CSafeDumper, width=2**31 - 1, allow_unicode=True
     )
 
 

@@ -59,7 +59,17 @@ def default_proxy_config(mesh_config: str, source: str) -> dict[str, Any]:
         return {}
     if not isinstance(mesh, dict):
         raise UserError(f"{source} is no mesh config: it must be a mapping of fields such as defaultConfig.")
+    refuse_object(cast("dict[str, Any]", mesh), source, "mesh")
     return as_proxy_config(cast("dict[str, Any]", mesh).get("defaultConfig"), f"{source}: defaultConfig")
+
+
+def refuse_object(found: Mapping[str, Any], source: str, key: str) -> None:
+    """UserError where a text is a Kubernetes object, as it is when a ConfigMap was saved as a whole."""
+    if "apiVersion" in found and "kind" in found:
+        raise UserError(
+            f"{source} is an object of kind {found['kind']}; write into the file what its ConfigMap holds "
+            f"under `{key}`: kubectl get configmap NAME -o jsonpath='{{.data.{key}}}'."
+        )
 
 
 def as_proxy_config(raw: object, source: str) -> dict[str, Any]:

@@ -3,14 +3,14 @@
 Istio's own ConfigMap can be read too: values that have no effect here are passed over.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import yaml
 
 from isthmus.config.proxy import split_address
 from isthmus.config.redirection import ANNOTATIONS, redirection_from
-from isthmus.inject.settings import IMAGE, RESOURCES, InjectionSettings, NativeSidecars
+from isthmus.inject.settings import IMAGE, RESOURCES, InjectionSettings, NativeSidecars, refuse_object
 from isthmus.lib.errors import UserError
 
 _HUB, _, _NAME = IMAGE.rpartition("/")
@@ -64,6 +64,8 @@ def read_values(text: str, source: str) -> InjectionSettings:
         raw: object = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise UserError(f"{source} is neither JSON nor YAML: {' '.join(str(error).split())}") from error
+    if isinstance(raw, dict):
+        refuse_object(cast("dict[str, Any]", raw), source, "values")
     try:
         values = msgspec.convert({} if raw is None else raw, _Values)
     except msgspec.ValidationError as error:

@@ -14,7 +14,7 @@ from isthmus.kube.access import Access, ExecPlugin
 from isthmus.kube.kubeconfig import Section, check_pem, check_server, check_token, read_kubeconfig
 from isthmus.lib.errors import UserError
 
-_REMEDY = "correct it, or choose another context or file"
+_REMEDY = "correct it, or choose another context or file."
 _EXEC_VERSIONS = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
 _REFUSED = {
     "auth-provider": "is no longer supported by Kubernetes; use an exec plugin",
@@ -86,7 +86,7 @@ def _read(path: Path) -> _File:
         raise UserError(
             f"The kubeconfig {path} cannot be read: {error.strerror}; name another file."
         ) from None
-    return _File(path, read_kubeconfig(text, f"{_REMEDY} ({path})"))
+    return _File(path, read_kubeconfig(text, f"correct it in {path}, or choose another context or file."))
 
 
 def _find(files: Sequence[_File], listing: str, name: str, field: str) -> _Part | None:
