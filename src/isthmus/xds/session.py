@@ -276,11 +276,13 @@ class Session:
         return any(lane is not None and (lane.due or lane.waits(now)) for lane in lanes)
 
     def _postpone_removals(self, lane: Lane, batches: Batches) -> Batches:
-        """Leave what is gone due, and return the rest."""
+        """Leave what is gone due, and return the rest. What moves between scopes is not gone."""
+        sent = names_of(batches)
         for batch in batches:
-            removal = batch.split()[1]
-            if removal.held:
-                lane.due = merge(lane.due, removal)
+            held = batch.split()[1].held
+            gone = {name: one for name, one in held.items() if name not in sent}
+            if gone:
+                lane.due = merge(lane.due, Batch.removing(gone))
         return tuple(batch.split()[0] for batch in batches)
 
     def _everything(self, lane: Lane) -> Batches:
