@@ -24,8 +24,10 @@ def test_figures_have_istios_names() -> None:
     tenures = Tenures(View(), (), float)
     tenures.ended[Why.POD_GONE] = 2
     service.tally.issued, service.tally.refused, callers.refused = 3, 1, 2
+    service.tally.malformed = 1
     registry = CollectorRegistry()
-    registry.register(CaMetrics(service, callers, source, tenures))
+    ends = root_signer().roots[0].not_valid_after_utc.timestamp()
+    registry.register(CaMetrics(service, callers, source, tenures, clock=lambda: ends - 60))
 
     def read(name: str) -> float | None:
         return registry.get_sample_value(name)
@@ -33,6 +35,10 @@ def test_figures_have_istios_names() -> None:
     assert read("citadel_server_csr_count") == 4
     assert read("citadel_server_success_cert_issuance_count") == 3
     assert read("citadel_server_authentication_failure_count") == 2
+    assert read("citadel_server_csr_parsing_err_count") == 1
+    for which in ("root_cert", "cert_chain"):
+        assert read(f"citadel_server_{which}_expiry_timestamp") == ends
+        assert read(f"citadel_server_{which}_expiry_seconds") == 60
     assert read("isthmus_ca_trusted_roots") == 1
     gone = {"reason": "pod_gone"}
     assert registry.get_sample_value("isthmus_proofs_ended_total", gone) == 2

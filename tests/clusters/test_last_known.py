@@ -19,9 +19,11 @@ async def test_a_control_plane_that_restarts_beside_a_dead_remote_serves_it_as_l
         await mesh.clusters.settled()
         await asyncio.sleep(100)
         before = mesh.clusters.view.endpoints(ECHO)
+        assert not mesh.clusters.timeouts
     world["east"].hangs = True
     async with running_mesh(world) as mesh:
         await mesh.clusters.settled()
+        assert mesh.clusters.timeouts == {"east": 1}
         assert mesh.clusters.view.endpoints(ECHO) == before, "never less than was given"
         status = mesh.status("east")
         assert (status.state, status.served) == (State.STALE, True)

@@ -167,6 +167,10 @@ def test_the_counters_are_read_as_istio_names_them() -> None:
     }
     assert samples["pilot_xds", "sotw"] == 1
     assert samples["pilot_xds_pushes", "cds"] == 1
-    assert samples["isthmus_xds_rejects_total", "cds"] == 1
+    assert samples["pilot_total_xds_rejects", "cds"] == 1
+    size = samples["pilot_xds_config_size_bytes_sum", "cds"]
+    assert 1 < size < 10_000
+    buckets = {labels[2]: value for labels, value in samples.items() if labels[0].endswith("_bucket")}
+    assert buckets == {bound: float(size <= float(bound)) for bound in buckets}
+    assert samples["pilot_xds_config_size_bytes_count", "cds"] == 1
     assert samples["isthmus_grpc_faults_total", "PROTOCOL_ERROR"] == 1
-    assert samples[("pilot_total_xds_rejects",)] == 1

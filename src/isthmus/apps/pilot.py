@@ -13,6 +13,7 @@ import structlog
 import uvloop
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
+from isthmus import __version__
 from isthmus.apps.absent_pods import AbsentPods
 from isthmus.apps.callers import reading
 from isthmus.apps.pilot_config import MeshObjects, running_config, telling_of_idle
@@ -28,6 +29,7 @@ from isthmus.apps.pilot_options import (
     plain_address,
 )
 from isthmus.apps.pilot_pages import Readiness, config_of, held_by, status_of, sync_of
+from isthmus.apps.pushing import Pushing
 from isthmus.apps.telling import Telling
 from isthmus.clusters.registry import Clusters, running_clusters
 from isthmus.config.accepted_tls import PeerAuthentications
@@ -36,20 +38,18 @@ from isthmus.config.peer_authentication import KIND
 from isthmus.dashboard.clusterz import ClusterMetrics, describe_clusters
 from isthmus.dashboard.configz import describe_objects
 from isthmus.dashboard.endpointz import describe_endpoints, describe_services
+from isthmus.dashboard.mesh_metrics import MeshFigures, MeshMetrics
 from isthmus.dashboard.mtlsz import describe_mtls
 from isthmus.dashboard.server import Pages, serving_pages
 from isthmus.dashboard.syncz import ProxySync, describe_connections, describe_sync
 from isthmus.kube.access import Access
-from isthmus.kube.decoding import Ref
 from isthmus.lib.files import allow_many_files
 from isthmus.lib.garbage import collecting_between_bursts
 from isthmus.lib.lifecycle import stop_signal, task_scope
 from isthmus.lib.log import configure_logging
 from isthmus.lib.slices import in_slices
 from isthmus.model.proxy import Proxy
-from isthmus.model.resources import ScopeChange
 from isthmus.model.service import ClusterId
-from isthmus.model.view import Changes
 from isthmus.translate.catalogue import Catalogue
 from isthmus.translate.workload_feed import Served, WorkloadFeed
 from isthmus.xds.ads import running_ads
@@ -72,6 +72,8 @@ def run_pilot(options: PilotOptions, *, log_level: str = "info") -> None:
 
 async def _serve(options: PilotOptions, access: Access, mesh: MeshConfig) -> None:
     stop = stop_signal()
+    loop = asyncio.get_running_loop()
+    began = loop.time()
     home = ClusterId(options.cluster_id)
     namespace = own_namespace(options)
     plain = None if options.xds_address is None else plain_address(options.xds_address, mesh)
@@ -96,10 +98,13 @@ async def _serve(options: PilotOptions, access: Access, mesh: MeshConfig) -> Non
         catalogue = Catalogue(clusters.view, mesh, home=home, peers=peers, policies=objects.policies)
         feed = WorkloadFeed(clusters.view, namespace=namespace)
         hub = Hub(Served(catalogue, feed))
+        pushing = Pushing(catalogue, feed, hub)
+        figures = MeshFigures(clusters.view, pushing.triggers, clusters.events, clusters.timeouts)
         faults, absent = Faults(), AbsentPods(clusters.view)
         metrics = CollectorRegistry()
         for collector in (
             HubMetrics(hub, faults),
+            MeshMetrics(figures, version=__version__, uptime=lambda: loop.time() - began),
             ClusterMetrics(clusters.status),
             identity.metrics,
             objects.metrics,
@@ -133,28 +138,18 @@ async def _serve(options: PilotOptions, access: Access, mesh: MeshConfig) -> Non
         http_ports = await stack.enter_async_context(serving_pages(options.http_addresses, pages))
         logger.info("pages are served", ports=list(http_ports))
 
-        def publish(changes: Changes, found: Sequence[ScopeChange]) -> None:
-            hub.publish(found)
-            hub.rescope(catalogue.rescoped(changes))
-
-        telling = Telling(lambda changes: [*catalogue.apply(changes), *feed.apply(changes)], publish)
-
-        def tell_of_peers(ref: Ref) -> None:
-            hub.publish(catalogue.peers_changed(ref))
-            hub.rescope(catalogue.rescoped_by(ref))
-
-        stack.enter_context(clusters.view.subscribe(telling))
-        stack.enter_context(objects.peers.subscribe(tell_of_peers))
+        stack.enter_context(clusters.view.subscribe(pushing.telling))
+        stack.enter_context(objects.peers.subscribe(pushing.peers_changed))
         stack.enter_context(objects.peers.subscribe(telling_of_idle(peers)))
-        stack.enter_context(
-            objects.policies.subscribe(lambda ref: hub.rescope(catalogue.rescoped_by_policy(ref)))
-        )
+        stack.enter_context(objects.policies.subscribe(pushing.policy_changed))
         tasks = await stack.enter_async_context(task_scope())
-        tasks.serve(telling.serve(), name="telling")
+        tasks.serve(pushing.telling.serve(), name="telling")
         tasks.serve(absent.serve(), name="absent pods")
         stopped = tasks.spawn(stop.wait(), name="stop")
         likely = likely_proxies(home, namespace, plain=plain is not None)
-        prepared = tasks.spawn(_prepared(clusters, identity, objects, telling, hub, likely), name="prepared")
+        prepared = tasks.spawn(
+            _prepared(clusters, identity, objects, pushing.telling, hub, likely), name="prepared"
+        )
         await asyncio.wait((stopped, prepared), return_when=asyncio.FIRST_COMPLETED)
         if not stopped.done():
             keep_what_is_there()

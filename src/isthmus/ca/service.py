@@ -48,6 +48,8 @@ class Tally:
 
     issued: int = 0
     refused: int = 0
+    malformed: int = 0
+    """Of those that were refused: their requests or CSRs are none."""
     unavailable: int = 0
 
 
@@ -120,6 +122,7 @@ class CertificateService:
             self.tally.unavailable += 1
         else:
             self.tally.refused += 1
+            self.tally.malformed += failure.code is StatusCode.INVALID_ARGUMENT
         _log.warning(
             "certificate refused",
             peer=peer,

@@ -1,12 +1,14 @@
 """Kubernetes events of one cluster into its store: decides nothing but when the cluster is complete."""
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import TypeVar
 
 import structlog
 
 from isthmus.clusters.exports import meaningless_exports
+from isthmus.clusters.parts import SlicePart
 from isthmus.clusters.reading import read_endpoints, read_locality, read_pod, read_service, read_slice
 from isthmus.clusters.store import NETWORK_LABEL, ClusterStore
 from isthmus.kube import objects
@@ -17,13 +19,16 @@ from isthmus.model.view import Changes
 
 _log = structlog.stdlib.get_logger(__name__)
 T = TypeVar("T", bound=objects.Object)
+_SERVICES, _SLICES, _ENDPOINTS, _PODS, _NODES = "Services", "EndpointSlice", "Endpoints", "Pods", "Nodes"
+"""Kinds as istiod's metrics name them."""
 
 
 class Intake:
     """One method a kind, to be given to its watch.
 
     `control_namespace` is where that cluster's network label stands. `changed` is called with the store and
-    each change of it, within the event.
+    each change of it, within the event. `events` counts what comes by kind and event, in istiod's words
+    (`pilot_k8s_reg_events`); an "updatesame" changed nothing that the mesh uses.
     """
 
     def __init__(
@@ -32,8 +37,10 @@ class Intake:
         *,
         control_namespace: str,
         changed: Callable[[ClusterStore, Changes], None],
+        events: Counter[tuple[str, str]] | None = None,
     ) -> None:
         self.store = store
+        self._events = Counter[tuple[str, str]]() if events is None else events
         self.rejected: dict[tuple[str, Ref], tuple[Rejected, ...]] = {}
         """What was left out, by object: of Services, and of slices (or Endpoints), whose kind is ""."""
         self.changed_at: float | None = None
@@ -46,16 +53,29 @@ class Intake:
             self.changed_at = time.time()
             self._changed(self.store, changes)
 
+    def _took(self, kind: str, changes: Changes, *, known: bool) -> None:
+        """An object was put into the store, which knew it before or did not."""
+        event = "add" if not known else "updatesame" if changes == Changes() else "update"
+        self._events[kind, event] += 1
+        self._tell(changes)
+
+    def _lost(self, kind: str, changes: Changes) -> None:
+        """An object is gone."""
+        self._events[kind, "delete"] += 1
+        self._tell(changes)
+
     def service(self, event: Event[objects.Service]) -> None:
         """A Service."""
         match event:
             case Upserted(service):
                 self._note(service.metadata, meaningless_exports(service.metadata), "Service")
-                self._tell(self.store.put_service(read_service(service)))
+                part = read_service(service)
+                known = part.key in self.store.services
+                self._took(_SERVICES, self.store.put_service(part), known=known)
             case Removed(service):
                 self._note(service.metadata, (), "Service")
                 key = ServiceKey(service.metadata.namespace, service.metadata.name)
-                self._tell(self.store.drop_service(key))
+                self._lost(_SERVICES, self.store.drop_service(key))
             case Synced():
                 pass
 
@@ -64,10 +84,9 @@ class Intake:
         match event:
             case Upserted(piece):
                 part, rejected = read_slice(piece)
-                name = self._note(piece.metadata, rejected)
-                self._tell(self.store.drop_slice(name) if part is None else self.store.put_slice(name, part))
+                self._take_slice(_SLICES, self._note(piece.metadata, rejected), part)
             case Removed(piece):
-                self._tell(self.store.drop_slice(self._note(piece.metadata, ())))
+                self._lost(_SLICES, self.store.drop_slice(self._note(piece.metadata, ())))
             case Synced():
                 pass
 
@@ -76,20 +95,26 @@ class Intake:
         match event:
             case Upserted(endpoints):
                 part, rejected = read_endpoints(endpoints)
-                self._tell(self.store.put_slice(self._note(endpoints.metadata, rejected), part))
+                self._take_slice(_ENDPOINTS, self._note(endpoints.metadata, rejected), part)
             case Removed(endpoints):
-                self._tell(self.store.drop_slice(self._note(endpoints.metadata, ())))
+                self._lost(_ENDPOINTS, self.store.drop_slice(self._note(endpoints.metadata, ())))
             case Synced():
                 pass
+
+    def _take_slice(self, kind: str, name: Ref, part: SlicePart | None) -> None:
+        known = name in self.store.slices
+        changes = self.store.drop_slice(name) if part is None else self.store.put_slice(name, part)
+        self._took(kind, changes, known=known)
 
     def pod(self, event: Event[objects.Pod]) -> None:
         """A Pod."""
         match event:
             case Upserted(pod):
-                part = read_pod(self.store.cluster, pod)
-                self._tell(self.store.drop_pod(_ref(pod)) if part is None else self.store.put_pod(part))
+                part, known = read_pod(self.store.cluster, pod), _ref(pod) in self.store.pods
+                changes = self.store.drop_pod(_ref(pod)) if part is None else self.store.put_pod(part)
+                self._took(_PODS, changes, known=known)
             case Removed(pod):
-                self._tell(self.store.drop_pod(_ref(pod)))
+                self._lost(_PODS, self.store.drop_pod(_ref(pod)))
             case Synced():
                 pass
 
@@ -97,9 +122,11 @@ class Intake:
         """A Node."""
         match event:
             case Upserted(node):
-                self._tell(self.store.put_node(node.metadata.name, read_locality(node)))
+                name = node.metadata.name
+                known = name in self.store.nodes
+                self._took(_NODES, self.store.put_node(name, read_locality(node)), known=known)
             case Removed(node):
-                self._tell(self.store.drop_node(node.metadata.name))
+                self._lost(_NODES, self.store.drop_node(node.metadata.name))
             case Synced():
                 pass
 

@@ -5,6 +5,7 @@ Secrets are followed as they come, change and go, before and after start. No clu
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import NoReturn
@@ -16,6 +17,7 @@ from isthmus.clusters.claims import Claims
 from isthmus.clusters.cluster import Cluster
 from isthmus.clusters.complaints import complaints
 from isthmus.clusters.healer import Healing
+from isthmus.clusters.health import State
 from isthmus.clusters.intake import Intake
 from isthmus.clusters.last_known import LastKnown
 from isthmus.clusters.members import Clients, Member
@@ -66,6 +68,10 @@ class Clusters:
         self._claims = Claims(scope, namespace, cluster_id, self._decided)
         self._own_complete = asyncio.Event()
         self._is_settled = False
+        self.events: Counter[tuple[str, str]] = Counter()
+        """What the clusters' watches brought, by kind and event, as istiod names them."""
+        self.timeouts: Counter[str] = Counter()
+        """Clusters that had not been read when proxies could be answered, by name."""
         self._last_known = LastKnown(
             namespace,
             look=lambda: worth_keeping(self._members),
@@ -148,7 +154,10 @@ class Clusters:
             self._scope,
             connect=self._connect,
             intake=lambda: Intake(
-                self.view.new_store(name), control_namespace=self._namespace, changed=self.view.changed
+                self.view.new_store(name),
+                control_namespace=self._namespace,
+                changed=self.view.changed,
+                events=self.events,
             ),
             completed=lambda session: self._completed(name, session),
             moved=self._moved,
@@ -221,6 +230,9 @@ class Clusters:
                     await member.cluster.answered()
         except TimeoutError:
             _log.info("ready without clusters that do not answer")
+        self.timeouts.update(
+            one.name for one in self.status() if not one.served and one.state is not State.REFUSED
+        )
         self._is_settled = True
         self._restore()
         self._last_known.wake()

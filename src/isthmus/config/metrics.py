@@ -11,7 +11,9 @@ from isthmus.config.store import ConfigStore
 
 
 class ConfigMetrics(Collector):
-    """`isthmus_config_objects` by kind: in force, and rejected in their latest version."""
+    """`isthmus_config_objects` by kind: in force, and rejected in their latest version; and istiod's
+    `pilot_k8s_cfg_events`.
+    """
 
     def __init__(self, *stores: ConfigStore[Any]) -> None:
         self._stores = stores
@@ -23,8 +25,12 @@ class ConfigMetrics(Collector):
             "Configuration objects by what became of them.",
             labels=("kind", "state"),
         )
+        events = Metric("pilot_k8s_cfg_events", "Events of configuration objects.", "unknown")
         for store in self._stores:
             kind = store.kind.source.kind
+            for event, count in store.events.items():
+                events.add_sample(events.name, {"type": kind, "event": event}, count)
             objects.add_metric((kind, "in_force"), len(store.all()))
             objects.add_metric((kind, "rejected"), len(store.rejected))
         yield objects
+        yield events

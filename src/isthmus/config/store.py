@@ -4,6 +4,7 @@ A version that is refused changes nothing: the last good one of its object stays
 `watching` keeps it as an API server has it.
 """
 
+from collections import Counter
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ class ConfigStore(Generic[T]):
         self.kind = kind
         self.rejected: dict[Ref, ConfigRefused] = {}
         """Why the latest version of an object is not in force, while it is not."""
+        self.events: Counter[str] = Counter()
+        """What came, in istiod's words (`pilot_k8s_cfg_events`): add, update, delete."""
         self.changes = 0
         """How often something in force changed: whoever derives from it knows by this when to do so anew."""
         self._by_namespace: dict[str, dict[str, T]] = {}
@@ -63,6 +66,8 @@ class ConfigStore(Generic[T]):
 
     def apply(self, ref: Ref, found: Mapping[str, Any]) -> ConfigRefused | None:
         """Take a new version of an object, as the API server has it; why it is refused, if it is."""
+        known = ref in self.rejected or self.get(ref) is not None
+        self.events["update" if known else "add"] += 1
         try:
             read = self.kind.read(found)
         except ConfigRefused as refusal:
@@ -76,6 +81,7 @@ class ConfigStore(Generic[T]):
 
     def remove(self, ref: Ref) -> None:
         """The object is gone."""
+        self.events["delete"] += 1
         self.rejected.pop(ref, None)
         objects = self._by_namespace.get(ref.namespace, {})
         if ref.name in objects:

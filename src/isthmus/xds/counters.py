@@ -2,16 +2,19 @@
 them.
 """
 
+from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
 
-from isthmus.model.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE
+from isthmus.model.resources import CLUSTER, ENDPOINT, LISTENER, NAME_TABLE, ROUTE
 
-_SHORT = {CLUSTER: "cds", ENDPOINT: "eds", LISTENER: "lds", ROUTE: "rds"}
+_SHORT = {CLUSTER: "cds", ENDPOINT: "eds", LISTENER: "lds", NAME_TABLE: "nds", ROUTE: "rds"}
+SIZES = (1, 10_000, 1_000_000, 4_000_000, 10_000_000, 40_000_000)
+"""Bounds of the sizes that are told apart, in bytes; istiod's."""
 
 
 def short_type(type_url: str) -> str:
-    """`cds`, `eds`, `lds`, `rds`, or the message's bare name."""
+    """`cds`, `eds`, `lds`, `rds`, `nds`, or the message's bare name."""
     return _SHORT.get(type_url) or type_url.rpartition(".")[2] or "unknown"
 
 
@@ -24,6 +27,8 @@ class Counters:
     stale: int = 0
     sends: Counter[str] = field(default_factory=Counter[str])
     sent_bytes: Counter[str] = field(default_factory=Counter[str])
+    sizes: Counter[tuple[str, int]] = field(default_factory=Counter[tuple[str, int]])
+    """Responses by type and by the first of `SIZES` that they do not exceed, an index."""
     rejects: Counter[str] = field(default_factory=Counter[str])
     violations: int = 0
     stalled: int = 0
@@ -32,3 +37,4 @@ class Counters:
         """One response was taken."""
         self.sends[type_url] += 1
         self.sent_bytes[type_url] += size
+        self.sizes[type_url, bisect_left(SIZES, size)] += 1

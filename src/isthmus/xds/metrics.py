@@ -3,11 +3,12 @@ Istio has one.
 """
 
 from collections.abc import Iterable
+from itertools import accumulate
 
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from isthmus.xds.counters import short_type
+from isthmus.xds.counters import SIZES, Counters, short_type
 from isthmus.xds.grpc_faults import Faults
 from isthmus.xds.hub import Hub
 
@@ -26,10 +27,10 @@ class HubMetrics(Collector):
         for form, streams in self._hub.connected().items():
             connected.add_metric([form.value], streams)
         yield connected
+        yield _sizes(counters)
         for name, text, values in (
             ("pilot_xds_pushes", "Responses sent, by type.", counters.sends),
-            ("isthmus_xds_sent_bytes_total", "Bytes of responses sent, by type.", counters.sent_bytes),
-            ("isthmus_xds_rejects_total", "Responses that proxies rejected, by type.", counters.rejects),
+            ("pilot_total_xds_rejects", "Responses that proxies rejected, by type.", counters.rejects),
         ):
             family = _counter(name, text)
             for type_url, value in values.items():
@@ -40,7 +41,6 @@ class HubMetrics(Collector):
             ended.add_sample("isthmus_grpc_faults_total", {"code": kind}, value)
         yield ended
         for name, text, value in (
-            ("pilot_total_xds_rejects", "Responses that proxies rejected.", counters.rejects.total()),
             ("pilot_xds_expired_nonce", "Requests with a stale nonce.", counters.stale),
             ("isthmus_xds_changes_total", "Changes that concerned a connected proxy.", counters.pushes),
             (
@@ -54,6 +54,19 @@ class HubMetrics(Collector):
             family = _counter(name, text)
             family.add_sample(name, {}, value)
             yield family
+
+
+def _sizes(counters: Counters) -> Metric:
+    """Of responses, as a histogram for each type."""
+    family = HistogramMetricFamily(
+        "pilot_xds_config_size_bytes", "Sizes of responses sent, by type.", labels=["type"]
+    )
+    for type_url, total in counters.sent_bytes.items():
+        found = [counters.sizes[type_url, index] for index in range(len(SIZES) + 1)]
+        bounds = [*(str(float(bound)) for bound in SIZES), "+Inf"]
+        buckets = list(zip(bounds, accumulate(found), strict=True))
+        family.add_metric([short_type(type_url)], buckets, total)
+    return family
 
 
 def _counter(name: str, text: str) -> Metric:
