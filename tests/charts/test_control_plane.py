@@ -13,6 +13,7 @@ from isthmus.cli.main import COMMANDS
 from isthmus.cli.pilot import pilot
 from isthmus.cli.statsd_bridge import statsd_bridge
 from isthmus.clusters.renewal import LEASE
+from isthmus.config.chart_schemas import mesh_schema
 from isthmus.config.crds import DEFINITIONS
 from isthmus.config.mesh import read_mesh_config
 from isthmus.config.workload_feed import ACCOUNT
@@ -356,6 +357,10 @@ def test_api_versions_are_current_unless_a_value_says_otherwise() -> None:
         ("policy.enabled=maybe", "/policy/enabled"),
         ("global.imagePullPolicy=Sometimes", "/global/imagePullPolicy"),
         ("pilot=null", "pilot"),
+        ("meshConfig.connectTimeout=10", "/meshConfig/connectTimeout"),
+        ("meshConfig.outboundTrafficPolicy.mode=ALLOW", "/meshConfig/outboundTrafficPolicy/mode"),
+        ("meshConfig.defaultConfig.concurrency=-1", "/meshConfig/defaultConfig/concurrency"),
+        ("meshConfig.meshNetworks.n.endpoints[0].fromCidr=x", "/meshConfig/meshNetworks/n/endpoints/0"),
     ],
 )
 def test_mistaken_values_are_refused_by_their_path(setting: str, path: str) -> None:
@@ -409,6 +414,8 @@ def test_values_file_and_schema_name_the_same_fields() -> None:
         values = yaml.safe_load((chart / "values.yaml").read_text())
         schema = json.loads((chart / "values.schema.json").read_text())
         _compare(values, schema, chart.name)
+        renew = "run: python -m isthmus.config.chart_schemas install/kubernetes/helm/*/values.schema.json"
+        assert schema["properties"]["meshConfig"] == mesh_schema(), renew
 
 
 def _compare(values: Object, schema: Object, path: str) -> None:

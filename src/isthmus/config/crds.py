@@ -1,22 +1,19 @@
 """CustomResourceDefinitions out of the msgspec types: `python -m isthmus.config.crds FOLDER` writes them all.
 
-The schema is structural (apiextensions/v1): no references, a type at every level. It says what the types say,
-and the rules in CEL that they carry; what only code can check is checked by whoever reads the objects.
+What only code can check is checked by whoever reads the objects.
 """
 
-import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import yaml
-from msgspec import inspect
 
 from isthmus.config import peer_authentication, policy
-from isthmus.config.durations import Duration
+from isthmus.config.schemas import schema_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +89,10 @@ class _WithoutAliases(yaml.SafeDumper):
 def crd(definition: Definition) -> dict[str, Any]:
     """The CustomResourceDefinition as a plain object."""
     singular = definition.kind.lower()
-    status = _ANYTHING if definition.status is None else _schema(inspect.type_info(definition.status))
+    status = _ANYTHING if definition.status is None else schema_of(definition.status)
     schema = {
         "type": "object",
-        "properties": {"spec": _schema(inspect.type_info(definition.spec)), "status": status},
+        "properties": {"spec": schema_of(definition.spec), "status": status},
     }
     stored = definition.versions[0]
     versions: list[dict[str, Any]] = [
@@ -130,72 +127,6 @@ def crd(definition: Definition) -> dict[str, Any]:
             "versions": versions,
         },
     }
-
-
-def _schema(info: inspect.Type) -> dict[str, Any]:
-    match info:
-        case inspect.StructType():
-            return _object(info)
-        case inspect.StrType():
-            return {
-                "type": "string",
-                **_given(minLength=info.min_length, maxLength=info.max_length, pattern=info.pattern),
-            }
-        case inspect.IntType():
-            wide = info.le is None or info.le > 2**31 - 1
-            return {
-                "type": "integer",
-                "format": "int64" if wide else "int32",
-                **_given(minimum=info.ge, maximum=info.le),
-            }
-        case inspect.BoolType():
-            return {"type": "boolean"}
-        case inspect.EnumType():
-            return {"type": "string", "enum": [member.value for member in info.cls]}
-        case inspect.VarTupleType():
-            items = _schema(info.item_type)
-            return {
-                "type": "array",
-                "items": items,
-                **_given(minItems=info.min_length, maxItems=info.max_length),
-            }
-        case inspect.DictType():
-            return {
-                "type": "object",
-                "additionalProperties": _schema(info.value_type),
-                **_given(minProperties=info.min_length, maxProperties=info.max_length),
-            }
-        case inspect.UnionType():
-            (known,) = (one for one in info.types if not isinstance(one, inspect.NoneType))
-            return _schema(known)
-        case inspect.CustomType() if info.cls is Duration:
-            return {"type": "string", "pattern": r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"}
-        case inspect.Metadata():
-            extra = cast("dict[str, Any]", info.extra_json_schema or {})  # pyright: ignore[reportUnknownMemberType]
-            return _schema(info.type) | extra
-        case _:
-            raise TypeError(f"a CRD cannot say {info}")
-
-
-def _object(info: inspect.StructType) -> dict[str, Any]:
-    required = [field.encode_name for field in info.fields if field.required]
-    text = (info.cls.__doc__ or "").partition("\n\n")[0]
-    lines = re.sub(r"`(\w+)`", lambda name: _camel(name[1]), text).split()
-    return {
-        "type": "object",
-        "description": " ".join(lines),
-        **({"required": required} if required else {}),
-        "properties": {field.encode_name: _schema(field.type) for field in info.fields},
-    }
-
-
-def _camel(name: str) -> str:
-    first, *others = name.split("_")
-    return first + "".join(part.title() for part in others)
-
-
-def _given(**limits: Any) -> dict[str, Any]:
-    return {name: value for name, value in limits.items() if value is not None}
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ loads as it is; a field of the wrong type or with an unknown value is refused, b
 
 from collections.abc import Iterator, Mapping
 from enum import Enum
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import msgspec
 import structlog
@@ -132,7 +132,7 @@ class MeshConfig(_Part, frozen=True):
 
     enable_auto_mtls: bool = True
     mesh_mtls: MeshTls = msgspec.field(default=MeshTls(), name="meshMTLS")
-    trust_domain: str = "cluster.local"
+    trust_domain: Annotated[str, msgspec.Meta(min_length=1)] = "cluster.local"
     trust_domain_aliases: tuple[str, ...] = ()
     root_namespace: str = "istio-system"
     outbound_traffic_policy: OutboundTrafficPolicy = OutboundTrafficPolicy()
@@ -207,7 +207,6 @@ def _check(config: MeshConfig) -> None:
     kept = config.isthmus.certificates
     for path, refused in (
         ("connectTimeout: must be longer than 0s", not config.connect_timeout),
-        ("trustDomain: must not be empty", not config.trust_domain),
         ("rootNamespace: must not be empty", not config.root_namespace),
         ("isthmus.certificates.lifetime: must be longer than 0s", not kept.lifetime),
         (
@@ -219,7 +218,6 @@ def _check(config: MeshConfig) -> None:
             kept.root_lifetime <= kept.longest_lifetime,
         ),
         ("isthmus.policyCheckTimeout: must be longer than 0s", not config.isthmus.policy_check_timeout),
-        ("defaultConfig.concurrency: must not be negative", config.default_config.concurrency < 0),
     ):
         if refused:
             raise UserError(f"Mesh config is refused: {path}; correct that field.")

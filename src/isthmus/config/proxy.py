@@ -7,7 +7,7 @@ injector writes it into `PROXY_CONFIG`, the agent reads it there: nothing dear t
 import re
 from collections.abc import Mapping
 from enum import Enum
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 
@@ -19,6 +19,7 @@ DEFAULT_DISCOVERY_ADDRESS = "istio-pilot.istio-system.svc:15012"
 PLAIN_PORTS = (15010,)
 SECURE_PORTS = (15011, 15012)
 """Istio's ports of the control plane, without TLS and with it."""
+_Port: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 
 
 class AuthenticationPolicy(Enum):
@@ -48,11 +49,11 @@ class ProxyConfig(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     discovery_address: str = DEFAULT_DISCOVERY_ADDRESS
     statsd_udp_address: str = ""
     control_plane_auth_policy: AuthenticationPolicy = AuthenticationPolicy.MUTUAL_TLS
-    concurrency: int = 2
+    concurrency: Annotated[int, msgspec.Meta(ge=0)] = 2
     drain_duration: Duration = Duration(seconds=45)
     termination_drain_duration: Duration = Duration(seconds=5)
-    proxy_admin_port: int = 15000
-    status_port: int = 15020
+    proxy_admin_port: _Port = 15000
+    status_port: _Port = 15020
     proxy_metadata: dict[str, str] = {}
     hold_application_until_proxy_starts: bool = False
     proxy_stats_matcher: StatsMatcher = StatsMatcher()
@@ -82,8 +83,6 @@ def parse_proxy_config(raw: Mapping[str, Any], source: str) -> ProxyConfig:
     split_address(config.discovery_address, f"{source}: discoveryAddress")
     if config.statsd_udp_address:
         split_address(config.statsd_udp_address, f"{source}: statsdUdpAddress")
-    if config.concurrency < 0:
-        raise UserError(f"{source}: concurrency is {config.concurrency}; give 0 (all cores) or more.")
     for expression in config.proxy_stats_matcher.inclusion_regexps:
         try:
             re.compile(expression)
