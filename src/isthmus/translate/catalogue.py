@@ -5,7 +5,7 @@ all proxies for which its key is equal, and lives for as long as one of them hol
 keeps only weak references to scopes and to the indexes that only they need.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from weakref import WeakValueDictionary
 
 from isthmus.config.accepted_tls import PeerAuthentications
@@ -38,7 +38,7 @@ from isthmus.translate.families import (
 from isthmus.translate.inbound import own_ports
 from isthmus.translate.name_table import NameTable, TableEntries
 from isthmus.translate.policy_checks import policy_check
-from isthmus.translate.scope import Counters, DerivedScope, Family
+from isthmus.translate.scope import Counters, DerivedScope, Family, Seen
 from isthmus.translate.scope_keys import (
     ClustersKey,
     EndpointsKey,
@@ -91,6 +91,7 @@ class Catalogue:
         self._vantages: WeakValueDictionary[ClusterId, Vantage] = WeakValueDictionary()
         self._table_entries: WeakValueDictionary[ClusterId, TableEntries] = WeakValueDictionary()
         self._scopes: WeakValueDictionary[Hashable, DerivedScope] = WeakValueDictionary()
+        self._seen: WeakValueDictionary[Hashable, Seen] = WeakValueDictionary()
         self._node_local: set[ServiceKey] = set()
         self._all_anew = False
         for key in view.services():
@@ -100,8 +101,9 @@ class Catalogue:
         self._all_anew = False
         self._exports.turned.clear()
 
-    def scopes(self, proxy: Proxy) -> tuple[Scope, ...]:
-        """The scopes whose union is the proxy's configuration.
+    def scopes(self, proxy: Proxy) -> Sequence[Scope]:
+        """The scopes whose union is the proxy's configuration: one object for proxies that are alike, for as
+        long as somebody keeps it.
 
         While the proxy's pod is not known, its inbound side passes everything through; `rescoped` names the
         proxy when the pod appears. Whether the proxy holds a certificate is read off its pod, by the label
@@ -120,33 +122,49 @@ class Catalogue:
         if workload is not None:
             check = policy_check(workload, self._view, self._policies, self._mesh)
         ipv6 = any(":" in each for each in ((proxy.address,) if workload is None else workload.addresses))
+        node = None if not self._node_local else workload.node if workload is not None else ""
+        sees_more = namespace if self._exports.restricted_to(namespace) else ""
+        inbound = InboundKey(ports, accepted, secured, check, ipv6)
+        kind = (cluster, namespace, inbound, node, sees_more)
+        found = self._seen.get(kind)
+        if found is None:
+            found = self._seen[kind] = Seen(self._scopes_of(cluster, namespace, inbound, node, sees_more))
+        return found
+
+    def _scopes_of(
+        self, cluster: ClusterId, namespace: str, inbound: InboundKey, node: str | None, sees_more: str
+    ) -> Iterator[Scope]:
+        """A `node` there is only in a mesh with a node-local service, and few have one."""
         vantage = self._vantages.get(cluster)
         if vantage is None:
             vantage = self._vantages[cluster] = Vantage(cluster, self._view, self._exports)
-        sees_more = namespace if self._exports.restricted_to(namespace) else ""
-        return (
-            *self._outbound(vantage, "", secured=secured, ipv6=ipv6),
-            self._large_scope(
-                RoutesKey(cluster, namespace),
-                lambda: OutboundRoutes(vantage, namespace, self._hosts, self._mesh),
-            ),
-            self._scope(
-                InboundKey(ports, accepted, secured, check, ipv6),
-                lambda: (
-                    InboundClusters(ports, self._mesh),
-                    InboundListener(ports, accepted, self._mesh, secured=secured, check=check, ipv6=ipv6),
-                ),
-            ),
-            self._scope(
-                NearKey(cluster, sees_more),
-                lambda: (
-                    self._assignments_within(Reach.CLUSTER, sees_more, cluster),
-                    NameTable(self._entries_of(cluster), self._exports, sees_more),
-                ),
-            ),
-            *self._on_node(cluster, "" if workload is None else workload.node, sees_more),
-            *(self._outbound(vantage, sees_more, secured=secured, ipv6=ipv6) if sees_more else ()),
+        ports, accepted, secured, check, ipv6 = inbound
+        yield from self._outbound(vantage, "", secured=secured, ipv6=ipv6)
+        yield self._large_scope(
+            RoutesKey(cluster, namespace),
+            lambda: OutboundRoutes(vantage, namespace, self._hosts, self._mesh),
         )
+        yield self._scope(
+            inbound,
+            lambda: (
+                InboundClusters(ports, self._mesh),
+                InboundListener(ports, accepted, self._mesh, secured=secured, check=check, ipv6=ipv6),
+            ),
+        )
+        yield self._scope(
+            NearKey(cluster, sees_more),
+            lambda: (
+                self._assignments_within(Reach.CLUSTER, sees_more, cluster),
+                NameTable(self._entries_of(cluster), self._exports, sees_more),
+            ),
+        )
+        if node is not None:
+            yield self._scope(
+                NodeEndpointsKey(cluster, node, sees_more),
+                lambda: (self._assignments_within(Reach.NODE, sees_more, cluster, node),),
+            )
+        if sees_more:
+            yield from self._outbound(vantage, sees_more, secured=secured, ipv6=ipv6)
 
     def _outbound(
         self, vantage: Vantage, namespace: str, *, secured: bool, ipv6: bool
@@ -174,13 +192,6 @@ class Catalogue:
         if entries is None:
             entries = self._table_entries[cluster] = TableEntries(self._view, cluster, self._local)
         return entries
-
-    def _on_node(self, cluster: ClusterId, node: str, namespace: str) -> tuple[Scope, ...]:
-        """Few meshes have a node-local service, so only with one there is a scope for each node."""
-        if not self._node_local:
-            return ()
-        key = NodeEndpointsKey(cluster, node, namespace)
-        return (self._scope(key, lambda: (self._assignments_within(Reach.NODE, namespace, cluster, node),)),)
 
     def apply(self, changes: Changes) -> list[ScopeChange]:
         """Forget what changed and say which names these are, in the scopes that somebody holds.

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, 
 from dataclasses import dataclass
 from typing import Protocol
 
-from isthmus.model.resources import Resource, ScopeChange
+from isthmus.model.resources import Resource, Scope, ScopeChange
 from isthmus.translate.wire import version_of
 
 
@@ -128,3 +128,7 @@ class DerivedScope:
         if former is not None and former.body == body:
             return former
         return Resource(family.type_url, name, version_of(body), body)
+
+
+class Seen(list[Scope]):
+    """Scopes in their order. Other than a tuple it can be referred to weakly."""

@@ -57,7 +57,9 @@ class Provider(Protocol):
     """Where a proxy's resources come from."""
 
     def scopes(self, proxy: Proxy) -> Sequence[Scope]:
-        """The scopes whose union is what this proxy is served; no two hold the same type and name."""
+        """The scopes whose union is what this proxy is served; no two hold the same type and name. What is
+        answered is kept for as long as a proxy sees these scopes, and is not to change.
+        """
         ...
 
 

@@ -59,11 +59,11 @@ class Shelves(Generic[F]):
         self._last_merge: tuple[Batches, Batch, Batches] | None = None
 
     def outlook(self, scopes: Sequence[Scope]) -> Outlook[F]:
-        """What is seen with these scopes."""
+        """What is seen with these scopes. It keeps the sequence, which must not change."""
         key = tuple([scope.key for scope in scopes])
         outlook = self._outlooks.get(key)
         if outlook is None:
-            outlook = self._outlooks[key] = Outlook(tuple(scopes), self)
+            outlook = self._outlooks[key] = Outlook(scopes, self)
         return outlook
 
     def of(self, scope: Scope, type_url: str) -> Shelf[F]:
