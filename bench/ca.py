@@ -25,10 +25,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from grpc import aio
+from tests.support.ca_client import make_csr, request_certificate
 
 from isthmus.apps.callers import certifying, proving
 from isthmus.ca.authentication import Authenticator
-from isthmus.ca.client import make_csr, request_certificate
 from isthmus.ca.issuing import issue_certificate
 from isthmus.ca.messages import METHOD, CertificateRequest, decode_request, encode_request, encode_response
 from isthmus.ca.service import CertificateService, ServiceLimits

@@ -10,7 +10,6 @@ import pytest
 
 from isthmus.apps.callers import certifying, judging, placed, placing
 from isthmus.ca.admission import admitting
-from isthmus.ca.client import make_csr
 from isthmus.ca.messages import CertificateRequest, encode_request
 from isthmus.ca.service import CertificateService
 from isthmus.ca.signer import Lifetimes, Signer, new_key
@@ -19,6 +18,7 @@ from isthmus.xds.grpc_status import CallFailed
 from isthmus.xds.h2_call import Call
 from tests.ca.making import ECHO, MESH, root_signer
 from tests.ca.test_admission import EAST, WEST, View, claiming, pod
+from tests.support.ca_client import make_csr
 
 
 async def test_who_proves_nothing_and_names_no_cluster_is_of_the_one_that_shows_its_pod() -> None:

@@ -11,11 +11,11 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isthmus.ca.client import make_csr
 from isthmus.ca.csr import MOST_BYTES, check_csr
 from isthmus.ca.errors import CsrRefused
 from isthmus.ca.signer import SigningKey, new_key
 from tests.ca.making import ECHO, MESH, csr, p384, uri
+from tests.support.ca_client import make_csr
 
 OURS = MESH.uris(ECHO)
 

@@ -18,7 +18,6 @@ from structlog.testing import capture_logs
 
 from isthmus.apps.callers import certifying, proving
 from isthmus.ca.authentication import Authenticator
-from isthmus.ca.client import Issued, make_csr, request_certificate
 from isthmus.ca.messages import METHOD, CertificateRequest, decode_response, encode_request
 from isthmus.ca.service import CertificateService, ServiceLimits
 from isthmus.ca.serving import ServingCertificate
@@ -29,6 +28,7 @@ from isthmus.xds.grpc_unary import answering
 from isthmus.xds.limits import Limits
 from tests.ca.clusters import EAST, WEST, Clusters, two_clusters
 from tests.ca.making import ECHO, MESH, certificate, csr, key_pem, root_signer, uri
+from tests.support.ca_client import Issued, make_csr, request_certificate
 
 HOST = "istio-pilot.istio-system.svc"
 LIFETIMES = Lifetimes(timedelta(hours=24), timedelta(days=7), timedelta(minutes=2))

@@ -19,7 +19,6 @@ import yaml
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
 from grpc import aio
 
-from isthmus.ca.client import Issued, make_csr, request_certificate
 from isthmus.ca.signer import new_key
 from isthmus.kube.kinds import CONFIG_MAP, POD, SECRET
 from isthmus.model.resources import CLUSTER, ENDPOINT
@@ -27,6 +26,7 @@ from isthmus.model.service import ClusterId
 from tests.ca.clusters import EAST, SERVICE_ACCOUNT, WEST, Clusters
 from tests.ca.making import key_pem
 from tests.scenarios.mesh import ECHO, Member, Mesh, Pilot, ads, eventually, running_pilot, two_clusters
+from tests.support.ca_client import Issued, make_csr, request_certificate
 
 NAME = "istio-pilot.istio-system.svc"
 ECHO_URI = "spiffe://cluster.local/ns/demo/sa/echo"

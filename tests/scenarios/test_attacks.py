@@ -18,7 +18,6 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from grpc import aio
 
-from isthmus.ca.client import make_csr
 from isthmus.ca.messages import METHOD, CertificateRequest, encode_request
 from isthmus.ca.signer import new_key
 from isthmus.kube.kinds import POD
@@ -37,6 +36,7 @@ from tests.scenarios.siege import (
     besieged,
     hear,
 )
+from tests.support.ca_client import make_csr
 
 DENIED, INVALID = grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.INVALID_ARGUMENT
 NOBODY = grpc.StatusCode.UNAUTHENTICATED

@@ -10,7 +10,6 @@ import grpc
 from cryptography import x509
 from grpc import aio
 
-from isthmus.ca.client import make_csr, request_certificate
 from isthmus.ca.material import CA_KEY, OPERATOR_CA
 from isthmus.ca.signer import new_key
 from isthmus.kube.client import Client
@@ -30,6 +29,7 @@ from tests.scenarios.mesh import (
     running_pilot,
     two_clusters,
 )
+from tests.support.ca_client import make_csr, request_certificate
 
 
 async def ca(kubeconfig: Path, *arguments: str) -> tuple[int, str]:

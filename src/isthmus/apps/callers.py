@@ -1,7 +1,5 @@
 """Between the CA's words and its servers': who calls, as whom a proxy is served, what a caller may have."""
 
-import asyncio
-from collections import deque
 from dataclasses import replace
 
 from isthmus.ca.admission import Admission
@@ -16,6 +14,7 @@ from isthmus.ca.errors import (
 from isthmus.ca.readers import Readers
 from isthmus.ca.service import CertificateService
 from isthmus.dashboard.guard import Denied, MayRead
+from isthmus.lib.turns import Turns
 from isthmus.model.identity import Identity
 from isthmus.model.proxy import Proxy
 from isthmus.xds.ads import Admit
@@ -74,41 +73,13 @@ def placed(claimed: Proxy) -> bool:
     return bool(claimed.cluster) or not claimed.pod
 
 
-class _Turns:
-    """Lets one go on in each turn of the event loop, in the order in which they came."""
-
-    def __init__(self) -> None:
-        self._taken = False
-        self._waiting: deque[asyncio.Future[None]] = deque()
-
-    async def next(self) -> None:
-        """Wait for a turn of one's own; the first does not wait."""
-        loop = asyncio.get_running_loop()
-        if not self._taken:
-            self._taken = True
-            loop.call_soon(self._give)
-            return
-        own: asyncio.Future[None] = loop.create_future()
-        self._waiting.append(own)
-        await own
-
-    def _give(self) -> None:
-        self._taken = False
-        while self._waiting and not self._taken:
-            following = self._waiting.popleft()
-            if not following.done():
-                self._taken = True
-                following.set_result(None)
-                asyncio.get_running_loop().call_soon(self._give)
-
-
 def certifying(service: CertificateService) -> Answer:
     """A caller gets a certificate for who it proved to be.
 
     Signing holds the event loop, by an operator's RSA key for some milliseconds: so one is signed in a turn
     of it, however many ask at once, and between two everybody else is served.
     """
-    turns = _Turns()
+    turns = Turns()
 
     async def answer(message: bytes, call: Call) -> bytes:
         if call.identity is None:

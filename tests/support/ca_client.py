@@ -1,4 +1,4 @@
-"""Asking a CA for a certificate, over any gRPC channel. It keeps nothing and retries nothing."""
+"""Asks a CA for a certificate by grpcio, as a client that is not ours would."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
