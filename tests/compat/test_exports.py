@@ -19,6 +19,8 @@ from isthmus.model.resources import CLUSTER, ENDPOINT, LISTENER, NAME_TABLE, ROU
 from isthmus.model.service import Kind, Protocol, ServiceKey
 from isthmus.model.view import Changes
 from isthmus.translate.catalogue import Catalogue
+from tests.compat.adsc import delta_client, whole_client
+from tests.compat.test_adsc import DB, DB_CLUSTER, stage
 from tests.compat.test_name_table import ips
 from tests.translate.fake_view import EAST, WEST, FakeView, endpoint, proxy, service
 
@@ -266,3 +268,47 @@ def test_a_port_that_all_share_stays_one_listener_whoever_claims_it() -> None:
         assert sum(scope in inside for scope in about) == 2, "where it is, and where it was"
         assert "0.0.0.0_80" in seen(inside, LISTENER)
         assert ("0.0.0.0_80" in seen(outside, LISTENER)) is there
+
+
+@pytest.mark.parametrize("first", ["*", "default"])
+async def test_connected_proxies_keep_what_is_exported_to_them_in_another_way_and_lose_the_rest(
+    first: str,
+) -> None:
+    """In both forms; these clients are of the namespace `default`."""
+    async with stage() as mesh, whole_client(mesh.port) as whole, delta_client(mesh.port) as delta:
+
+        def export(*to: str) -> None:
+            mesh.view.known[DB] = replace(mesh.view.known[DB], export_to=to)
+            changes = Changes(services=frozenset({DB}))
+            mesh.change(changes)
+            mesh.hub.rescope(mesh.catalogue.rescoped(changes))
+
+        async def settled(number: int) -> None:
+            """A change that comes last has reached both."""
+            address, port = f"10.2.0.{number}", 5000 + number
+            key = mesh.view.put(service(f"last{number}", (port, Protocol.TCP), west=address))
+            mesh.change(Changes(services=frozenset({key})))
+            name, listener = f"outbound|{port}||{key.hostname()}", f"{address}_{port}"
+            await delta.until(ENDPOINT, name)
+            await delta.until(LISTENER, listener)
+            while name not in whole.eds_clusters:
+                await whole.wait(CLUSTER)
+            while listener not in whole.tcp:
+                await whole.wait(LISTENER)
+
+        export(first)
+        await whole.begin(CLUSTER)
+        await delta.begin(CLUSTER, LISTENER)
+        await settled(1)
+        for number, to in enumerate((".,default", "*", "default", "default,other", "*"), 2):
+            export(*to.split(","))
+            await settled(number)
+            assert delta.removed == [], f"exported to {to}"
+            assert {DB_CLUSTER, "10.1.0.2_5432"} <= {*whole.eds_clusters, *whole.tcp}
+        export("demo")
+        await settled(9)
+        assert {DB_CLUSTER, "10.1.0.2_5432"} <= set(delta.removed)
+        while DB_CLUSTER in whole.eds_clusters:
+            await whole.wait(CLUSTER)
+        assert not {DB_CLUSTER, "10.1.0.2_5432"} & {*whole.eds_clusters, *whole.tcp}
+        assert not any(one.nack for each in mesh.hub.clients() for one in each.types)
