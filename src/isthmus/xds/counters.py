@@ -3,7 +3,7 @@ them.
 """
 
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from isthmus.model.resources import CLUSTER, ENDPOINT, LISTENER, NAME_TABLE, ROUTE
@@ -18,6 +18,15 @@ def short_type(type_url: str) -> str:
     return _SHORT.get(type_url) or type_url.rpartition(".")[2] or "unknown"
 
 
+def place_of(size: int) -> int:
+    """The first of `SIZES` that it does not exceed, by index."""
+    return bisect_left(SIZES, size)
+
+
+def _none_yet() -> list[int]:
+    return [0] * (len(SIZES) + 1)
+
+
 @dataclass(slots=True)
 class Counters:
     """Totals since the process began."""
@@ -25,16 +34,19 @@ class Counters:
     pushes: int = 0
     """Calls of `Hub.publish` that concerned somebody."""
     stale: int = 0
-    sends: Counter[str] = field(default_factory=Counter[str])
     sent_bytes: Counter[str] = field(default_factory=Counter[str])
-    sizes: Counter[tuple[str, int]] = field(default_factory=Counter[tuple[str, int]])
-    """Responses by type and by the first of `SIZES` that they do not exceed, an index."""
+    sizes: dict[str, list[int]] = field(default_factory=lambda: defaultdict(_none_yet))
+    """Responses by type, and by their size's place among `SIZES`."""
     rejects: Counter[str] = field(default_factory=Counter[str])
     violations: int = 0
     stalled: int = 0
 
-    def sent(self, type_url: str, size: int) -> None:
-        """One response was taken."""
-        self.sends[type_url] += 1
+    @property
+    def sends(self) -> Counter[str]:
+        """Responses by type."""
+        return Counter({type_url: sum(places) for type_url, places in self.sizes.items()})
+
+    def sent(self, type_url: str, size: int, place: int) -> None:
+        """One response was taken; `place` is its size's (`place_of`)."""
         self.sent_bytes[type_url] += size
-        self.sizes[type_url, bisect_left(SIZES, size)] += 1
+        self.sizes[type_url][place] += 1

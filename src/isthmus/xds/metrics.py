@@ -62,9 +62,8 @@ def _sizes(counters: Counters) -> Metric:
         "pilot_xds_config_size_bytes", "Sizes of responses sent, by type.", labels=["type"]
     )
     for type_url, total in counters.sent_bytes.items():
-        found = [counters.sizes[type_url, index] for index in range(len(SIZES) + 1)]
         bounds = [*(str(float(bound)) for bound in SIZES), "+Inf"]
-        buckets = list(zip(bounds, accumulate(found), strict=True))
+        buckets = list(zip(bounds, accumulate(counters.sizes[type_url]), strict=True))
         family.add_metric([short_type(type_url)], buckets, total)
     return family
 

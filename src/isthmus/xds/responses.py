@@ -4,6 +4,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from isthmus.xds.counters import place_of
 from isthmus.xds.shelf import Batch, Form, Fragment, pieces
 from isthmus.xds.wire import delta_response, whole_response
 
@@ -18,6 +19,8 @@ class Response:
 
     nonce: str
     data: bytes
+    place: int
+    """Of its size (`counters.place_of`)."""
 
 
 class Responses:
@@ -44,9 +47,10 @@ class Responses:
             nonce = str(self.built)
             content = [*_content(batches, form), *pieces(retained, form)]
             if form is Form.WHOLE:
-                found = Response(nonce, whole_response(type_url, nonce, content))
+                data = whole_response(type_url, nonce, content)
             else:
-                found = Response(nonce, delta_response(type_url, nonce, content, _gone(batches)))
+                data = delta_response(type_url, nonce, content, _gone(batches))
+            found = Response(nonce, data, place_of(len(data)))
             if all(batch.shelf is None or batch.shelf.followers > 1 for batch in batches):
                 self._remembered[key] = found
                 if len(self._remembered) > _MOST_REMEMBERED:

@@ -245,7 +245,7 @@ class Session:
                     if lane.later:
                         lane.due, again = merge(lane.due, lane.later.pop()), again or response is None
                     if response is not None:
-                        self._shared.counters.sent(type_url, len(response.data))
+                        self._shared.counters.sent(type_url, len(response.data), response.place)
                         return response.data
                     again = again or not lane.due  # It came to nothing, so what waited for it may go.
         return None
