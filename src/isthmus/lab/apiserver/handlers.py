@@ -87,17 +87,17 @@ class Front:
         return await self._answer_resource(request, user, resource, wanted)
 
     def _authenticate(self, request: web.Request) -> User:
+        transport = request.transport
+        tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object") if transport is not None else None
+        certificate = tls.getpeercert() if tls is not None else None
+        if tls is not None and certificate:  # goes before a token, be that good or bad
+            return user_of_certificate(certificate, tls.getpeercert(binary_form=True) or b"")
         header = request.headers.get("Authorization", "")
         if header[:7].lower() == "bearer ":
             try:
                 return self._cluster.authenticator.authenticate(header[7:].strip())[0]
             except BadTokenError:
                 raise errors.unauthorized() from None
-        transport = request.transport
-        tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object") if transport is not None else None
-        certificate = tls.getpeercert() if tls is not None else None
-        if tls is not None and certificate:
-            return user_of_certificate(certificate, tls.getpeercert(binary_form=True) or b"")
         return ANONYMOUS
 
     def _impersonated(self, request: web.Request, user: User, asked: Attributes) -> User:

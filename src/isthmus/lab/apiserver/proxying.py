@@ -6,13 +6,15 @@ passed over. Bodies stream both ways, never held whole; WebSockets and other upg
 left alone.
 """
 
+import posixpath
 import random
 import re
 import ssl
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Collection, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
+from urllib.parse import quote, unquote, urlsplit
 
 from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector, web
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -20,7 +22,7 @@ from yarl import URL
 
 from isthmus.lab.apiserver import kinds
 from isthmus.lab.apiserver.errors import RefusedError, bad_request, not_found
-from isthmus.lab.apiserver.objects import Object, items, section
+from isthmus.lab.apiserver.objects import Object, items, metadata, section
 from isthmus.lab.apiserver.requests import Target
 from isthmus.lab.apiserver.store import Key, Store
 from isthmus.lab.apiserver.tunnel import DeclinedError, tunnel, wants_upgrade
@@ -34,7 +36,9 @@ _HOP_BY_HOP = frozenset(
 )  # fmt: skip
 """RFC 9110, 7.6.1."""
 _OURS = re.compile("authorization|host|impersonate-.*", re.IGNORECASE)
-"""Who asks, and as whom, is between client and API server."""
+"""Who asks, and as whom, is between client and API server; the host is passed on by itself."""
+_OF_BROWSERS = re.compile("access-control-allow-(credentials|headers|methods|origin)", re.IGNORECASE)
+"""What a Pod lets browsers do is not said in the API server's name (corsRemovingTransport)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,23 +68,18 @@ def find_service(store: Store, namespace: str, text: str) -> str:
     reference = read_reference(text)
     if reference is None:
         raise bad_request(f'invalid service request "{text}"')
-    service = store.get(kinds.SERVICES, Key(namespace, reference.name))
-    if service is None:
-        raise not_found("", "services", reference.name)
     port = reference.port
     if port.isdecimal():
+        service = store.get(kinds.SERVICES, Key(namespace, reference.name))
+        if service is None:
+            raise not_found("", "services", reference.name)
         declared = [
             one for one in items(section(service.object, "spec"), "ports") if one["port"] == int(port)
         ]
         if not declared:
             raise _unavailable(f'no service port {int(port)} found for service "{reference.name}"')
         port = declared[0].get("name", "")
-    endpoints = store.get(kinds.ENDPOINTS, Key(namespace, reference.name))
-    if endpoints is None:
-        raise not_found("", "endpoints", reference.name)
-    if not items(endpoints.object, "subsets"):
-        raise _unavailable(f'no endpoints available for service "{reference.name}"')
-    found = list(_behind(store, namespace, endpoints.object, port))
+    found = list(_behind(store, namespace, reference.name, port))
     if not found:
         raise _unavailable(f'no endpoints available for service "{text}"')
     return f"{reference.scheme or 'http'}://{random.choice(found)}"
@@ -103,17 +102,46 @@ def _ports(pod: Object) -> Iterator[str]:
             yield str(port["containerPort"])
 
 
-def _behind(store: Store, namespace: str, endpoints: Object, port: str) -> Iterator[str]:
-    """Each `HOST:PORT` that is a Pod's and has a port of that name."""
-    for subset in items(endpoints, "subsets"):
-        numbers = [one["port"] for one in items(subset, "ports") if one.get("name", "") == port]
-        for address in items(subset, "addresses"):
-            reference = section(address, "targetRef")
-            pod = store.get(kinds.PODS, Key(namespace, reference.get("name", "")))
-            if reference.get("kind") != "Pod" or pod is None:
-                continue
-            if section(pod.object, "status").get("podIP") == address["ip"] and _may_be_asked(address["ip"]):
-                yield from (f"{_host(address['ip'])}:{number}" for number in numbers)
+def _behind(store: Store, namespace: str, service: str, port: str) -> Iterator[str]:
+    """Each `HOST:PORT` of a Service's EndpointSlices that is ready, a Pod's, and has a port of that name."""
+    for stored in store.values(kinds.ENDPOINT_SLICES, namespace):
+        slice_ = stored.object
+        if section(metadata(slice_), "labels").get("kubernetes.io/service-name") != service:
+            continue
+        numbers = [one["port"] for one in items(slice_, "ports") if (one.get("name") or "") == port]
+        for endpoint in items(slice_, "endpoints"):
+            address = endpoint["addresses"][0]
+            ready = section(endpoint, "conditions").get("ready", True)
+            if ready and _is_of_pod(store, namespace, endpoint, address) and _may_be_asked(address):
+                yield from (f"{_host(address)}:{number}" for number in numbers)
+
+
+def _is_of_pod(store: Store, namespace: str, endpoint: Object, address: str) -> bool:
+    reference = section(endpoint, "targetRef")
+    pod = store.get(kinds.PODS, Key(namespace, reference.get("name", "")))
+    if pod is None or reference.get("namespace") != namespace:
+        return False
+    return address in [one.get("ip") for one in items(section(pod.object, "status"), "podIPs")]
+
+
+def path_below(path: str) -> str:
+    """What a Pod is asked for, of the decoded path `/api/v1/namespaces/NS/PLURAL/NAME/proxy/…`; "" for none.
+
+    As kube-apiserver has it, which keeps no escapes: `%2F` reaches a Pod as `/`, and dots are resolved.
+    """
+    below = "/".join(path.strip("/").split("/")[7:])
+    joined = posixpath.normpath(below) if below else ""
+    slash = "/" if path.endswith("/") else ""
+    return quote(f"/{joined}{slash}", safe="/$&+,:;=@") if joined else slash
+
+
+def rewritten(location: str, prefix: str, hosts: Collection[str]) -> str:
+    """Where a Pod's redirect leads when it is followed through the proxy; others' hosts stay (rewriteURL)."""
+    url = urlsplit(location)
+    if (url.netloc and url.netloc not in hosts) or not url.path.startswith("/"):
+        return location
+    path = url.path if url.path.startswith(prefix) else prefix + url.path
+    return url._replace(scheme="", netloc="", path=path).geturl()
 
 
 def _host(address: str) -> str:
@@ -147,7 +175,8 @@ class Proxy:
             where = find_service(self._store, target.namespace, target.name)
         else:
             where = find_pod(self._pod(target), target.name)
-        below = request.rel_url.raw_path.split("/proxy", 1)[1]
+        path = unquote(request.rel_url.raw_path)
+        below = path_below(path)
         query = f"?{request.rel_url.raw_query_string}" if request.rel_url.raw_query_string else ""
         if not below and request.method in ("GET", "HEAD"):
             return web.Response(status=301, headers={"Location": f"{request.rel_url.raw_path}/{query}"})
@@ -179,7 +208,7 @@ class Proxy:
             async with self._session.request(
                 request.method, url, data=body, headers=_forwarded(request), allow_redirects=False
             ) as upstream:
-                kept = _end_to_end(upstream.headers)
+                kept = _answered(request, url, upstream.headers)
                 response = web.StreamResponse(status=upstream.status, reason=upstream.reason, headers=kept)
                 await response.prepare(request)
                 async for chunk in upstream.content.iter_any():
@@ -199,9 +228,18 @@ def _forwarded(request: web.Request) -> CIMultiDict[str]:
     before = headers.popall("X-Forwarded-For", [])
     headers["X-Forwarded-For"] = ", ".join([*before, request.remote or ""])
     headers["X-Forwarded-Uri"] = request.rel_url.raw_path
-    headers["X-Forwarded-Host"] = request.host
-    headers["X-Forwarded-Proto"] = request.scheme
+    headers["Host"] = request.host
     return headers
+
+
+def _answered(request: web.Request, url: URL, headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
+    kept = _end_to_end(headers)
+    for name in [name for name in kept if _OF_BROWSERS.fullmatch(name)]:
+        kept.popall(name, None)
+    if "Location" in kept:
+        prefix = "/".join(unquote(request.rel_url.raw_path).split("/")[:8])
+        kept["Location"] = rewritten(kept["Location"], prefix, (url.raw_authority, request.host))
+    return kept
 
 
 def _end_to_end(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:

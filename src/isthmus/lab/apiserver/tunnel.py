@@ -68,7 +68,7 @@ async def _connection(url: URL, tls: ssl.SSLContext | None) -> AsyncGenerator[Co
 
 
 def _head(method: str, url: URL, headers: Mapping[str, str]) -> bytes:
-    lines = [f"{method} {url.raw_path_qs} HTTP/1.1", f"Host: {url.raw_authority}"]
+    lines = [f"{method} {url.raw_path_qs} HTTP/1.1", f"Host: {headers.get('Host', url.raw_authority)}"]
     lines += [
         f"{name}: {value}"
         for name, value in headers.items()
