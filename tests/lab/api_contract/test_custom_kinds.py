@@ -229,7 +229,8 @@ async def test_deleting_the_definition_deletes_its_objects_first(api: Api) -> No
     conditions = (await api.call("GET", definition)).body["status"]["conditions"]
     assert ("Terminating", "True") in {(one["type"], one["status"]) for one in conditions}
     refused = await api.call("POST", path, _widget(path, "late", size=1))
-    assert (refused.status, refused.reason) == (405, "MethodNotAllowed")
+    assert (refused.status, refused.reason) == (403, "Forbidden")
+    assert refused.message.endswith("create not allowed while custom resource definition is terminating")
     release = {"metadata": {"finalizers": None}}
     await api.call("PATCH", f"{path}/held", release, content_type=MERGE_PATCH)
 
@@ -263,10 +264,13 @@ async def test_definitions_that_make_no_sense_are_refused(api: Api) -> None:
     twice = _definition(group, _version("v1"), _version("v2"))
     assert "must have exactly one version marked as storage version" in await refusal(twice)
     bare = _definition(group, _version("v1", schema={}))
-    assert "schemas are required" in await refusal(bare)
+    assert "spec.versions[0].schema.openAPIV3Schema: Required value" in await refusal(bare)
     loose: dict[str, Any] = {"openAPIV3Schema": {"type": "object", "properties": {"spec": {}}}}
-    path = "spec.versions[0].schema.openAPIV3Schema.properties[spec].type"
-    assert f"{path}: Required value" in await refusal(_definition(group, _version("v1", schema=loose)))
+    alone = await refusal(_definition(group, _version("v1", schema=loose)))
+    assert "spec.validation.openAPIV3Schema.properties[spec].type: Required value" in alone
+    second = _definition(group, _version("v1"), _version("v2", storage=False, schema=loose))
+    path = "spec.versions[1].schema.openAPIV3Schema.properties[spec].type"
+    assert f"{path}: Required value" in await refusal(second)
     nowhere = _definition(group, _version("v1"))
     nowhere["spec"]["scope"] = "Everywhere"
     assert 'spec.scope: Unsupported value: "Everywhere"' in await refusal(nowhere)

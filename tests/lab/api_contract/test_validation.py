@@ -201,9 +201,6 @@ async def test_faults_of_services_deployments_and_secrets_are_named(api: Api) ->
     text = 'Invalid value: "Local": may only be set for externally-accessible services'
     assert ("spec.externalTrafficPolicy", text) in told
     assert {"spec.ports[0].targetPort", "spec.ports[0].appProtocol"} <= {field for field, _ in told}
-    dual = service("web", ipFamilyPolicy="RequireDualStack")
-    text = 'Invalid value: "RequireDualStack": Cluster is not configured for dual-stack services'
-    assert causes(await api.call("POST", f"{namespace}/services", dual)) == {("spec.ipFamilyPolicy", text)}
     still = {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": 0}}
     halting = deployment("web", strategy=still, progressDeadlineSeconds=5, minReadySeconds=5)
     apps = namespace.replace("/api/v1", "/apis/apps/v1")

@@ -5,13 +5,13 @@ the escalation check of RBAC, as far as this server's kinds go.
 """
 
 from isthmus.lab.apiserver import definitions, kinds
+from isthmus.lab.apiserver.allocation import allocate, keep_allocated
 from isthmus.lab.apiserver.authn import User
 from isthmus.lab.apiserver.cluster import Cluster
 from isthmus.lab.apiserver.errors import forbidden, invalid, not_found
 from isthmus.lab.apiserver.kinds import Resource
 from isthmus.lab.apiserver.objects import Object, items, metadata, name_of, namespace_of, section, strings
 from isthmus.lab.apiserver.rbac import Attributes, covers
-from isthmus.lab.apiserver.services import allocate, keep_allocated
 from isthmus.lab.apiserver.store import Key
 
 PROTECTED_NAMESPACES = ("default", "kube-system", "kube-public")
@@ -46,7 +46,7 @@ def admit_created(cluster: Cluster, resource: Resource, object_: Object, user: U
     if resource is kinds.PODS:
         _admit_pod(cluster, object_)
     elif resource is kinds.SERVICES:
-        _admit_service(cluster, object_)
+        _admit_service(cluster, object_, None)
     elif resource is kinds.CUSTOM_RESOURCE_DEFINITIONS:
         meta = metadata(object_)
         meta["finalizers"] = [*strings(meta, "finalizers"), definitions.CLEANUP]
@@ -66,16 +66,16 @@ def admit_updated(cluster: Cluster, resource: Resource, object_: Object, old: Ob
     """Complete a changed object from the state of the cluster, or refuse it."""
     if resource is kinds.SERVICES:
         keep_allocated(object_, old)
-        _admit_service(cluster, object_)
+        _admit_service(cluster, object_, old)
     elif resource is kinds.CUSTOM_RESOURCE_DEFINITIONS:
         admit_definition(cluster, object_)
     elif any(object_.get(field) != old.get(field) for field in ("rules", "subjects", "roleRef")):
         _admit_grant(cluster, resource, object_, user)
 
 
-def _admit_service(cluster: Cluster, service: Object) -> None:
+def _admit_service(cluster: Cluster, service: Object, old: Object | None) -> None:
     others = (stored.object for stored in cluster.store.values(kinds.SERVICES))
-    causes = list(allocate(service, others, cluster.settings.service_cidr))
+    causes = list(allocate(service, old, others, cluster.settings.service_cidr))
     if causes:
         raise invalid("", "Service", name_of(service), causes)
 

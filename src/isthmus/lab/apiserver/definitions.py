@@ -61,18 +61,26 @@ def validate_definition(definition: Object) -> Iterator[Cause]:
         yield invalid_value("spec.preserveUnknownFields", True, text)
     if sum(1 for one in versions if one.get("storage")) != 1:
         yield invalid_value("spec.versions", "", "must have exactly one version marked as storage version")
-    for index, version in enumerate(versions):
-        yield from _validate_version(version, f"spec.versions[{index}]")
+    yield from _validate_versions(versions)
 
 
-def _validate_version(version: Object, path: str) -> Iterator[Cause]:
-    for fault in label_faults(version.get("name", "")):
-        yield invalid_value(f"{path}.name", version.get("name", ""), fault)
-    schema = section(section(version, "schema"), "openAPIV3Schema")
-    at = f"{path}.{_SCHEMA}"
-    if not schema:
-        yield required(at, "schemas are required")
-        return
+def _validate_versions(versions: list[Object]) -> Iterator[Cause]:
+    """Faults of each version; a schema that all of them have is looked at once, as `spec.validation`."""
+    schemas = [section(section(version, "schema"), "openAPIV3Schema") for version in versions]
+    common = bool(schemas) and all(schema and schema == schemas[0] for schema in schemas)
+    if common:
+        yield from _validate_schema(schemas[0], "spec.validation.openAPIV3Schema")
+    for index, (version, schema) in enumerate(zip(versions, schemas, strict=True)):
+        path = f"spec.versions[{index}]"
+        for fault in label_faults(version.get("name", "")):
+            yield invalid_value(f"{path}.name", version.get("name", ""), fault)
+        if not schema:
+            yield required(f"{path}.{_SCHEMA}")
+        elif not common:
+            yield from _validate_schema(schema, f"{path}.{_SCHEMA}")
+
+
+def _validate_schema(schema: Object, at: str) -> Iterator[Cause]:
     if schema.get("type") != "object":
         yield invalid_value(f"{at}.type", schema.get("type", ""), "must be object at the root")
     yield from _validate_structure(schema, at)

@@ -165,7 +165,13 @@ def validate_pod_spec(spec: Object, path: str) -> Iterator[Cause]:
 
 
 def validate_pod_update(pod: Object, old: Object) -> Iterator[Cause]:
-    """Faults of a change: of a Pod's spec only images, the deadline and more tolerations may change."""
+    """Faults of a change: of a Pod's spec only images, the deadline and more tolerations may change.
+
+    Its quality of service was found out when it was created, and is nobody's to say.
+    """
+    quality = section(pod, "status").get("qosClass")
+    if quality != section(old, "status").get("qosClass"):
+        yield invalid_value("status.qosClass", quality, "field is immutable")
     if _comparable(pod["spec"], old["spec"]) != old["spec"]:
         yield forbidden_value("spec", _IMMUTABLE)
 

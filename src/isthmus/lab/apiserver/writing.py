@@ -18,6 +18,7 @@ from isthmus.lab.apiserver.errors import (
     already_exists,
     bad_request,
     conflict,
+    forbidden,
     forbidden_value,
     invalid,
     invalid_value,
@@ -114,10 +115,10 @@ def create(cluster: Cluster, target: Target, body: Any, *, managed: Shares | Non
 def completed(cluster: Cluster, target: Target, body: Any, *, managed: Shares | None = None) -> Object:
     """A new object with all that the server adds to it, not yet checked against the rules of its kind."""
     resource = target.resource
-    if resource.definition is not None and resource.definition.terminating:
-        text = "create not allowed while custom resource definition is terminating"
-        raise RefusedError(405, "MethodNotAllowed", text)
     object_, _ = read_object(body, resource)
+    if resource.definition is not None and resource.definition.terminating:
+        why = "create not allowed while custom resource definition is terminating"
+        raise forbidden(resource.group, resource.plural, name_of(object_), why)
     meta = object_["metadata"]
     if meta.get("resourceVersion"):
         raise RefusedError(500, "", "resourceVersion should not be set on objects to be created")

@@ -35,7 +35,6 @@ def derive_status(
         "hostIP": state.node_address,
         "hostIPs": [{"ip": state.node_address}],
         "startTime": timestamp(state.started),
-        "qosClass": "BestEffort",
         "conditions": [
             _condition(kind, reason, now, earlier) for kind, reason in _conditions(pod, state, phase).items()
         ],
