@@ -107,7 +107,8 @@ async def test_an_object_that_the_api_server_let_pass_is_rejected_by_name_and_th
                 "spec.portLevelMtls",
             )
             (row,) = await pilot.page("/debug/configz")
-            assert (row["name"], row["inForce"], row["rejected"].partition(":")[0]) == (
+            assert row["spec"] == {"mtls": {"mode": "DISABLE"}}, "what is in force"
+            assert (row["metadata"]["name"], row["inForce"], row["rejected"].partition(":")[0]) == (
                 "default",
                 True,
                 "spec.portLevelMtls",
@@ -126,7 +127,7 @@ async def test_an_object_that_the_api_server_let_pass_is_rejected_by_name_and_th
                 lambda: next((x for x in pilot.log if x["event"] == "configuration has no effect"), None)
             )
             assert line["object"] == "istio-system/another"
-            rows = {row["name"]: row["idle"] for row in await pilot.page("/debug/configz")}
+            rows = {row["metadata"]["name"]: row["idle"] for row in await pilot.page("/debug/configz")}
             older = "istio-system/default is older and for the same workloads; delete one of them"
             assert rows == {"another": older, "default": ""}
             assert line["reason"] == older

@@ -36,6 +36,8 @@ class ConfigStore(Generic[T]):
         self.kind = kind
         self.rejected: dict[Ref, ConfigRefused] = {}
         """Why the latest version of an object is not in force, while it is not."""
+        self.objects: dict[Ref, Mapping[str, Any]] = {}
+        """As the API server has them: the version in force, or the latest where none ever was."""
         self.events: Counter[str] = Counter()
         """What came, in istiod's words (`pilot_k8s_cfg_events`): add, update, delete."""
         self.changes = 0
@@ -72,8 +74,11 @@ class ConfigStore(Generic[T]):
             read = self.kind.read(found)
         except ConfigRefused as refusal:
             self.rejected[ref] = refusal
+            if self.get(ref) is None:
+                self.objects[ref] = found
             return refusal
         self.rejected.pop(ref, None)
+        self.objects[ref] = found
         if self.get(ref) != read:
             self._by_namespace.setdefault(ref.namespace, {})[ref.name] = read
             self._tell(ref)
@@ -83,6 +88,7 @@ class ConfigStore(Generic[T]):
         """The object is gone."""
         self.events["delete"] += 1
         self.rejected.pop(ref, None)
+        self.objects.pop(ref, None)
         objects = self._by_namespace.get(ref.namespace, {})
         if ref.name in objects:
             del objects[ref.name]
