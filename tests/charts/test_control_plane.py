@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from inspect import signature
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +19,18 @@ from isthmus.config.crds import DEFINITIONS
 from isthmus.config.mesh import read_mesh_config
 from isthmus.config.workload_feed import ACCOUNT
 from isthmus.inject.containers import proxy_container
-from tests.charts.rendering import CLUSTER_WIDE, CONTROL_PLANE, REMOTE, Object, names, one, refusal, render
+from tests.charts.rendering import (
+    CLUSTER_WIDE,
+    CONTROL_PLANE,
+    REMOTE,
+    Object,
+    names,
+    one,
+    parse,
+    refusal,
+    render,
+)
+from tests.support.helm import run_helm
 
 DEPLOYMENTS = {
     "istio-pilot": {"istio": "pilot"},
@@ -407,6 +419,26 @@ def test_mutual_tls_of_the_whole_mesh_is_a_value_of_the_control_plane() -> None:
     assert whole["metadata"]["namespace"] == "root"
     assert whole["spec"] == {"mtls": {"mode": "STRICT"}}
     assert "set it in its chart" in refusal(REMOTE, "global.mtls.enabled=true")
+
+
+@pytest.mark.parametrize("major", [3, 4])
+def test_numbers_of_a_values_file_stay_as_they_are_written(major: int, tmp_path: Path) -> None:
+    """Helm reads them as floats, whose own text has an exponent from seven digits on."""
+    file = tmp_path / "values.yaml"
+    command = ["template", "istio", str(CONTROL_PLANE), "--values", str(file)]
+    file.write_text(
+        "global: {tag: 20261123, multiCluster: {clusterName: 7654321}}\n"
+        "pilot: {args: [1234567], env: {SOME: 2345678, FLAG: true}}\n"
+    )
+    done = run_helm(command, major=major)
+    assert done.returncode == 0, done.stderr
+    container = container_of(parse(done.stdout), "istio-pilot")
+    assert container["image"] == "isthmus/pilot:20261123"
+    assert container["args"][-1] == "1234567"
+    environment = {each["name"]: each.get("value") for each in container["env"]}
+    assert environment | {"CLUSTER_ID": "7654321", "SOME": "2345678", "FLAG": "true"} == environment
+    file.write_text("global: {tag: 1.10}\n")
+    assert "at '/global/tag': got number, want integer or string" in run_helm(command, major=major).stderr
 
 
 def test_values_file_and_schema_name_the_same_fields() -> None:

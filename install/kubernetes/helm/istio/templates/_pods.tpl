@@ -49,7 +49,7 @@ affinity:
 {{- end -}}
 
 {{- define "isthmus.container" -}}
-image: {{ printf "%s/pilot:%v" .root.Values.global.hub .root.Values.global.tag | quote }}
+image: {{ printf "%s/pilot:%s" .root.Values.global.hub (include "isthmus.text" .root.Values.global.tag) | quote }}
 imagePullPolicy: {{ .root.Values.global.imagePullPolicy }}
 securityContext:
   allowPrivilegeEscalation: false
@@ -63,10 +63,15 @@ resources:
 {{- end }}
 {{- end -}}
 
+{{/* A value as it was written: helm reads a number in a file as a float, whose own text may be 2.0261123e+07. */}}
+{{- define "isthmus.text" -}}
+{{- if kindIs "string" . -}}{{ . }}{{- else -}}{{ toJson . }}{{- end -}}
+{{- end -}}
+
 {{- define "isthmus.env" -}}
 {{- range $name, $value := .values.env }}
 - name: {{ $name }}
-  value: {{ $value | toString | quote }}
+  value: {{ include "isthmus.text" $value | quote }}
 {{- end }}
 {{- end -}}
 
@@ -77,7 +82,7 @@ resources:
 - {{ . }}
 {{- end }}
 {{- range .values.args }}
-- {{ . | toString | quote }}
+- {{ include "isthmus.text" . | quote }}
 {{- end }}
 {{- end -}}
 
