@@ -13,10 +13,12 @@ from isthmus.cli.install import install, remote, uninstall
 from isthmus.kube.kinds import untyped
 from isthmus.lab.helm import find_helm
 from isthmus.lib.errors import UserError
+from isthmus.operate import charts
 from isthmus.operate.asking import ACCOUNTS
 from isthmus.operate.charts import (
     CONTROL_PLANE,
     REMOTE,
+    Helm,
     Release,
     endpoint_options,
     install_arguments,
@@ -114,6 +116,29 @@ async def test_bad_input_is_told(
         assert "\n" not in str(told.value)
         names = [each["metadata"]["name"] for each in (await desk.mesh.east.api.list(NAMESPACES)).items]
         assert "istio-system" not in names
+
+
+async def test_helm_is_run_again_while_what_it_applies_is_just_being_healed(tmp_path: Path) -> None:
+    program, runs = tmp_path / "helm", tmp_path / "runs"
+
+    def fails_once(conflict_with: str) -> Helm:
+        runs.unlink(missing_ok=True)
+        program.write_text(
+            f"""#!/bin/sh
+echo "$1 $3" >> {runs}
+[ $(wc -l < {runs}) -gt 1 ] && echo installed && exit
+echo 'Error: UPGRADE FAILED: 1 conflict: conflict with "{conflict_with}" using v1: .subsets' >&2
+exit 1
+"""
+        )
+        program.chmod(0o755)
+        return Helm(str(program), 4)
+
+    assert await charts.install(fails_once("istio-pilot"), RELEASE, (), dry_run=False) == "installed\n"
+    assert runs.read_text() == "upgrade istio-remote\n" * 2
+    with pytest.raises(UserError, match="conflict with"):
+        await charts.install(fails_once("kubectl-edit"), RELEASE, (), dry_run=False)
+    assert runs.read_text() == "upgrade istio-remote\n"
 
 
 def test_contexts_are_completed_from_every_kubeconfig_that_is_named(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from isthmus.clusters.healing import FIELD_MANAGER
 from isthmus.kube.kinds import POD
 from isthmus.lib.errors import UserError
 from isthmus.operate.asking import Site, read_identity
@@ -24,6 +25,9 @@ _ENDPOINTS = {
     "global.statsdEndpoint": "istio=statsd-prom-bridge",
 }
 _NOT_THERE = "not found"
+_BEING_HEALED = f'conflict with "{FIELD_MANAGER}"'
+_ONCE_MORE = (0.3, 1.5)
+"""Seconds until another attempt."""
 _REMEDIES = {
     "luster unreachable": "name a kubeconfig with --kubeconfig or KUBECONFIG, and one of its contexts",
     "orbidden": "name a context of somebody who may, as a rule an administrator",
@@ -96,8 +100,19 @@ def _where(release: Release) -> list[str]:
 
 
 async def install(helm: Helm, release: Release, options: Sequence[str], *, dry_run: bool) -> str:
-    """What helm printed. Raises UserError."""
+    """What helm printed. Raises UserError.
+
+    Helm that applies on the server's side (4, as a rule) is refused while the control plane owns addresses
+    that it has just healed there, which it does between two requests: then it is run again.
+    """
     make = render_arguments if dry_run else install_arguments
+    for pause in _ONCE_MORE:
+        try:
+            return await _run(helm, release, make(helm.major, release, options))
+        except UserError as error:
+            if _BEING_HEALED not in str(error):
+                raise
+        await asyncio.sleep(pause)
     return await _run(helm, release, make(helm.major, release, options))
 
 
