@@ -119,6 +119,17 @@ async def test_a_list_is_followed_and_its_last_good_version_outlives_failures() 
         assert (followed.status(), followed.entries(source)) == ([], None)
 
 
+async def test_no_list_is_read_from_a_link_local_address() -> None:
+    """Metadata services of clouds are there, by IPv4 and by the same address within IPv6."""
+    async with feeds.running_feeds() as followed:
+        hosts = ("169.254.169.254", "[::ffff:169.254.169.254]", "[fe80::1]")
+        followed.want({ListSource(f"http://{host}/latest", ListKind.STRING, 60.0, 5.0) for host in hosts})
+        for feed in followed.status():
+            await feed.tried.wait()
+            assert "is link-local" in feed.error
+            assert feed.entries is None
+
+
 async def test_rules_that_want_one_list_share_it_and_an_unread_list_holds_nothing() -> None:
     def listing(mode: str) -> dict[str, object]:
         return {"list": {"value": "source.ip", "kind": "cidr", "url": "http://lists/", "mode": mode}}

@@ -1,14 +1,19 @@
 """Lists that rules want by URL: each fetched once for all rules that want it, and again at its interval.
 
 What cannot be fetched or read changes nothing: the last good version stays, with its age as a metric.
+Link-local addresses are not connected to, whatever name leads there: who may write a Policy has no business
+with the node's credentials, which clouds serve at 169.254.169.254.
 """
 
 import asyncio
+import errno
+import socket
 import time
 from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import NoReturn
+from ipaddress import IPv6Address, ip_address
+from typing import NoReturn, cast
 
 import aiohttp
 import structlog
@@ -110,8 +115,19 @@ def _reason(error: Exception, source: ListSource) -> str:
             return str(error) or type(error).__name__
 
 
+def _socket(address: aiohttp.AddrInfoType) -> socket.socket:
+    """For one of the addresses that a list's host has. Raises OSError for one that is link-local."""
+    family, kind, protocol = address[:3]
+    found = ip_address(str(cast("tuple[object, ...]", address[4])[0]))
+    mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
+    if (mapped or found).is_link_local:
+        raise OSError(errno.EACCES, f"{found} is link-local, where no list is read from")
+    return socket.socket(family, kind, protocol)
+
+
 @asynccontextmanager
 async def running_feeds() -> AsyncGenerator[Feeds]:
     """Fetch what is wanted until the block ends."""
-    async with aiohttp.ClientSession() as session, task_scope() as tasks:
+    connector = aiohttp.TCPConnector(socket_factory=_socket)
+    async with aiohttp.ClientSession(connector=connector) as session, task_scope() as tasks:
         yield Feeds(session, tasks)

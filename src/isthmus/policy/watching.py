@@ -4,16 +4,13 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
-import structlog
-
 from isthmus.config.policy import POLICY, PolicyRef, PolicyRefused, PolicyStatus
+from isthmus.config.status import StatusWriter
 from isthmus.config.watching import ConfigWatch
 from isthmus.kube.client import Client
-from isthmus.kube.errors import ApiError, Unreachable
 from isthmus.lib.lifecycle import task_scope
 from isthmus.policy.rulebook import Rulebook
 
-_log = structlog.get_logger(__name__)
 POLICIES = POLICY.source
 
 
@@ -21,12 +18,10 @@ class PolicyWatch:
     """Keeps a rulebook as the API server has it; `changed` is called after each change."""
 
     def __init__(self, client: Client, rulebook: Rulebook, changed: Callable[[], None]) -> None:
-        self._client = client
         self._rulebook = rulebook
         self._changed = changed
         self._watch = ConfigWatch(client, POLICIES, self)
-        self._unwritten: dict[PolicyRef, PolicyStatus] = {}
-        self._news = asyncio.Event()
+        self._status = StatusWriter(client, POLICIES)
 
     @property
     def settled(self) -> asyncio.Event:
@@ -36,7 +31,7 @@ class PolicyWatch:
     async def run(self) -> NoReturn:
         """Until cancelled."""
         async with task_scope() as tasks:
-            tasks.serve(self._write_status(), name="policy status")
+            tasks.serve(self._status.run(), name="policy status")
             await self._watch.run()
         raise AssertionError("a watch never ends by itself")
 
@@ -50,28 +45,14 @@ class PolicyWatch:
         )
         self._changed()
         if found.get("status") != _plain(status):
-            self._unwritten[ref] = status
-            self._news.set()
+            self._status.want(ref, _plain(status))
         return refusal
 
     def remove(self, ref: PolicyRef) -> None:
         """The object is gone."""
         self._rulebook.remove(ref)
-        self._unwritten.pop(ref, None)
+        self._status.forget(ref)
         self._changed()
-
-    async def _write_status(self) -> NoReturn:
-        """One status at a time; only the latest of each object. What cannot be written is logged and left."""
-        while True:
-            await self._news.wait()
-            self._news.clear()
-            while self._unwritten:
-                ref, status = self._unwritten.popitem()
-                try:
-                    body = {"status": _plain(status)}
-                    await self._client.patch(POLICIES, ref.name, body, ref.namespace, subresource="status")
-                except (ApiError, Unreachable) as error:
-                    _log.warning("policy status cannot be written", policy=str(ref), error=str(error))
 
 
 def _plain(status: PolicyStatus) -> dict[str, Any]:
