@@ -17,7 +17,7 @@ import structlog
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from isthmus.ca.errors import MaterialRefused
-from isthmus.ca.material import OPERATOR_CA, OWN_CA, REVOKED, read_signer
+from isthmus.ca.material import OPERATOR_CA, OWN_CA, REVOKED, ROOT_CERT, read_signer
 from isthmus.ca.own_secret import WANTED, data_of, new_secret, patch_of, read_roots
 from isthmus.ca.rotation import Phase, Root, Roots, Schedule, advance, begin, next_step_at
 from isthmus.ca.signer import Lifetimes, Signer, new_key, new_root, pem_of
@@ -246,7 +246,8 @@ class CertificateAuthority:
         signer = read_signer(self._ref(name), secret.data, self._now())
         before, self.refusal, self._taken = self._signer, "", seen
         self.unheeded = (
-            f"Secret {self._ref(name)}, key {REVOKED}: lists of revoked certificates are not distributed"
+            f"Secret {self._ref(name)}, key {REVOKED}: lists of revoked certificates are not distributed; "
+            f"to revoke a CA, take its root out of {ROOT_CERT}"
             if secret.data.get(REVOKED, b"").strip()
             else ""
         )
