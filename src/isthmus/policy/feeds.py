@@ -115,7 +115,7 @@ def _reason(error: Exception, source: ListSource) -> str:
             return str(error) or type(error).__name__
 
 
-def _socket(address: aiohttp.AddrInfoType) -> socket.socket:
+def _socket(address: aiohttp.AddrInfoType) -> socket.socket:  # pyright: ignore[reportUnknownParameterType]
     """For one of the addresses that a list's host has. Raises OSError for one that is link-local."""
     family, kind, protocol = address[:3]
     found = ip_address(str(cast("tuple[object, ...]", address[4])[0]))
