@@ -224,7 +224,8 @@ def test_pilot_may_read_the_mesh_keep_its_own_secrets_and_give_out_roots_and_not
     objects = render(CONTROL_PLANE, NO_POLICY)
     (cluster_role,) = (item for item in objects if item["kind"] == "ClusterRole")
     (role,) = (item for item in objects if item["kind"] == "Role")
-    *reading, tokens, access, roots, new_roots = cluster_role["rules"]
+    *reading, telling, tokens, access, roots, new_roots = cluster_role["rules"]
+    assert (telling["resources"], telling["verbs"]) == (["peerauthentications/status"], ["patch"])
     mesh = {"services", "endpoints", "endpointslices", "pods", "nodes", "namespaces"}
     assert {name for rule in reading for name in rule["resources"]} == mesh | {
         definition.plural for definition in DEFINITIONS

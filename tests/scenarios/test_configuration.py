@@ -132,6 +132,15 @@ async def test_an_object_that_the_api_server_let_pass_is_rejected_by_name_and_th
             assert rows == {"another": older, "default": ""}
             assert line["reason"] == older
 
+            async def told(name: str, message: str) -> bool:
+                found = await mesh.west.api.get(V1, name, "istio-system")
+                conditions: list[dict[str, str]] = found.get("status", {}).get("conditions", [])
+                said = [one["message"] for one in conditions if one["status"] == "False"]
+                return len(said) == 1 and said[0].startswith(message)
+
+            await eventually(lambda: told("default", "spec.portLevelMtls: "))
+            await eventually(lambda: told("another", older))
+
             await mesh.west.api.create(NAMESPACES, {"metadata": {"name": "demo"}})
             await mesh.west.api.create(ACCOUNTS, {"metadata": {"name": "default"}}, "demo")
             await mesh.west.api.create(PODS, SERVER, "demo")

@@ -9,12 +9,15 @@ import structlog
 from isthmus.config.accepted_tls import PeerAuthentications
 from isthmus.config.metrics import ConfigMetrics
 from isthmus.config.peer_authentication import KIND, PEER_AUTHENTICATION, PeerAuthentication
+from isthmus.config.peer_status import PeerStatus
 from isthmus.config.policy import PolicySpec
+from isthmus.config.status import StatusWriter
 from isthmus.config.store import ConfigStore
 from isthmus.config.watching import ConfigWatch, watching_config
 from isthmus.kube.access import Access
 from isthmus.kube.client import running_client
 from isthmus.kube.decoding import Ref
+from isthmus.lib.lifecycle import task_scope
 from isthmus.policy.compiling import compiled_policies
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -78,8 +81,10 @@ def telling_of_idle(peers: PeerAuthentications) -> Callable[[Ref], None]:
 async def running_config(access: Access, *, root_namespace: str) -> AsyncGenerator[MeshObjects]:
     """Follow the cluster's configuration objects until the block ends."""
     found = MeshObjects(ConfigStore(compiled_policies(root_namespace)))
-    async with (
-        running_client(access) as client,
-        watching_config(client, found.peers, found.policies) as found.watches,
-    ):
-        yield found
+    async with running_client(access) as client, task_scope() as tasks:
+        writer = StatusWriter(client, PEER_AUTHENTICATION.source)
+        tasks.serve(writer.run(), name="status of PeerAuthentications")
+        peers = PeerAuthentications(root_namespace, found.peers)
+        taker = PeerStatus(found.peers, peers, writer.want, writer.forget)
+        async with watching_config(client, taker, found.policies) as found.watches:
+            yield found

@@ -85,7 +85,9 @@ class PeerAuthentications:
 
     def idle(self, namespace: str | None = None) -> dict[Ref, str]:
         """The objects in force, of that namespace or of all, that concern no workload, and why not."""
-        objects = {ref: one for ref, one in self._store.all().items() if namespace in (None, ref.namespace)}
+        objects = self._store.all()
+        if namespace is not None:
+            objects = {Ref(namespace, name): one for name, one in self._store.within(namespace).items()}
         oldest: dict[object, PeerAuthentication] = {}
         for one in sorted(objects.values(), key=_age):
             oldest.setdefault((one.ref.namespace, one.labels), one)

@@ -12,7 +12,7 @@ from typing import Any, NoReturn, Protocol
 import structlog
 
 from isthmus.config.errors import ConfigRefused
-from isthmus.config.store import ConfigStore
+from isthmus.config.store import ConfigKind
 from isthmus.kube.client import Client
 from isthmus.kube.decoding import Ref, metadata_of
 from isthmus.kube.errors import ApiError
@@ -32,6 +32,15 @@ class Taker(Protocol):
 
     def remove(self, ref: Ref) -> None:
         """The object is gone."""
+        ...
+
+
+class KindTaker(Taker, Protocol):
+    """One that says of which kind its objects are."""
+
+    @property
+    def kind(self) -> ConfigKind[Any]:
+        """Which."""
         ...
 
 
@@ -102,12 +111,10 @@ def _ref(found: dict[str, Any]) -> Ref:
 
 
 @asynccontextmanager
-async def watching_config(
-    client: Client, *stores: ConfigStore[Any]
-) -> AsyncGenerator[tuple[ConfigWatch, ...]]:
-    """Keep each store as the API server has its kind, until the block ends."""
+async def watching_config(client: Client, *takers: KindTaker) -> AsyncGenerator[tuple[ConfigWatch, ...]]:
+    """Keep each as the API server has its kind, until the block ends."""
     async with task_scope() as tasks:
-        watches = tuple(ConfigWatch(client, store.kind.source, store) for store in stores)
+        watches = tuple(ConfigWatch(client, taker.kind.source, taker) for taker in takers)
         for watch in watches:
             tasks.serve(watch.run(), name=f"configuration {watch.kind.kind}")
         yield watches
