@@ -9,6 +9,8 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -16,15 +18,25 @@ import pytest
 
 from isthmus.ca.administration import TrustedRoot
 from isthmus.ca.rotation import Phase
+from isthmus.inject.sources import settings_in_cluster
 from isthmus.kube.client import running_client
 from isthmus.kube.errors import ApiError
 from isthmus.kube.kinds import NAMESPACE, SECRET
 from isthmus.kube.secret_kubeconfig import access_from_secret
 from isthmus.lab.apiserver.tokens import TokenSigner
-from isthmus.lab.apply import kind_named
-from isthmus.lab.demo.deploy import LabCluster, complete, connected, enter_prober, find_client
+from isthmus.lab.apply import apply, kind_named
+from isthmus.lab.demo.deploy import (
+    LabCluster,
+    complete,
+    connected,
+    enter_client,
+    enter_prober,
+    find_client,
+    with_sidecar,
+)
 from isthmus.lab.demo.observe import running_prober
 from isthmus.lab.demo.steps import pods_of, scale
+from isthmus.lab.demo.workloads import DEMO, make
 from isthmus.lab.exec import enter_pod
 from isthmus.lab.faults.kinds import HOP_FAULTS, Fault
 from isthmus.lab.pki import PkiFiles
@@ -220,3 +232,67 @@ async def test_in_a_partition_each_side_goes_on_with_what_it_reaches(mesh: Mesh)
     healed = time.monotonic()
     await mesh.observed.first(lambda answer: answer.cluster == mesh.remote.name, healed, timeout=90)
     await both_answer(mesh)
+
+
+IDLE = """
+import json, sys, time
+from isthmus.lab.prober import Prober
+prober = Prober(sys.argv[1], 120)
+for pause in 40 * [0.02] + [70] + 1000 * [0.02]:
+    print(json.dumps(prober.ask()), flush=True)
+    time.sleep(pause)
+"""
+
+
+@pytest.mark.soak
+async def test_kept_connections_into_a_partition_are_given_up_long_before_the_kernel_would(
+    mesh: Mesh,
+) -> None:
+    """Over HTTP/2 all requests wait behind the first, for half a minute; over HTTP/1.1 connections that were
+    idle meanwhile are known to be dead. All clients are patient, and none is failed.
+    """
+    for cluster in (mesh.primary, mesh.remote):
+        settings = await settings_in_cluster(cluster.access, SYSTEM)
+        await apply(cluster.client, (with_sidecar(each, settings) for each in kept_services(cluster.name)))
+    await asyncio.gather(*(complete(each, "h2-echo") for each in (mesh.primary, mesh.remote)))
+    patient = ["env", "PATIENCE_SECONDS=120", "PAUSE_SECONDS=0.05", "python", "-m", "isthmus.lab.prober"]
+    async with (
+        running_prober(await enter_client(mesh.primary, [*patient, "http://h2-echo.demo/"])) as busy,
+        running_prober(await enter_client(mesh.primary, ["python", "-c", IDLE, "http://idle.demo/"])) as idle,
+    ):
+        for observed in (busy, idle):
+            for name in (mesh.primary.name, mesh.remote.name):
+                await observed.first(lambda answer, name=name: answer.cluster == name, 0.0)
+        async with asyncio.timeout(60):
+            while len(idle.answers) < 40:  # noqa: ASYNC110 - another process's answers
+                await asyncio.sleep(0.1)
+        begun = time.monotonic()
+        async with broken(mesh.remote.plan, Fault.PARTITION):
+            await asyncio.sleep(95)
+        assert busy.failures() == idle.failures() == []
+        assert max(after.at - before.at for before, after in pairwise(busy.since(begun))) < 45
+        assert len(busy.since(begun + 45)) > 50
+        woken = idle.since(begun + 60)
+        assert len(woken) > 50
+        assert max(after.at - before.at for before, after in pairwise(woken)) < 15
+
+
+def kept_services(cluster: str) -> list[Any]:
+    """Service and Deployment of a server of HTTP/2, and a Service of `echo` that nobody else uses."""
+    container = {
+        "name": "h2-echo",
+        "image": "isthmus/echo",
+        "command": ["python", "-c", Path(__file__).with_name("h2_echo.py").read_text()],
+        "env": [{"name": "CLUSTER", "value": cluster}],
+        "readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1},
+    }
+    labels = {"app": "h2-echo"}
+    ports = [{"name": "http2", "port": 80, "targetPort": 8080}]
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
+    spec = {"replicas": 1, "selector": {"matchLabels": labels}, "template": template}
+    idle = {"selector": {"app": "echo"}, "ports": [{"name": "http", "port": 80, "targetPort": 8080}]}
+    return [
+        make("v1", "Service", "idle", DEMO, spec=idle),
+        make("v1", "Service", "h2-echo", DEMO, spec={"selector": labels, "ports": ports}),
+        make("apps/v1", "Deployment", "h2-echo", DEMO, spec=spec),
+    ]

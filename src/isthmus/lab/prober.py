@@ -1,6 +1,7 @@
 """`python -m isthmus.lab.prober URL`: asks one server again and again, and says at once who answered.
 
-It runs inside a pod and asks over one kept connection, each time PAUSE_SECONDS (0.002) after the last answer.
+It runs inside a pod and asks over one kept connection, each time PAUSE_SECONDS (0.002) after the last answer,
+for which it waits PATIENCE_SECONDS (5).
 For each answer it prints one JSON line: `at` (CLOCK_MONOTONIC, which all processes of a machine share, in
 seconds, when the answer was read), and `who` (`CLUSTER/NAMESPACE/POD` of the echo application) or `failed`.
 Like curl, it asks once more on a new connection where a kept one was closed before any byte of the answer.
@@ -13,16 +14,14 @@ import sys
 import time
 from urllib.parse import urlsplit
 
-_TIMEOUT = 5.0
-
 
 class Prober:
-    """One connection to one URL."""
+    """One connection to one URL. `patience` is in seconds."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, patience: float) -> None:
         parts = urlsplit(url)
         self._connection = http.client.HTTPConnection(
-            parts.hostname or "", parts.port or 80, timeout=_TIMEOUT
+            parts.hostname or "", parts.port or 80, timeout=patience
         )
         self._path = parts.path or "/"
 
@@ -54,7 +53,8 @@ class Prober:
 
 def main() -> None:
     """Ask until nobody reads the answers any more."""
-    prober, pause = Prober(sys.argv[1]), float(os.environ.get("PAUSE_SECONDS", "0.002"))
+    prober = Prober(sys.argv[1], float(os.environ.get("PATIENCE_SECONDS", "5")))
+    pause = float(os.environ.get("PAUSE_SECONDS", "0.002"))
     try:
         while True:
             print(json.dumps(prober.ask()), flush=True)
