@@ -1,11 +1,14 @@
 """Events on cluster Secrets; in virtual time."""
 
 import asyncio
+import time
 
 from isthmus.clusters.health import State
 from isthmus.kube.errors import ApiError, Unreachable
 from tests.clusters.fake_world import World
-from tests.clusters.running import EAST, HOME, in_virtual_time, lose, running_mesh, world_of
+from tests.clusters.running import EAST, HOME, in_virtual_time, lose, regain, running_mesh, world_of
+
+HOUR = 3600.0
 
 
 def events_of(world: World) -> list[tuple[str, str, int]]:
@@ -79,3 +82,42 @@ async def test_an_event_follows_the_reason_of_what_lasts_and_not_each_of_many_wo
             await asyncio.sleep(1)
         assert world["home"].writes - before <= 11
         assert len(messages()) <= 2 + 3 * 5  # of five watches some have met one reason, some another
+
+
+@in_virtual_time
+async def test_a_cluster_that_stays_away_is_told_to_let_certificates_end_long_before_and_again_each_hour():
+    world = world_of("east")
+    began = time.time()
+
+    def wall() -> float:
+        return began + asyncio.get_running_loop().time()
+
+    world.put_secret("s", east=world.kubeconfig("east"))
+    async with running_mesh(world, wall=wall) as mesh:
+        await mesh.clusters.settled()
+        assert mesh.status("east").certificates_end is None
+        await lose(world, "east", HOUR)
+        ends = mesh.status("east").certificates_end
+        assert ends is not None
+        assert ends.first is not None
+        assert 10 * HOUR < ends.first - began < 11 * HOUR
+        assert 24 * HOUR - 60 < ends.last - began < 24 * HOUR + 60
+        assert "its workloads get no new certificates" in mesh.status("east").remarks[0]
+        assert {reason for reason, _, _ in events_of(world)} == {"ClusterUnreachable"}, "it may be short"
+        await asyncio.sleep(HOUR)
+        written = world["home"].written
+        (event,) = [each for each in written.values() if each.get("reason") == "CertificatesEnd"]
+        assert "those that they have end from " in event["message"]
+        await asyncio.sleep(5 * HOUR)
+        assert written[event["metadata"]["name"]]["count"] >= 6
+        for hours, words in ((5, "those that they have end since "), (13, "have ended, and mutual TLS")):
+            await asyncio.sleep(hours * HOUR)
+            assert words in mesh.status("east").remarks[0]
+        await regain(world, "east", 40)
+        assert mesh.status("east").certificates_end is None
+
+        world["east"].forbidden = {"services"}
+        world["east"].interrupt()
+        await asyncio.sleep(40)
+        status = mesh.status("east")
+        assert (status.state, status.certificates_end) == (State.UNAUTHORISED, None), "its server answers"

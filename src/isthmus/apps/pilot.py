@@ -87,6 +87,7 @@ async def _serve(options: PilotOptions, access: Access, mesh: MeshConfig) -> Non
                 networks=mesh.networks,
                 stale=mesh.isthmus.stale_endpoints,
                 heal=mesh.isthmus.heal_endpoints,
+                certificate_life=mesh.isthmus.certificates.lifetime.total_seconds(),
             )
         )
         identity = await stack.enter_async_context(

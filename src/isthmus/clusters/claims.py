@@ -22,7 +22,7 @@ from isthmus.kube.watch import Event, Phase, Removed, Synced, Upserted, WatchSta
 from isthmus.lib.lifecycle import TaskScope
 from isthmus.model.service import ClusterId
 
-GRACE = 2.0
+GRACE = 1.0
 """Seconds for which a Secret that was deleted still counts."""
 _log = structlog.stdlib.get_logger(__name__)
 

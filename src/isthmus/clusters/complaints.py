@@ -34,17 +34,21 @@ class Complaint(NamedTuple):
         return self.secret, self.cluster, self.reason
 
 
-def complaints(clusters: Iterable[ClusterStatus]) -> dict[tuple[str, str, str], Complaint]:
-    """Everything that there is to say now, by subject."""
-    found = (each for one in clusters if one.secret for each in _of(one))
+def complaints(clusters: Iterable[ClusterStatus], now: float) -> dict[tuple[str, str, str], Complaint]:
+    """Everything that there is to say now (Unix seconds), by subject."""
+    found = (each for one in clusters if one.secret for each in _of(one, now))
     return {each.subject: each for each in found}
 
 
-def _of(one: ClusterStatus) -> Iterable[Complaint]:
+def _of(one: ClusterStatus, now: float) -> Iterable[Complaint]:
     reason = "ClusterClash" if one.same_as is not None else _REASONS.get(one.state)
     if reason is not None:
         text = f"Cluster {one.name}: {one.reason}. {one.advice}".rstrip()
         yield Complaint(one.secret, one.name, reason, text[:_MOST])
+    ends = one.certificates_end
+    if ends is not None and ends.pressing_from <= now:
+        text = f"Cluster {one.name}: {ends.describe(now)}."
+        yield Complaint(one.secret, one.name, "CertificatesEnd", text)
     if one.rotations:
         text = f"Cluster {one.name}: a new credential is in force (number {one.rotations} since the start)."
         yield Complaint(one.secret, one.name, "CredentialRotated", text, normal=True)

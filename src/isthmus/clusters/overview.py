@@ -18,13 +18,17 @@ from isthmus.clusters.renewing import renewable, warn_of_end
 from isthmus.clusters.roster import Claim
 from isthmus.clusters.status import ClusterStatus, describe, remark_on_doubles
 from isthmus.clusters.view import JoinedView
+from isthmus.clusters.vouching import certificates_end
 from isthmus.kube.watch import Phase
 from isthmus.model.service import ClusterId
 
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """Looks at all that it is given, whenever it is asked, and changes nothing. `wall` tells Unix seconds."""
+    """Looks at all that it is given, whenever it is asked, and changes nothing.
+
+    `wall` tells Unix seconds; `certificate_life` is a workload's certificate's, in seconds.
+    """
 
     members: Mapping[ClusterId, Member]
     same: Mapping[ClusterId, ClusterId]
@@ -36,6 +40,7 @@ class Overview:
     recorder: Recorder
     last_known: LastKnown
     wall: Callable[[], float]
+    certificate_life: float
 
     def status(self) -> Sequence[ClusterStatus]:
         """Every cluster, and every key of a Secret that is refused; by name, the clusters first."""
@@ -51,6 +56,7 @@ class Overview:
         return (*watched, *refused, *losers)
 
     def _describe(self, name: ClusterId, member: Member) -> ClusterStatus:
+        ends = certificates_end(member, self.certificate_life)
         return describe(
             member.cluster,
             member.claim,
@@ -62,10 +68,12 @@ class Overview:
                 remark_on_doubles(self.view.doubles(name)),
                 *self.healing.remarks(name, member),
                 self.renewal.remark(name) or self._end_of_credential(member),
+                "" if ends is None else ends.describe(self.wall()),
             ),
             same_as=self.same.get(name),
             standing=self.rating.standing(member),
             drain=self.rating.drain(member),
+            certificates_end=ends,
         )
 
     def _end_of_credential(self, member: Member) -> str:

@@ -26,6 +26,11 @@ _GATHER = 1.0
 """Seconds in which several changes become one Event."""
 _CALM = 30.0
 """Seconds between two Events about the same in other words: watches fail one by one, and not all alike."""
+_AGAIN = 2700.0
+"""Seconds after which what lasts is said again: a server keeps Events for an hour (--event-ttl)."""
+_NEVER = float("inf")
+_LOOK = 60.0
+"""Seconds after which it is looked whether there is something new to say, though nothing has happened."""
 _RETRY = 60.0
 _MOST = 1000
 
@@ -38,6 +43,12 @@ class _Said(NamedTuple):
 
     message: str
     at: float
+
+    def due(self, complaint: Complaint) -> float:
+        """When it is to be said again as it is now, in the loop's time; what is no trouble is not."""
+        if complaint.message != self.message:
+            return self.at + _CALM
+        return self.at + (_NEVER if complaint.normal else _AGAIN)
 
 
 class Recorder:
@@ -61,23 +72,22 @@ class Recorder:
     async def serve(self, api: Api) -> NoReturn:
         """Write what is new, for ever."""
         clock = asyncio.get_running_loop().time
-        due: float | None = None
+        due = clock() + _LOOK
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(due):
                     await self._woken.wait()
             await asyncio.sleep(_GATHER)
             self._woken.clear()
-            now, due = self._look(), None
+            now, due = self._look(), clock() + _LOOK
             self._said = {subject: said for subject, said in self._said.items() if subject in now}
             try:
                 for subject, each in now.items():
                     said = self._said.get(subject)
-                    if said is None or (said.message != each.message and said.at + _CALM <= clock()):
+                    if said is None or clock() >= said.due(each):
                         await self._write(api, each)
-                        self._said[subject] = _Said(each.message, clock())
-                    elif said.message != each.message:
-                        due = min(due or said.at + _CALM, said.at + _CALM)
+                        said = self._said[subject] = _Said(each.message, clock())
+                    due = min(due, said.due(each))
                 self.refusal = ""
             except (ApiError, Unreachable) as error:
                 if not self.refusal:

@@ -38,6 +38,7 @@ from isthmus.model.service import ClusterId, Network
 
 _log = structlog.stdlib.get_logger(__name__)
 _KEEP = StaleEndpoints()
+_DAY = 86400.0
 _PATIENCE = 5.0
 """Seconds for which a remote that says nothing may keep the control plane from being ready."""
 
@@ -55,6 +56,7 @@ class Clusters:
         networks: Mapping[ClusterId, Network],
         stale: StaleEndpoints,
         heal: bool,
+        certificate_life: float,
         connect: Connect,
         wall: Callable[[], float],
     ) -> None:
@@ -84,7 +86,7 @@ class Clusters:
         """The API servers of all clusters that are watched, the own among them; it follows rotations."""
         self._healing = Healing(cluster_id, namespace, self._members, self.clients, enabled=heal)
         self._renewal = Renewal(namespace, self._members, self.clients, connect, wall)
-        self._recorder = Recorder(namespace, lambda: complaints(self.status()))
+        self._recorder = Recorder(namespace, lambda: complaints(self.status(), wall()))
         self._overview = Overview(
             members=self._members,
             same=self._same,
@@ -96,6 +98,7 @@ class Clusters:
             recorder=self._recorder,
             last_known=self._last_known,
             wall=wall,
+            certificate_life=certificate_life,
         )
         self._add(cluster_id, Rank("", Ref("", ""), cluster_id), None, local)
 
@@ -253,6 +256,7 @@ async def running_clusters(
     networks: Mapping[ClusterId, Network],
     stale: StaleEndpoints = _KEEP,
     heal: bool = True,
+    certificate_life: float = _DAY,
     connect: Connect = connected,
     wall: Callable[[], float] = time.time,
 ) -> AsyncGenerator[Clusters]:
@@ -261,7 +265,8 @@ async def running_clusters(
     `namespace` is the control plane's: there the cluster Secrets are, and in every cluster the namespace
     with the network label. `networks` are the mesh config's, where a cluster has no such label. `stale` is
     what a stale cluster's endpoints are worth, and `heal` whether the control plane's addresses there are
-    kept, where its Secret does not say. `wall` tells Unix seconds.
+    kept, where its Secret does not say. `certificate_life` is how long a workload's certificate lasts, in
+    seconds; `wall` tells Unix seconds.
     """
     async with task_scope() as scope:
         clusters = Clusters(
@@ -272,6 +277,7 @@ async def running_clusters(
             networks=networks,
             stale=stale,
             heal=heal,
+            certificate_life=certificate_life,
             connect=connect,
             wall=wall,
         )

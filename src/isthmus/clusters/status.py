@@ -12,6 +12,7 @@ from isthmus.clusters.join import Double
 from isthmus.clusters.roster import Claim
 from isthmus.clusters.standing import Standing
 from isthmus.clusters.store import ClusterStore
+from isthmus.clusters.vouching import CertificatesEnd
 from isthmus.kube.decoding import Rejected
 from isthmus.model.service import ClusterId, ServiceKey
 
@@ -24,7 +25,8 @@ class ClusterStatus:
     `secret` is `namespace/name`, "" for the control plane's own cluster. `served`: its endpoints are in the
     view. `remarks` are what does not make it worse yet but wants doing. The numbers count its objects.
     `changed_at` and `expires` (its credential's end) are Unix seconds, `latency` of the latest probe seconds,
-    each None where not known. `advice` is what to do, in one sentence, "" for nothing; `drain` says how far
+    each None where not known. `certificates_end` is when workloads' certificates do if nothing changes, None
+    while they can be renewed. `advice` is what to do, in one sentence, "" for nothing; `drain` says how far
     it is drained, "" where it is not to be.
     """
 
@@ -51,6 +53,7 @@ class ClusterStatus:
     same_as: ClusterId | None = None
     standing: Standing = Standing.FULL
     drain: str = ""
+    certificates_end: CertificatesEnd | None = None
 
 
 def describe(
@@ -63,6 +66,7 @@ def describe(
     same_as: ClusterId | None,
     standing: Standing,
     drain: str,
+    certificates_end: CertificatesEnd | None,
 ) -> ClusterStatus:
     """A cluster that is watched, or `restored` from its last-known state while it does not answer.
 
@@ -101,6 +105,7 @@ def describe(
         same_as=same_as,
         standing=standing,
         drain=drain,
+        certificates_end=certificates_end,
     )
 
 

@@ -28,9 +28,9 @@ def describe_clusters(clusters: Iterable[ClusterStatus]) -> list[dict[str, Any]]
 
     istiod's `id`, `secretName` and `syncStatus`; ours: `state`, `since` (all times are RFC 3339), `reason`,
     `advice` (what to do), `served`, `standing` (what its endpoints are worth), `drain` (how far it is
-    drained, in words), counts of objects, `lastChange`, `credentialExpires`, `apiVersion`,
-    `probeMilliseconds`, `lastError` (also once it is over), `remarks`, and `rejected` objects with their
-    reasons. What is not known is null.
+    drained, in words), counts of objects, `lastChange`, `credentialExpires`, `certificatesEnd` (from when on
+    workloads' certificates do, while they cannot be renewed), `apiVersion`, `probeMilliseconds`, `lastError`
+    (also once it is over), `remarks`, and `rejected` objects with their reasons. What is not known is null.
     """
     return [_row(cluster) for cluster in clusters]
 
@@ -56,6 +56,9 @@ def _row(cluster: ClusterStatus) -> dict[str, Any]:
         },
         "lastChange": _time(cluster.changed_at),
         "credentialExpires": _time(cluster.expires),
+        "certificatesEnd": _time(
+            None if cluster.certificates_end is None else cluster.certificates_end.begin
+        ),
         "apiVersion": cluster.version or None,
         "probeMilliseconds": None if cluster.latency is None else round(cluster.latency * 1000, 1),
         "lastError": cluster.last_error or None,
@@ -101,6 +104,11 @@ class ClusterMetrics(Collector):
             "When the credential ends, in Unix seconds.",
             labels=["cluster"],
         )
+        ends = GaugeMetricFamily(
+            "isthmus_cluster_certificates_end_seconds",
+            "When workloads' certificates begin to end, in Unix seconds; there while nobody can renew them.",
+            labels=["cluster"],
+        )
         latency = GaugeMetricFamily(
             "isthmus_cluster_probe_seconds",
             "How long the API server took to answer the latest probe.",
@@ -119,6 +127,8 @@ class ClusterMetrics(Collector):
                     sync.add_metric([one.name, "remote", word], float(possible is one.state))
             if one.expires is not None:
                 expires.add_metric([one.name], one.expires)
+            if one.certificates_end is not None:
+                ends.add_metric([one.name], one.certificates_end.begin)
             if one.latency is not None:
                 latency.add_metric([one.name], one.latency)
-        yield from (state, since, sync, expires, latency)
+        yield from (state, since, sync, expires, ends, latency)
