@@ -8,10 +8,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from isthmus.clusters.accounts import Accounts
-from isthmus.clusters.index import Index
 from isthmus.clusters.join import Derived, Groups, derive_endpoints, flat, unite_slices
 from isthmus.clusters.parts import PodPart, ServicePart, SlicePart
+from isthmus.clusters.pods import Pods
 from isthmus.clusters.selection import Selection
+from isthmus.clusters.slices import Slices, places
 from isthmus.kube.decoding import Ref
 from isthmus.model.service import ClusterId, Kind, Network, ServiceKey
 from isthmus.model.view import Changes
@@ -46,15 +47,10 @@ class ClusterStore:
         self._default_network = network
         self._network = network
         self._services: dict[ServiceKey, ServicePart] = {}
-        self._slices: dict[Ref, SlicePart] = {}
-        self._pods: dict[Ref, PodPart] = {}
-        self._nodes: dict[str, Locality] = {}
-        self._slices_of_service: Index[ServiceKey, Ref] = Index()
-        self._slices_of_pod: Index[Ref, Ref] = Index()
-        self._slices_on_node: Index[str, Ref] = Index()
-        self._pods_on_node: Index[str, Ref] = Index()
-        self._pods_at: Index[str, Ref] = Index()
+        self._slices = Slices()
         self._selection = Selection()
+        self._pods = Pods(self._selection)
+        self._nodes: dict[str, Locality] = {}
         self._accounts = Accounts()
         self._groups: dict[ServiceKey, Groups] = {}
         self._derived: dict[Ref, Derived] = {}
@@ -74,12 +70,12 @@ class ClusterStore:
     @property
     def slices(self) -> Mapping[Ref, SlicePart]:
         """Its EndpointSlices (or Endpoints) that belong to a service name."""
-        return self._slices
+        return self._slices.parts
 
     @property
     def pods(self) -> Mapping[Ref, PodPart]:
         """Its living Pods."""
-        return self._pods
+        return self._pods.parts
 
     @property
     def nodes(self) -> Mapping[str, Locality]:
@@ -88,13 +84,13 @@ class ClusterStore:
 
     def pod(self, namespace: str, name: str) -> Workload | None:
         """The pod of that name, or None."""
-        part = self._pods.get(Ref(namespace, name))
+        part = self._pods.parts.get(Ref(namespace, name))
         return None if part is None else part.workload
 
     def pod_at(self, address: str) -> Workload | None:
         """The pod with that address, or None. Should several claim it, the first by name."""
-        at = self._pods_at[address]
-        return self._pods[min(at)].workload if at else None
+        at = self._pods.at(address)
+        return self._pods.parts[min(at)].workload if at else None
 
     def locality(self, node: str) -> Locality:
         """Where a node stands, as far as it is known."""
@@ -102,7 +98,7 @@ class ClusterStore:
 
     def slices_of(self, key: ServiceKey) -> list[SlicePart]:
         """The slices of a service name, whether or not there is such a Service; by their own names."""
-        return [self._slices[name] for name in sorted(self._slices_of_service[key])]
+        return [self._slices.parts[name] for name in self._slices.of_service(key)]
 
     def groups(self, key: ServiceKey) -> Groups:
         """The cluster's endpoints of a service by service port, remembered until one of them changes."""
@@ -111,7 +107,7 @@ class ClusterStore:
             part = self._services.get(key)
             if part is None:
                 return {}
-            pieces = [self._derived_of(part, name) for name in sorted(self._slices_of_service[key])]
+            pieces = [self._derived_of(part, name) for name in self._slices.of_service(key)]
             known = self._groups[key] = unite_slices(pieces)
             self._derivations.cluster_endpoints += 1
         return known
@@ -128,12 +124,12 @@ class ClusterStore:
         """What one slice adds, remembered on its own: of a large service one slice changes at a time."""
         known = self._derived.get(name)
         if known is None:
-            known = self._derived[name] = derive_endpoints(part, self._slices[name], self)
+            known = self._derived[name] = derive_endpoints(part, self._slices.parts[name], self)
         return known
 
     def inbound_ports(self, workload: Workload) -> list[InboundPort]:
         """The service ports that end at a pod of this cluster, by (target port, service, service port)."""
-        pod = self._pods.get(Ref(workload.key.namespace, workload.key.name))
+        pod = self._pods.parts.get(Ref(workload.key.namespace, workload.key.name))
         named = dict(pod.ports) if pod is not None else {}
         ports = [
             InboundPort(key, port.number, target, port.name, port.protocol)
@@ -173,7 +169,7 @@ class ClusterStore:
             workloads=self._keys(selected),
         )
         for each in changes.endpoints:
-            self._forget_derived(self._slices_of_service[each])
+            self._forget_derived(self._slices.of_service(each))
         self._forget(changes.endpoints)
         return changes
 
@@ -181,40 +177,22 @@ class ClusterStore:
 
     def put_slice(self, name: Ref, part: SlicePart) -> Changes:
         """An EndpointSlice or Endpoints was added or changed."""
-        old = self._slices.get(name)
+        old = self._slices.parts.get(name)
         if part == old:
             return _NOTHING
-        self._slices[name] = part
-        self._index_slice(name, old, part)
+        self._slices.put(name, part)
         self._forget_derived((name,))
         services = {part.service} if old is None else {old.service, part.service}
         return Changes(endpoints=self._forget_known(services), accounts=self._accounts_changed((name,)))
 
     def drop_slice(self, name: Ref) -> Changes:
         """An EndpointSlice or Endpoints is gone."""
-        old = self._slices.pop(name, None)
+        old = self._slices.drop(name)
         if old is None:
             return _NOTHING
-        self._index_slice(name, old, None)
         self._forget_derived((name,))
         accounts = self._known(self._accounts.note(name, old.service, frozenset()))
         return Changes(endpoints=self._forget_known((old.service,)), accounts=accounts)
-
-    def _index_slice(self, name: Ref, old: SlicePart | None, new: SlicePart | None) -> None:
-        """Of a slice most pods and nodes stay as they are."""
-        if old is not None:
-            self._slices_of_service.discard(old.service, name)
-        if new is not None:
-            self._slices_of_service.add(new.service, name)
-        (pods_before, nodes_before), (pods, nodes) = _places(old), _places(new)
-        for pod in pods_before - pods:
-            self._slices_of_pod.discard(Ref(name.namespace, pod), name)
-        for pod in pods - pods_before:
-            self._slices_of_pod.add(Ref(name.namespace, pod), name)
-        for node in nodes_before - nodes:
-            self._slices_on_node.discard(node, name)
-        for node in nodes - nodes_before:
-            self._slices_on_node.add(node, name)
 
     # Pods, nodes, network
 
@@ -222,31 +200,14 @@ class ClusterStore:
         """A Pod was added or changed."""
         name = _name_of(part)
         part = self._placed(part)
-        old = self._pods.get(name)
-        if part == old:
+        if part == self._pods.parts.get(name):
             return _NOTHING
-        if old is not None:
-            self._unindex_pod(name, old)
-        self._pods[name] = part
-        self._selection.add_pod(name, part.workload.labels)
-        self._pods_on_node.add(part.node, name)
-        for address in part.workload.addresses if part.own_address else ():
-            self._pods_at.add(address, name)
+        self._pods.put(name, part)
         return self._pods_changed({name})
 
     def drop_pod(self, name: Ref) -> Changes:
         """A Pod is gone, or has run to its end."""
-        old = self._pods.pop(name, None)
-        if old is None:
-            return _NOTHING
-        self._unindex_pod(name, old)
-        return self._pods_changed({name})
-
-    def _unindex_pod(self, name: Ref, old: PodPart) -> None:
-        self._selection.discard_pod(name, old.workload.labels)
-        self._pods_on_node.discard(old.node, name)
-        for address in old.workload.addresses:
-            self._pods_at.discard(address, name)
+        return self._pods_changed({name}) if self._pods.drop(name) else _NOTHING
 
     def put_node(self, name: str, locality: Locality) -> Changes:
         """A Node was added or its place changed."""
@@ -260,8 +221,8 @@ class ClusterStore:
         return _NOTHING if old == _NOWHERE else self._node_changed(name)
 
     def _node_changed(self, name: str) -> Changes:
-        moved = self._replace_pods(self._pods_on_node[name])
-        return self._pods_changed(moved, slices=self._slices_on_node[name])
+        moved = self._replace_pods(self._pods.on_node(name))
+        return self._pods_changed(moved, slices=self._slices.on_node(name))
 
     def put_network(self, network: Network | None) -> Changes:
         """The cluster's network label was set or, with None, is gone: every pod without its own follows."""
@@ -269,7 +230,7 @@ class ClusterStore:
         if network == self._network:
             return _NOTHING
         self._network = network
-        return self._pods_changed(self._replace_pods(self._pods), slices=self._slices)
+        return self._pods_changed(self._replace_pods(self._pods.parts), slices=self._slices.parts)
 
     def _placed(self, part: PodPart) -> PodPart:
         network = part.workload.labels.get(NETWORK_LABEL)
@@ -282,10 +243,10 @@ class ClusterStore:
         """Place these pods anew; answers those that moved."""
         moved: set[Ref] = set()
         for name in names:
-            old = self._pods[name]
+            old = self._pods.parts[name]
             new = self._placed(old)
             if new != old:
-                self._pods[name] = new
+                self._pods.replace(name, new)
                 moved.add(name)
         return moved
 
@@ -295,9 +256,9 @@ class ClusterStore:
         return frozenset(WorkloadKey(self.cluster, *pod) for pod in pods)
 
     def _pods_changed(self, pods: set[Ref], slices: Iterable[Ref] = ()) -> Changes:
-        touched = {name for pod in pods for name in self._slices_of_pod[pod]}.union(slices)
+        touched = {name for pod in pods for name in self._slices.of_pod(pod)}.union(slices)
         self._forget_derived(touched)
-        services = {self._slices[name].service for name in touched}
+        services = {self._slices.parts[name].service for name in touched}
         return Changes(
             endpoints=self._forget_known(services),
             workloads=self._keys(pods),
@@ -308,8 +269,8 @@ class ClusterStore:
         """Count anew whose pods these slices name; the services for which that differs."""
         changed: set[ServiceKey] = set()
         for name in slices:
-            part = self._slices[name]
-            pods = (self.pod(name.namespace, pod) for pod in _places(part)[0])
+            part = self._slices.parts[name]
+            pods = (self.pod(name.namespace, pod) for pod in places(part)[0])
             accounts = frozenset(pod.service_account for pod in pods if pod is not None)
             changed |= self._accounts.note(name, part.service, accounts)
         return self._known(changed)
@@ -355,12 +316,3 @@ def _inbound(part: ServicePart | None) -> object:
 
 def _name_of(part: PodPart) -> Ref:
     return Ref(part.workload.key.namespace, part.workload.key.name)
-
-
-def _places(part: SlicePart | None) -> tuple[set[str], set[str]]:
-    """The pods and nodes that a slice names."""
-    if part is None:
-        return set(), set()
-    pods = {backend.pod for subset in part.subsets for backend in subset.backends}
-    nodes = {backend.node for subset in part.subsets for backend in subset.backends}
-    return pods - {""}, nodes - {""}
