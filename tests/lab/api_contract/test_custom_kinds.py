@@ -61,7 +61,7 @@ def _group() -> str:
 
 
 async def _established(api: Api, definition: dict[str, Any]) -> dict[str, Any]:
-    """The definition as it is stored once it is served."""
+    """The definition as it is stored once it is served, and every way to discover it says so."""
     answer = await api.call("POST", DEFINITIONS, definition)
     assert answer.status == 201, answer.body
     path = f"{DEFINITIONS}/{definition['metadata']['name']}"
@@ -70,9 +70,15 @@ async def _established(api: Api, definition: dict[str, Any]) -> dict[str, Any]:
         found: dict[str, Any] = (await api.call("GET", path)).body
         told: list[Any] = found.get("status", {}).get("conditions") or []
         conditions = {one["type"]: one["status"] for one in told}
-        spec = found["spec"]
-        listed = await api.call("GET", f"/apis/{spec['group']}/{spec['versions'][0]['name']}/widgets")
-        return conditions.get("Established") == "True" and listed.status == 200
+        group, versions = found["spec"]["group"], [one["name"] for one in found["spec"]["versions"]]
+        listed = await api.call("GET", f"/apis/{group}/{versions[0]}/widgets")
+        known = (await api.call("GET", f"/apis/{group}")).body
+        discovered = [await api.call("GET", f"/apis/{group}/{version}") for version in versions]
+        return (
+            conditions.get("Established") == "True"
+            and {one.status for one in (listed, *discovered)} == {200}
+            and {one["version"] for one in known["versions"]} == {*versions}
+        )
 
     await eventually(served)
     return (await api.call("GET", path)).body
