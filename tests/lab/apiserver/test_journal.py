@@ -2,8 +2,9 @@ from pathlib import Path
 
 from isthmus.lab.apiserver import writing
 from isthmus.lab.apiserver.journal import running_journal
-from isthmus.lab.apiserver.kinds import CONFIG_MAPS, CUSTOM_RESOURCE_DEFINITIONS, Kinds
+from isthmus.lab.apiserver.kinds import CONFIG_MAPS, CUSTOM_RESOURCE_DEFINITIONS
 from isthmus.lab.apiserver.objects import Object
+from isthmus.lab.apiserver.served import Kinds
 from isthmus.lab.apiserver.server import running_api_server
 from isthmus.lab.apiserver.store import Key, Store
 from tests.lab.apiserver.building import create, target

@@ -6,8 +6,8 @@ from isthmus.lab.apiserver import deletion, kinds, subresources, writing
 from isthmus.lab.apiserver.cluster import Cluster
 from isthmus.lab.apiserver.deletion import DeleteOptions
 from isthmus.lab.apiserver.errors import RefusedError
-from isthmus.lab.apiserver.kinds import Resource
 from isthmus.lab.apiserver.objects import Object, copy
+from isthmus.lab.apiserver.resource import Resource
 from isthmus.lab.apiserver.reviews import review
 from tests.lab.apiserver.building import ADMIN, create, create_pod, target
 

@@ -9,9 +9,9 @@ from isthmus.lab.apiserver.allocation import allocate, keep_allocated
 from isthmus.lab.apiserver.authn import User
 from isthmus.lab.apiserver.cluster import Cluster
 from isthmus.lab.apiserver.errors import forbidden, invalid, not_found
-from isthmus.lab.apiserver.kinds import Resource
 from isthmus.lab.apiserver.objects import Object, items, metadata, name_of, namespace_of, section, strings
 from isthmus.lab.apiserver.rbac import Attributes, covers
+from isthmus.lab.apiserver.resource import Resource
 from isthmus.lab.apiserver.store import Key
 
 PROTECTED_NAMESPACES = ("default", "kube-system", "kube-public")

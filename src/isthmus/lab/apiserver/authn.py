@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from isthmus.lab.apiserver.kinds import NODES, PODS, SECRETS, SERVICE_ACCOUNTS, Resource
+from isthmus.lab.apiserver.kinds import NODES, PODS, SECRETS, SERVICE_ACCOUNTS
 from isthmus.lab.apiserver.objects import Object, metadata, section
+from isthmus.lab.apiserver.resource import Resource
 from isthmus.lab.apiserver.store import Key, Store
 from isthmus.lab.apiserver.tokens import ISSUER, LEGACY_ISSUER, BadTokenError, TokenSigner
 

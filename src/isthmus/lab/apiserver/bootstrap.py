@@ -3,10 +3,10 @@
 from isthmus.lab.apiserver import kinds, writing
 from isthmus.lab.apiserver.authn import User
 from isthmus.lab.apiserver.cluster import Cluster
-from isthmus.lab.apiserver.kinds import Resource
 from isthmus.lab.apiserver.objects import Object
 from isthmus.lab.apiserver.rbac import MASTERS
 from isthmus.lab.apiserver.requests import Target
+from isthmus.lab.apiserver.resource import Resource
 from isthmus.lab.apiserver.roles import aggregated, cluster_role_bindings, cluster_roles
 from isthmus.lab.apiserver.store import Key
 

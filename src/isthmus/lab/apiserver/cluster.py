@@ -5,8 +5,8 @@ from ipaddress import IPv4Address, IPv4Network
 
 from isthmus.lab.apiserver.authn import TokenAuthenticator
 from isthmus.lab.apiserver.definitions import serve_defined
-from isthmus.lab.apiserver.kinds import Kinds
 from isthmus.lab.apiserver.rbac import Authorizer
+from isthmus.lab.apiserver.served import Kinds
 from isthmus.lab.apiserver.store import Store
 from isthmus.lab.apiserver.tokens import TokenSigner
 from isthmus.lab.apiserver.watch import Watches

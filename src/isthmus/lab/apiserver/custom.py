@@ -12,6 +12,7 @@ from isthmus.lab.apiserver.definitions import CLEANUP, resources_of
 from isthmus.lab.apiserver.objects import Object, copy, metadata, section, strings
 from isthmus.lab.apiserver.rbac import MASTERS
 from isthmus.lab.apiserver.requests import Target
+from isthmus.lab.apiserver.resource import Resource
 from isthmus.lab.apiserver.store import Change, Key, Stored
 from isthmus.lib.lifecycle import task_scope
 
@@ -62,8 +63,8 @@ def _empty(cluster: Cluster, definition: Stored) -> None:
         cluster.watches.end(found[0])
 
 
-def _unserved(definition: Object) -> kinds.Resource:
+def _unserved(definition: Object) -> Resource:
     """The kind of a definition none of whose versions is served, as far as the store asks."""
     spec = section(definition, "spec")
     names = section(spec, "names")
-    return kinds.Resource(spec["group"], "", names["plural"], names["kind"])
+    return Resource(spec["group"], "", names["plural"], names["kind"])

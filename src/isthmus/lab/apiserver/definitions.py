@@ -9,16 +9,11 @@ from collections.abc import Iterable, Iterator
 
 from isthmus.lab.apiserver.definition import Definition
 from isthmus.lab.apiserver.errors import Cause, forbidden_value, invalid_value, required, unsupported
-from isthmus.lab.apiserver.kinds import (
-    CUSTOM_RESOURCE_DEFINITIONS,
-    SCALE,
-    STATUS,
-    Kinds,
-    Resource,
-    Subresource,
-)
+from isthmus.lab.apiserver.kinds import CUSTOM_RESOURCE_DEFINITIONS
 from isthmus.lab.apiserver.names import label_faults
 from isthmus.lab.apiserver.objects import Object, items, metadata, name_of, now, section, strings
+from isthmus.lab.apiserver.resource import SCALE, STATUS, Resource, Subresource
+from isthmus.lab.apiserver.served import Kinds
 from isthmus.lab.apiserver.store import Key, Stored
 
 CLEANUP = "customresourcecleanup.apiextensions.k8s.io"

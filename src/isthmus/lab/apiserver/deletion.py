@@ -16,10 +16,10 @@ from isthmus.lab.apiserver.errors import (
     invalid_value,
     unsupported,
 )
-from isthmus.lab.apiserver.kinds import Resource
 from isthmus.lab.apiserver.objects import Object, copy, metadata, now, section, strings
 from isthmus.lab.apiserver.options import dry_run_faults, refuse_options
 from isthmus.lab.apiserver.requests import Target
+from isthmus.lab.apiserver.resource import Resource
 from isthmus.lab.apiserver.store import Stored
 
 _ORPHAN, _FOREGROUND = "orphan", "foregroundDeletion"

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable
 
-from isthmus.lab.apiserver.kinds import Kinds, Resource, Subresource
 from isthmus.lab.apiserver.objects import Object
+from isthmus.lab.apiserver.resource import Resource, Subresource
+from isthmus.lab.apiserver.served import Kinds
 
 VERSION: Object = {
     "major": "1",

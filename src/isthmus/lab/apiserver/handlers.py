@@ -28,13 +28,13 @@ from isthmus.lab.apiserver.authn import ANONYMOUS, User, user_of_certificate
 from isthmus.lab.apiserver.cluster import Cluster
 from isthmus.lab.apiserver.errors import RefusedError
 from isthmus.lab.apiserver.impersonation import impersonation_modes, wanted_user
-from isthmus.lab.apiserver.kinds import Resource
 from isthmus.lab.apiserver.objects import Object, name_of
 from isthmus.lab.apiserver.patches import APPLY_PATCH, CUSTOM_PATCH_TYPES, PATCH_TYPES, SCALE_PATCH_TYPES
 from isthmus.lab.apiserver.paths import answer_path, no_page
 from isthmus.lab.apiserver.proxying import Proxy
 from isthmus.lab.apiserver.rbac import Attributes, refusal
 from isthmus.lab.apiserver.requests import Target, flag, read_attributes
+from isthmus.lab.apiserver.resource import Resource
 from isthmus.lab.apiserver.store import Key, encode_object
 from isthmus.lab.apiserver.tokens import BadTokenError
 from isthmus.lab.apiserver.watching import WatchForm, serve_watch

@@ -13,8 +13,8 @@ from typing import Any, BinaryIO
 import msgspec
 
 from isthmus.lab.apiserver.definitions import serve_defined
-from isthmus.lab.apiserver.kinds import Kinds
 from isthmus.lab.apiserver.objects import encode
+from isthmus.lab.apiserver.served import Kinds
 from isthmus.lab.apiserver.store import Change, Key, Store
 
 _SKIPPED = 1000

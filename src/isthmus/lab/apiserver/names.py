@@ -14,9 +14,9 @@ from isthmus.lab.apiserver.kinds import (
     ROLE_BINDINGS,
     ROLES,
     SERVICES,
-    Resource,
 )
 from isthmus.lab.apiserver.objects import Object, items, metadata, section, strings
+from isthmus.lab.apiserver.resource import Resource
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?\Z")
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\Z")

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from functools import cache
 
 from isthmus.lab.apiserver.discovery import VERSION
-from isthmus.lab.apiserver.kinds import Kinds, Resource
 from isthmus.lab.apiserver.objects import Object, encode, section
+from isthmus.lab.apiserver.resource import Resource
 from isthmus.lab.apiserver.schema import Field, fields_of, message_of, schema
+from isthmus.lab.apiserver.served import Kinds
 from isthmus.lab.apiserver.shapes import is_atomic, is_set, list_keys
 
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1"

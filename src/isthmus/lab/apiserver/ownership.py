@@ -1,9 +1,9 @@
 """Who owns what of stored objects: joins `managers` to requests and kinds."""
 
-from isthmus.lab.apiserver.kinds import Resource
 from isthmus.lab.apiserver.managers import Shares, Write, after_update, read_shares, write_shares
 from isthmus.lab.apiserver.objects import Object, metadata, now
 from isthmus.lab.apiserver.requests import Target
+from isthmus.lab.apiserver.resource import Resource
 from isthmus.lab.apiserver.schema import message_of
 from isthmus.lab.apiserver.shapes import Shape, shape_of
 from isthmus.lab.apiserver.structural import shape_of_schema

@@ -6,8 +6,8 @@ Strategic merge is in `strategic`, server-side apply, which is no patch of JSON,
 from typing import Any, cast
 
 from isthmus.lab.apiserver.errors import RefusedError, bad_request
-from isthmus.lab.apiserver.kinds import Resource
 from isthmus.lab.apiserver.objects import Object, copy
+from isthmus.lab.apiserver.resource import Resource
 from isthmus.lab.apiserver.strategic import strategic_merge
 
 JSON_PATCH = "application/json-patch+json"

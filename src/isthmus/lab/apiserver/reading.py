@@ -12,10 +12,10 @@ import msgspec
 
 from isthmus.lab.apiserver.cluster import Cluster
 from isthmus.lab.apiserver.errors import bad_request, expired, not_found, version_in_future
-from isthmus.lab.apiserver.kinds import Resource
 from isthmus.lab.apiserver.objects import Object, encode
 from isthmus.lab.apiserver.options import check_list_options
 from isthmus.lab.apiserver.requests import number, resource_version
+from isthmus.lab.apiserver.resource import Resource
 from isthmus.lab.apiserver.selectors import predicate
 from isthmus.lab.apiserver.store import Key, Stored, prefix_of
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from isthmus.lab.apiserver.authn import User
 from isthmus.lab.apiserver.errors import bad_request
-from isthmus.lab.apiserver.kinds import Resource
 from isthmus.lab.apiserver.rbac import Attributes
+from isthmus.lab.apiserver.resource import Resource
 from isthmus.lab.apiserver.selectors import exact_name
 from isthmus.lab.apiserver.store import Key
 

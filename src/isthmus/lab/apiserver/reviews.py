@@ -7,9 +7,9 @@ from isthmus.lab.apiserver import kinds, writing
 from isthmus.lab.apiserver.authn import User
 from isthmus.lab.apiserver.cluster import Cluster
 from isthmus.lab.apiserver.errors import Cause, bad_request, invalid, invalid_value
-from isthmus.lab.apiserver.kinds import Resource
 from isthmus.lab.apiserver.objects import Object, section, strings
 from isthmus.lab.apiserver.rbac import Attributes
+from isthmus.lab.apiserver.resource import Resource
 from isthmus.lab.apiserver.tokens import BadTokenError
 
 

@@ -7,6 +7,7 @@ from isthmus.lab.apiserver import definitions, jobs, kinds, plain, pods, service
 from isthmus.lab.apiserver.errors import Cause, bad_request, invalid, invalid_value
 from isthmus.lab.apiserver.names import validate_metadata
 from isthmus.lab.apiserver.objects import Object, metadata, name_of
+from isthmus.lab.apiserver.resource import Resource
 from isthmus.lab.apiserver.structural import set_defaults, validate_object
 
 
@@ -34,7 +35,7 @@ class Rules:
 _ROLE = Rules(validate=plain.validate_role)
 _BINDING = Rules(plain.default_binding, plain.validate_binding, plain.validate_binding_update)
 
-RULES: Mapping[kinds.Resource, Rules] = {
+RULES: Mapping[Resource, Rules] = {
     kinds.NAMESPACES: Rules(plain.default_namespace),
     kinds.PODS: Rules(pods.default_pod, pods.validate_pod, pods.validate_pod_update),
     kinds.SERVICES: Rules(
@@ -80,7 +81,7 @@ _OTHERWISE = Rules()
 _KEPT = ("uid", "creationTimestamp")
 
 
-def default(resource: kinds.Resource, object_: Object) -> None:
+def default(resource: Resource, object_: Object) -> None:
     """Fill in what the kind's defaults say; 400 where the object's shape cannot be read at all."""
     if resource.definition is not None:
         set_defaults(resource.definition.schema, object_)
@@ -90,7 +91,7 @@ def default(resource: kinds.Resource, object_: Object) -> None:
         raise _unreadable(resource) from None
 
 
-def check(resource: kinds.Resource, object_: Object, old: Object | None = None) -> None:
+def check(resource: Resource, object_: Object, old: Object | None = None) -> None:
     """Refuse an object that breaks a rule, with every cause (422); `old` is what it would replace."""
     rules = RULES.get(resource, _OTHERWISE)
     try:
@@ -112,7 +113,7 @@ def _validate_kept(object_: Object, old: Object) -> Iterator[Cause]:
             yield invalid_value(f"metadata.{field}", value, "field is immutable")
 
 
-def _unreadable(resource: kinds.Resource) -> Exception:
+def _unreadable(resource: Resource) -> Exception:
     return bad_request(
         f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: '
         "a field has a value of the wrong type"

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from isthmus.lab.apiserver.errors import RefusedError, bad_request, invalid_value
-from isthmus.lab.apiserver.kinds import EVENTS, Resource
+from isthmus.lab.apiserver.kinds import EVENTS
 from isthmus.lab.apiserver.names import label_value_faults, qualified_name_faults
 from isthmus.lab.apiserver.objects import Object, items, labels_of, metadata, section, strings
+from isthmus.lab.apiserver.resource import Resource
 
 Predicate: TypeAlias = Callable[[Object], bool]
 

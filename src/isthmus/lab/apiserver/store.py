@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from isthmus.lab.apiserver.kinds import Resource
 from isthmus.lab.apiserver.objects import Object, encode
+from isthmus.lab.apiserver.resource import Resource
 
 HISTORY = 4096
 """How many changes of one kind are remembered for those who resume a watch or a list."""

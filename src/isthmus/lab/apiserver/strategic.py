@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from isthmus.lab.apiserver.errors import bad_request
-from isthmus.lab.apiserver.kinds import Resource
 from isthmus.lab.apiserver.objects import Object
+from isthmus.lab.apiserver.resource import Resource
 
 _ORDER = "$setElementOrder/"
 _DELETE = "$deleteFromPrimitiveList/"

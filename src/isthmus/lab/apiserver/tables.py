@@ -10,8 +10,8 @@ from typing import Any
 from isthmus.lab.apiserver import cells, jsonpath, kinds
 from isthmus.lab.apiserver.formats import partial
 from isthmus.lab.apiserver.jobs import job_completions, job_duration, job_status
-from isthmus.lab.apiserver.kinds import Resource
 from isthmus.lab.apiserver.objects import Object, encode, metadata, name_of, section
+from isthmus.lab.apiserver.resource import Resource
 from isthmus.lab.apiserver.workloads import selector_text
 
 

@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from isthmus.lab.apiserver.kinds import Resource
 from isthmus.lab.apiserver.objects import Object, encode
+from isthmus.lab.apiserver.resource import Resource
 from isthmus.lab.apiserver.selectors import Predicate
 from isthmus.lab.apiserver.store import Change, Store, Stored, encode_object
 

@@ -13,11 +13,11 @@ from aiohttp import web
 
 from isthmus.lab.apiserver.cluster import Cluster
 from isthmus.lab.apiserver.errors import expired
-from isthmus.lab.apiserver.kinds import Resource
 from isthmus.lab.apiserver.objects import Object, encode
 from isthmus.lab.apiserver.options import check_watch_options, streams_initial_events
 from isthmus.lab.apiserver.reading import list_page
 from isthmus.lab.apiserver.requests import flag, number, resource_version
+from isthmus.lab.apiserver.resource import Resource
 from isthmus.lab.apiserver.selectors import predicate
 from isthmus.lab.apiserver.watch import Event, Feed, bookmark, line_of
 

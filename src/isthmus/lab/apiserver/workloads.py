@@ -5,10 +5,10 @@ from typing import cast
 
 from isthmus.lab.apiserver import jsonpath
 from isthmus.lab.apiserver.errors import Cause, invalid_value, required, unsupported
-from isthmus.lab.apiserver.kinds import Resource
 from isthmus.lab.apiserver.names import validate_label_selector, validate_labels
 from isthmus.lab.apiserver.objects import Object, encode, items, metadata, section
 from isthmus.lab.apiserver.pods import default_pod_spec, validate_pod_spec
+from isthmus.lab.apiserver.resource import Resource
 from isthmus.lab.apiserver.selectors import selects
 
 _SCALE_PATHS = {

@@ -24,11 +24,11 @@ from isthmus.lab.apiserver.errors import (
     invalid_value,
     not_found,
 )
-from isthmus.lab.apiserver.kinds import Resource
 from isthmus.lab.apiserver.managers import Shares
 from isthmus.lab.apiserver.objects import Object, copy, encode, name_of, new_uid, now
 from isthmus.lab.apiserver.patches import apply_patch
 from isthmus.lab.apiserver.requests import Target
+from isthmus.lab.apiserver.resource import Resource
 from isthmus.lab.apiserver.schema import message_of, normalised
 from isthmus.lab.apiserver.store import Key, Stored
 from isthmus.lab.apiserver.structural import pruned
