@@ -1,7 +1,7 @@
 """`docs/guide.md` as something that can be run: its blocks of commands, and a shell that they are typed into.
 
 A block begins with ```` ```sh WHERE… ````: the clusters at which kubectl and helm are pointed, one after the
-other, or `client`, the client's pod. Blocks of `text` are only read.
+other. Blocks of `text` are only read.
 """
 
 import asyncio

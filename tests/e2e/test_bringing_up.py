@@ -29,7 +29,16 @@ def test_down_leaves_nothing(bare: Traces) -> None:
     assert "solo" in isthmus("lab", "up", "--clusters", "other").stderr
     (cluster,) = json.loads(lab("status", "-o", "json"))["clusters"]
     assert cluster["processes"] == {"apiserver": True, "controllers": True, "node": True}
-    assert lab("env", "solo") == f"export KUBECONFIG={STATE}/solo/kubeconfig\n"
+    shell = (
+        'eval "$("$0" -m isthmus.cli.main lab env solo)"; echo $KUBECONFIG; kubectl get ns -o name; helm ls'
+    )
+    bare_shell = {"PATH": "/usr/bin:/bin", "HOME": str(STATE)}
+    said = subprocess.run(
+        ["/bin/sh", "-ec", shell, sys.executable], capture_output=True, text=True, env=bare_shell, timeout=60
+    )
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.startswith(f"{STATE}/solo/kubeconfig\n")
+    assert "namespace/kube-system" in said.stdout
     lab("down")
     assert_nothing_left(bare, processes)
     lab("down")

@@ -1,17 +1,14 @@
 """The guide, command by command: what `docs/guide.md` says is typed here, and nothing stays behind."""
 
-import asyncio
 import json
 import re
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
-from isthmus.lab.demo.workloads import DEMO, client, echo
-from tests.e2e.commands import everything, isthmus, own_of, pods
+from isthmus.lab.demo.workloads import DEMO
+from tests.e2e.commands import everything, own_of, pods
 from tests.e2e.conftest import THREE
 from tests.e2e.guide_page import PAGE, Block, Shell, read_blocks, running_shell
 
@@ -19,16 +16,7 @@ NAMESPACE = "istio-system"
 TAKEN_AWAY = "kubectl delete ns istio-system"
 
 
-async def ask(command: str) -> dict[str, Any]:
-    """An answer that the client's pod gets."""
-    (pod,) = await asyncio.to_thread(pods, "west", DEMO, "app=client")
-    where = f"west/{DEMO}/{pod['metadata']['name']}"
-    got = await asyncio.to_thread(isthmus, "lab", "exec", where, "-c", "client", "--", *command.split())
-    assert got.returncode == 0, got.stderr
-    return json.loads(got.stdout)
-
-
-async def until_all_answer(command: str) -> None:
+async def until_all_answer(shell: Shell, block: Block) -> None:
     """Ask again and again, until a pod of each cluster has answered."""
     cluster_of = {
         pod["metadata"]["name"]: cluster for cluster in THREE for pod in pods(cluster, DEMO, "app=echo")
@@ -37,21 +25,15 @@ async def until_all_answer(command: str) -> None:
     deadline = time.monotonic() + 120
     while heard != set(THREE):
         assert time.monotonic() < deadline, f"only pods of {heard} answered"
-        heard.add(cluster_of[(await ask(command))["pod"]])
+        heard.add(cluster_of[json.loads(await shell.type(block.commands, "west"))["pod"]])
 
 
 async def run(shell: Shell, block: Block) -> str:
-    """Type a block in each of its places, or ask from the client's pod."""
-    if block.places == ("client",):
-        await until_all_answer(block.commands.strip())
+    """Type a block in each of its places; a question again, until all have answered."""
+    if "curl" in block.commands:
+        await until_all_answer(shell, block)
         return ""
     return "".join([await shell.type(block.commands, cluster) for cluster in block.places])
-
-
-def write_applications(home: Path) -> None:
-    """What the page calls `app.yaml` and `client.yaml`; it makes their namespace itself."""
-    (home / "app.yaml").write_text(yaml.safe_dump_all(echo("", replicas=1)[1:]))
-    (home / "client.yaml").write_text(yaml.safe_dump_all(client()[1:]))
 
 
 def with_values(values: str, text: str) -> str:
@@ -66,7 +48,6 @@ def with_values(values: str, text: str) -> str:
 async def test_guide_works_as_it_is_written_and_leaves_nothing(
     three_clusters: None, tmp_path: Path, namespace: str, helm: int, values: str
 ) -> None:
-    write_applications(tmp_path)
     before = {cluster: everything(cluster) for cluster in THREE}
     own = own_of(namespace)
     async with running_shell(tmp_path, helm) as shell:
@@ -102,7 +83,7 @@ def test_page_has_the_guides_own_lines_where_helm_did_not_change() -> None:
         "helm delete --purge istio-remote",
     ):
         assert line in text
-    assert {place for block in read_blocks(text) for place in block.places} == {*THREE, "client"}
+    assert {place for block in read_blocks(text) for place in block.places} == set(THREE)
 
 
 def test_a_block_that_nobody_runs_is_no_text() -> None:

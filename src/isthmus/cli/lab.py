@@ -2,7 +2,10 @@
 
 import asyncio
 import os
+import shlex
+import shutil
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -112,10 +115,25 @@ def logs(
 
 @app.command()
 def env(cluster: str) -> None:
-    """Print the line that points kubectl at a cluster: eval "$(isthmus lab env west)"."""
-    from isthmus.lab.reference import find_cluster
+    """Point a shell's kubectl and helm at a cluster: eval "$(isthmus lab env west)".
 
-    typer.echo(f"export KUBECONFIG={find_cluster(cluster).kubeconfig}")
+    What of isthmus, kubectl and helm is not on PATH is added at its end: those that the lab runs.
+    """
+    from isthmus.lab.helm import find_helm
+    from isthmus.lab.reference import find_cluster
+    from isthmus.lib.binaries import find_kubectl
+
+    typer.echo(f"export KUBECONFIG={shlex.quote(str(find_cluster(cluster).kubeconfig))}")
+    programs = {"isthmus": lambda: Path(sys.executable), "kubectl": find_kubectl, "helm": find_helm}
+    folders: dict[Path, None] = {}
+    for name, find in programs.items():
+        try:
+            if shutil.which(name) is None:
+                folders[find().absolute().parent] = None
+        except UserError as missing:
+            typer.echo(f"isthmus: {missing}", err=True)
+    if folders:
+        typer.echo(f'export PATH="$PATH":{shlex.quote(":".join(map(str, folders)))}')
 
 
 @app.command()
