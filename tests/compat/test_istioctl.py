@@ -158,12 +158,22 @@ async def _equal(read: Callable[[], Awaitable[object]], wanted: object) -> bool:
 
 async def _asks_for_pages(siege: Siege, token: str) -> None:
     """As `istioctl x internal-debug` does."""
-    for name in ("clusterz", "syncz?pretty", "endpointShardz", "config_dump?proxyID=echo-1.demo"):
+    one = "?proxyID=echo-1.demo"
+    for name in (
+        "clusterz",
+        "syncz?pretty",
+        "adsz",
+        "mesh",
+        "connections",
+        f"config_dump{one}",
+        f"adsz{one}",
+    ):
         (resource,) = (await answer(siege, token, PAGE, name)).resources
         assert resource.type_url == PAGE
         assert json.loads(resource.value)
-    (unknown,) = (await answer(siege, token, PAGE, "pprof/heap")).resources
-    assert unknown.value.startswith(b"404")
+    for name in ("pprof/heap", "config_dump", "adsz?proxyID=nobody.demo"):
+        (unknown,) = (await answer(siege, token, PAGE, name)).resources
+        assert unknown.value.startswith(b"404")
 
 
 async def _asks_in_the_delta_form(siege: Siege, token: str) -> None:

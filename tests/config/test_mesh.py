@@ -1,10 +1,18 @@
+import json
 from datetime import timedelta
 
 import pytest
 from structlog.testing import capture_logs
 
 from isthmus.config.durations import parse_duration
-from isthmus.config.mesh import MeshConfig, OutboundMode, StalePolicy, TlsVersion, read_mesh_config
+from isthmus.config.mesh import (
+    MeshConfig,
+    OutboundMode,
+    StalePolicy,
+    TlsVersion,
+    describe_mesh_config,
+    read_mesh_config,
+)
 from isthmus.lib.errors import UserError
 from isthmus.model.service import ServiceKey
 
@@ -55,6 +63,16 @@ def test_istios_yaml_is_read() -> None:
     plain = read_mesh_config("defaultConfig: {discoveryAddress: 'istio-pilot.istio-system.svc:15010'}")
     assert plain.policy_server == (ServiceKey("istio-system", "istio-policy"), 9091)
     assert config.default_config.termination_drain_duration == timedelta(seconds=10)
+
+
+def test_what_is_in_force_is_told_in_the_words_of_the_file() -> None:
+    text = "connectTimeout: 1m30s\nisthmus: {policyCheckTimeout: 250ms, certificates: {clockSkew: 1us}}"
+    config = read_mesh_config(text)
+    told = describe_mesh_config(config)
+    assert (told["connectTimeout"], told["isthmus"]["policyCheckTimeout"]) == ("90s", "0.250s")
+    assert told["isthmus"]["certificates"]["clockSkew"] == "0.000001s"
+    assert told["meshMTLS"] == {"minProtocolVersion": "TLS_AUTO"}
+    assert read_mesh_config(json.dumps(told)) == config
 
 
 def test_a_field_without_effect_is_named_in_one_warning_and_nothing_else() -> None:

@@ -27,9 +27,12 @@ def pages(pending: Sequence[str] = (), registry: CollectorRegistry | None = None
         pending=lambda: pending,
         metrics=registry or CollectorRegistry(),
         version="1-isthmus-Clean",
-        debug={"clusterz": lambda: [{"id": "west"}], "syncz": list},
+        debug={"clusterz": lambda: [{"id": "west"}], "syncz": list, "adsz": lambda: ["all"]},
         may_read=nobody,
-        config_dump=lambda proxy: describe_config({CLUSTER: [cluster]}) if proxy == "a.demo" else None,
+        of_proxy={
+            "config_dump": lambda proxy: describe_config({CLUSTER: [cluster]}) if proxy == "a.demo" else None,
+            "adsz": lambda proxy: [proxy] if proxy == "a.demo" else None,
+        },
     )
 
 
@@ -74,6 +77,15 @@ async def test_a_config_dump_of_nobody_says_how_to_name_a_proxy() -> None:
     assert missing == (400, "Name a proxy: /debug/config_dump?proxyID=POD.NAMESPACE\n")
     assert unknown[0] == 404
     assert "/debug/syncz" in unknown[1]
+
+
+async def test_a_page_may_be_of_all_proxies_or_of_one() -> None:
+    async with serving_pages([LOOPBACK], pages()) as (port,):
+        page = f"http://127.0.0.1:{port}/debug/adsz"
+        assert await get(page) == (200, '["all"]')
+        assert await get(f"{page}?proxyID=a.demo") == (200, '["a.demo"]')
+        assert (await get(f"{page}?proxyID=b.demo"))[0] == 404
+        assert (await get(f"http://127.0.0.1:{port}/debug/list"))[1].count("adsz") == 1
 
 
 async def test_an_address_in_use_is_named() -> None:

@@ -28,12 +28,12 @@ from isthmus.apps.pilot_options import (
     own_namespace,
     plain_address,
 )
-from isthmus.apps.pilot_pages import Readiness, config_of, held_by, status_of, sync_of
+from isthmus.apps.pilot_pages import Readiness, held_by, pages_of_proxy, status_of, sync_of
 from isthmus.apps.pushing import Pushing
 from isthmus.apps.telling import Telling
 from isthmus.clusters.registry import Clusters, running_clusters
 from isthmus.config.accepted_tls import PeerAuthentications
-from isthmus.config.mesh import MeshConfig
+from isthmus.config.mesh import MeshConfig, describe_mesh_config
 from isthmus.config.peer_authentication import KIND
 from isthmus.dashboard.clusterz import ClusterMetrics, describe_clusters
 from isthmus.dashboard.configz import describe_objects
@@ -41,7 +41,7 @@ from isthmus.dashboard.endpointz import describe_endpoints, describe_services
 from isthmus.dashboard.mesh_metrics import MeshFigures, MeshMetrics
 from isthmus.dashboard.mtlsz import describe_mtls
 from isthmus.dashboard.server import Pages, serving_pages
-from isthmus.dashboard.syncz import ProxySync, describe_connections, describe_sync
+from isthmus.dashboard.syncz import ProxySync, describe_connections, describe_sync, describe_watches
 from isthmus.kube.access import Access
 from isthmus.lib.files import allow_many_files
 from isthmus.lib.garbage import collecting_between_bursts
@@ -122,18 +122,20 @@ async def _serve(options: PilotOptions, access: Access, mesh: MeshConfig) -> Non
             metrics=metrics,
             version=VERSION,
             debug={
-                "adsz": lambda: describe_connections(connected()),
+                "adsz": lambda: describe_watches(connected()),
                 "clusterz": lambda: describe_clusters(
                     status_of(clusters, identity.troubles(), absent.remarks(), {home: objects.remarks()})
                 ),
                 "configz": lambda: describe_objects((objects.peers, objects.policies), {KIND: peers.idle()}),
+                "connections": lambda: describe_connections(connected()),
                 "endpointShardz": lambda: describe_endpoints(clusters.view),
                 "endpointz": lambda: describe_endpoints(clusters.view),
+                "mesh": lambda: describe_mesh_config(mesh),
                 "mtlsz": lambda: describe_mtls(clusters.view, peers),
                 "registryz": lambda: describe_services(clusters.view),
                 "syncz": lambda: describe_sync(connected()),
             },
-            config_dump=lambda proxy: config_of(hub, proxy),
+            of_proxy=pages_of_proxy(hub, connected),
             may_read=reading(identity.readers),
         )
         http_ports = await stack.enter_async_context(serving_pages(options.http_addresses, pages))

@@ -73,12 +73,13 @@ def _one_of(names: Sequence[str]) -> Sequence[str]:
 def _page(pages: Pages, name: str) -> bytes:
     asked = urlsplit(name)
     found: Any = None
-    if asked.path == "config_dump":
-        found = pages.config_dump(parse_qs(asked.query).get("proxyID", [""])[0])
+    [proxy] = parse_qs(asked.query).get("proxyID", [""])[:1]
+    if asked.path in pages.of_proxy and (proxy or asked.path not in pages.debug):
+        found = pages.of_proxy[asked.path](proxy)
     elif asked.path in pages.debug:
         found = pages.debug[asked.path]()
     elif asked.path == "list":
-        found = sorted((*pages.debug, "config_dump"))
+        found = pages.names
     if found is None:
         return b"404 page not found\n"
     return msgspec.json.encode(found)

@@ -1,6 +1,6 @@
 """What pilot's pages show, read from its parts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,8 +9,8 @@ from isthmus.apps.pilot_identity import MeshIdentity
 from isthmus.clusters.registry import Clusters
 from isthmus.clusters.status import ClusterStatus
 from isthmus.dashboard.config_dump import describe_config
-from isthmus.dashboard.syncz import ProxySync, TypeSync
-from isthmus.model.resources import Resource
+from isthmus.dashboard.syncz import ProxySync, TypeSync, describe_watches
+from isthmus.model.resources import ENDPOINT, Resource
 from isthmus.model.service import ClusterId
 from isthmus.xds.hub import ClientStatus, Hub
 
@@ -52,7 +52,7 @@ def sync_of(client: ClientStatus) -> ProxySync:
     """What one proxy was sent and has accepted."""
     types = {
         one.type_url: TypeSync(
-            one.sent, one.acked, one.synced, one.nack.reason if one.nack else "", one.updated
+            one.sent, one.acked, one.synced, one.nack.reason if one.nack else "", one.updated, one.names
         )
         for one in client.types
     }
@@ -68,7 +68,19 @@ def held_by(hub: Hub, proxy: str) -> Mapping[str, Sequence[Resource]] | None:
     return None
 
 
-def config_of(hub: Hub, proxy: str) -> dict[str, Any] | None:
-    """The same as a page shows it."""
-    held = held_by(hub, proxy)
-    return None if held is None else describe_config(held)
+def pages_of_proxy(
+    hub: Hub, connected: Callable[[], Sequence[ProxySync]]
+) -> Mapping[str, Callable[[str], Any | None]]:
+    """The debug pages of one proxy."""
+
+    def held(proxy: str, *types: str) -> dict[str, Any] | None:
+        found = held_by(hub, proxy)
+        if found is None:
+            return None
+        return describe_config({kind: some for kind, some in found.items() if not types or kind in types})
+
+    return {
+        "adsz": lambda proxy: describe_watches(connected(), proxy),
+        "config_dump": held,
+        "edsz": lambda proxy: held(proxy, ENDPOINT),
+    }

@@ -15,6 +15,14 @@ class Duration(timedelta):
     __slots__ = ()
 
 
+def duration_text(length: timedelta) -> str:
+    """As protobuf's JSON spells it: `10s`, `0.250s`, with no more digits than it needs."""
+    whole, rest = divmod(round(length / timedelta(microseconds=1)), 1_000_000)
+    if not rest:
+        return f"{whole}s"
+    return f"{whole}.{rest // 1000:03}s" if not rest % 1000 else f"{whole}.{rest:06}s"
+
+
 def parse_duration(text: str) -> Duration:
     """Read a duration. ValueError where the text is none; a bare number is refused, having no unit."""
     parts = _PART.findall(text)

@@ -13,7 +13,7 @@ import structlog
 import yaml
 
 from isthmus.config.cluster_local import ServiceSettings
-from isthmus.config.durations import Duration, parse_duration
+from isthmus.config.durations import Duration, duration_text, parse_duration
 from isthmus.config.proxy import ProxyConfig
 from isthmus.lib.address import split_host_port
 from isthmus.lib.errors import UserError
@@ -192,6 +192,17 @@ def read_mesh_config(text: str) -> MeshConfig:
     for field in _unknown(cast("dict[object, object]", found), MeshConfig, ""):
         _log.warning("mesh config field has no effect", field=field)
     return config
+
+
+def describe_mesh_config(config: MeshConfig) -> dict[str, Any]:
+    """What is in force, with defaults, in the file's own words: what `read_mesh_config` would read."""
+    return msgspec.to_builtins(config, enc_hook=_encode)
+
+
+def _encode(value: object) -> str:
+    if not isinstance(value, Duration):
+        raise NotImplementedError(value)
+    return duration_text(value)
 
 
 def _decode(wanted: type, value: Any) -> Any:

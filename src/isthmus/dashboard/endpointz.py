@@ -37,8 +37,9 @@ def describe_endpoints(view: MeshView) -> dict[str, Any]:
 
 
 def describe_services(view: MeshView) -> list[dict[str, Any]]:
-    """Every merged service, with istiod's field names; ours are `kind`, `clusters` that have it, and
-    `conflicts`, what these disagree on.
+    """Every merged service, with istiod's field names; ours are `kind`, `clusters` that have it,
+    `conflicts`, on which ports these disagree, and `exportTo`, what each of them says where they disagree on
+    that.
     """
     return [_service(service) for key in sorted(view.services()) if (service := view.service(key))]
 
@@ -50,6 +51,7 @@ def _service(service: Service) -> dict[str, Any]:
             "ServiceRegistry": _REGISTRY,
             "Name": service.key.name,
             "Namespace": service.key.namespace,
+            "ExportTo": {entry: {} for entry in service.export_to} or None,
         },
         "ports": [_port(port) for port in service.ports],
         "clusterVIPs": {
@@ -67,6 +69,7 @@ def _service(service: Service) -> dict[str, Any]:
             }
             for conflict in service.conflicts
         ],
+        "exportTo": {cluster: list(entries) for cluster, entries in sorted(service.exports.items())},
     }
 
 

@@ -4,7 +4,7 @@ Readiness, metrics and version are for whoever asks, as probes and scrapers prov
 `/debug` names workloads, addresses and configuration, and is guarded (`guard`).
 """
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -23,8 +23,9 @@ class Pages:
     """What the pages read. Every callable answers at once, from memory.
 
     `pending` names what the process still waits for, and is empty when it is ready. `debug` are the pages
-    below `/debug/`, by name: what is to be shown as JSON.
-    `config_dump` takes `POD.NAMESPACE` or a node id, and answers None for a proxy that is not connected.
+    below `/debug/`, by name: what is to be shown as JSON. `of_proxy` are those of one proxy: they take
+    `POD.NAMESPACE` or a node id (`?proxyID=`), and answer None for a proxy that is not connected. A name may
+    be in both.
     `may_read` judges who wants a debug page from elsewhere.
     """
 
@@ -32,8 +33,13 @@ class Pages:
     metrics: CollectorRegistry
     version: str
     debug: Mapping[str, Callable[[], Any]]
-    config_dump: Callable[[str], Any | None]
+    of_proxy: Mapping[str, Callable[[str], Any | None]]
     may_read: MayRead
+
+    @property
+    def names(self) -> list[str]:
+        """Of all debug pages."""
+        return sorted({*self.debug, *self.of_proxy})
 
 
 @asynccontextmanager
@@ -46,16 +52,24 @@ async def serving_pages(addresses: Sequence[HostPort], pages: Pages) -> AsyncGen
 def pages_by_path(pages: Pages) -> dict[str, Page]:
     """What answers each path."""
 
-    async def config_dump(request: web.Request) -> web.Response:
-        proxy = request.query.get("proxyID", "")
-        if not proxy:
-            return web.Response(status=400, text="Name a proxy: /debug/config_dump?proxyID=POD.NAMESPACE\n")
-        found = pages.config_dump(proxy)
-        if found is None:
-            return web.Response(
-                status=404, text=f"No proxy {proxy} is connected here; /debug/syncz lists those that are.\n"
-            )
-        return _json(found, request)
+    def of_proxy(
+        name: str, read: Callable[[str], Any | None]
+    ) -> Callable[[web.Request], Awaitable[web.Response]]:
+        async def handler(request: web.Request) -> web.Response:
+            proxy = request.query.get("proxyID", "")
+            if not proxy and name in pages.debug:
+                return _json(pages.debug[name](), request)
+            if not proxy:
+                return web.Response(status=400, text=f"Name a proxy: /debug/{name}?proxyID=POD.NAMESPACE\n")
+            found = read(proxy)
+            if found is None:
+                return web.Response(
+                    status=404,
+                    text=f"No proxy {proxy} is connected here; /debug/syncz lists those that are.\n",
+                )
+            return _json(found, request)
+
+        return handler
 
     def page(read: Callable[[], Any]) -> Callable[[web.Request], Any]:
         async def handler(request: web.Request) -> web.Response:
@@ -66,12 +80,12 @@ def pages_by_path(pages: Pages) -> dict[str, Page]:
     async def version(_: web.Request) -> web.Response:
         return web.Response(text=pages.version)
 
-    names = sorted((*pages.debug, "config_dump"))
+    names = pages.names
     debug: dict[str, Page] = {
         "/debug": page(lambda: [f"/debug/{name}" for name in names]),
         "/debug/list": page(lambda: names),
-        "/debug/config_dump": config_dump,
         **{f"/debug/{name}": page(read) for name, read in pages.debug.items()},
+        **{f"/debug/{name}": of_proxy(name, read) for name, read in pages.of_proxy.items()},
     }
     return {
         "/ready": readiness(pages.pending),

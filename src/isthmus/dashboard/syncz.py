@@ -1,4 +1,4 @@
-"""`/debug/syncz`, `/debug/adsz`: what each proxy was sent, accepts and asks for, in istiod's shapes."""
+"""`/debug/syncz`, `adsz`, `connections`: what proxies were sent, accept and ask for, in istiod's shapes."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,7 +18,8 @@ _PREFIXES = {CLUSTER: "cluster", LISTENER: "listener", ROUTE: "route", ENDPOINT:
 class TypeSync:
     """How far one type is on one stream; nonces and `rejected`, why the last answer is a refusal, may be "".
 
-    `updated` is when something was sent last, in seconds since the epoch, 0 before that.
+    `updated` is when something was sent last, in seconds since the epoch, 0 before that. `names` are those
+    that the proxy asks for one by one.
     """
 
     sent: str
@@ -26,6 +27,7 @@ class TypeSync:
     synced: bool
     rejected: str
     updated: float = 0.0
+    names: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +85,38 @@ def _resource(one: TypeSync) -> dict[str, Any]:
 
 def describe_connections(clients: Iterable[ProxySync]) -> dict[str, Any]:
     """Who is connected: `totalClients`, and `clients` with istiod's fields."""
+    rows = [_connection(client) for client in clients]
+    return {"totalClients": len(rows), "clients": rows}
+
+
+def describe_watches(clients: Iterable[ProxySync], proxy: str = "") -> dict[str, Any] | None:
+    """The same, with what they say of themselves, and `watches`: by type the names that they ask for. These
+    are given of one `proxy` alone, by its name or node id, and otherwise null: of all proxies together they
+    are too many to look through while nobody else is served. None where there is no such proxy.
+    """
+    found = [one for one in clients if proxy in ("", one.name, one.proxy.node_id)]
+    if proxy and not found:
+        return None
     rows = [
         {
-            "connectionId": client.proxy.node_id,
-            "connectedAt": _time(client.since),
-            "address": client.peer,
+            **_connection(client),
             "metadata": dict(client.proxy.metadata),
-            "watches": sorted(client.types),
+            "watches": {
+                type_url: sorted(one.names) if proxy else None
+                for type_url, one in sorted(client.types.items())
+            },
         }
-        for client in clients
+        for client in found
     ]
     return {"totalClients": len(rows), "clients": rows}
+
+
+def _connection(client: ProxySync) -> dict[str, Any]:
+    return {
+        "connectionId": client.proxy.node_id,
+        "connectedAt": _time(client.since),
+        "address": client.peer,
+    }
 
 
 def client_configs(clients: Iterable[ProxySync]) -> list[tuple[str, Any_]]:

@@ -26,12 +26,13 @@ __all__ = ["ClientStatus", "Hub", "Provider", "TypeStatus"]
 
 @dataclass(frozen=True, slots=True)
 class TypeStatus:
-    """One type on one stream. Nonces are "" before the first; `synced` is as Istio's SYNCED. `updated` is
-    when the last response was sent, in seconds since the epoch, 0 before the first.
+    """One type on one stream. `names` are those that are subscribed to one by one. Nonces are "" before the
+    first; `synced` is as Istio's SYNCED. `updated` is when the last response was sent, in seconds since the
+    epoch, 0 before the first.
     """
 
     type_url: str
-    subscribed: int
+    names: frozenset[str]
     wildcard: bool
     sent: str
     acked: str
@@ -165,7 +166,7 @@ def _type_status(lane: Lane, epoch: float) -> TypeStatus:
     one = lane.subscription
     return TypeStatus(
         type_url=one.type_url,
-        subscribed=len(one.interest.names),
+        names=one.interest.names,
         wildcard=one.interest.wildcard,
         sent=one.nonce,
         acked=one.acked,
