@@ -44,6 +44,8 @@ class Credential:
 
     world: World
     grants: float = LIFE
+    ahead: float = 0.0
+    """By how many seconds its cluster's clock is ahead."""
     trouble: Exception | None = None
     patch_trouble: Exception | None = None
     issued: list[float] = field(default_factory=list[float])
@@ -83,11 +85,11 @@ class Credential:
             raise self.trouble
         now = wall()
         lasts = min(self.grants, body["spec"]["expirationSeconds"])
-        token = jwt(now, now + lasts)
+        token = jwt(now + self.ahead, now + self.ahead + lasts)
         self.world["east"].tokens.add(token)
         asyncio.get_running_loop().call_later(lasts, self.world["east"].tokens.discard, token)
         self.issued.append(now - START)
-        ends = datetime.fromtimestamp(now + lasts, UTC).isoformat()
+        ends = datetime.fromtimestamp(now + self.ahead + lasts, UTC).isoformat()
         return msgspec.json.encode({"status": {"token": token, "expirationTimestamp": ends}})
 
     def _patch(self, body: Any) -> bytes:
@@ -125,6 +127,26 @@ async def test_a_token_is_renewed_by_one_replica_at_half_its_life_for_as_long_as
             assert status.rotations == len(lives)
             assert abs((status.expires or 0) - credential.ends) < 1
         assert world["home"].written[LEASE]["spec"]["leaseTransitions"] == 0
+
+
+@pytest.mark.parametrize("ahead", [-3 * LIFE, -0.7 * LIFE, 0.7 * LIFE, 3 * LIFE])
+def test_a_token_is_renewed_in_time_whatever_its_clusters_clock_says(ahead: float) -> None:
+    @in_virtual_time
+    async def scenario() -> None:
+        world = world_of("east")
+        credential = Credential(world, ahead=ahead)
+        credential.begin()
+        async with running_mesh(world, wall=wall) as mesh:
+            await mesh.clusters.settled()
+            for _ in range(10):
+                await asyncio.sleep(LIFE)
+                assert mesh.status("east").state is State.FRESH
+        # The first may come early: a token of the past may be old, or its cluster's clock behind.
+        lives = [b - a for a, b in zip(credential.issued[1:], credential.issued[2:], strict=False)]
+        assert 16 <= len(lives) <= 25
+        assert all(0.4 * LIFE <= life <= 0.6 * LIFE + 60 for life in lives)
+
+    scenario()
 
 
 @in_virtual_time

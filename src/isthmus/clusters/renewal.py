@@ -16,6 +16,7 @@ from typing import NoReturn
 import structlog
 
 from isthmus.clusters.api import Api, Connect
+from isthmus.clusters.expiry import token_span
 from isthmus.clusters.members import Member
 from isthmus.clusters.renewing import Renewable, renewable, renewal_patch, renewed_access
 from isthmus.clusters.roster import read_claims
@@ -67,6 +68,8 @@ class Renewal:
         self._wall = wall
         self._woken = asyncio.Event()
         self._courses: dict[ClusterId, _Course] = {}
+        self._ahead: dict[ClusterId, float] = {}
+        """By how many seconds each cluster's clock is ahead of ours, as far as its tokens have shown."""
         self._election: Election | None = None
 
     def wake(self) -> None:
@@ -120,7 +123,9 @@ class Renewal:
                     course = self._courses.get(name)
                     if course is None or course.of != one:
                         course = self._courses[name] = _Course(one)
-                    wait = max(one.due - self._wall(), course.rests_until - clock())
+                        # Nobody has a token before it is issued.
+                        self._ahead[name] = max(self._ahead.get(name, 0.0), one.begins - self._wall())
+                    wait = max(one.due - self._now_in(one), course.rests_until - clock())
                     if wait > 0:
                         pause = min(pause, wait)
                     elif not course.busy:
@@ -131,6 +136,10 @@ class Renewal:
                         await self._woken.wait()
                 except TimeoutError:
                     pass
+
+    def _now_in(self, one: Renewable) -> float:
+        """The time by its cluster's clock, which decides when its token ends (Unix seconds)."""
+        return self._wall() + self._ahead[one.cluster]
 
     async def _attempt(self, home: Api, course: _Course) -> None:
         """Renew one token, or rest and say why."""
@@ -149,7 +158,7 @@ class Renewal:
             course.trouble = f"its token cannot be renewed: {type(error).__name__}"
         if course.trouble not in ("", before):
             _log.warning("token not renewed", cluster=one.cluster, reason=course.trouble)
-        left = one.ends - self._wall()
+        left = one.ends - self._now_in(one)
         if left > 0:
             pause = min(pause, max(_LEAST_REST, left * _REST_SHARE))
         course.rests_until = asyncio.get_running_loop().time() + pause
@@ -166,6 +175,9 @@ class Renewal:
             return
         with _explaining("grant its reader tier renew (`isthmus cluster add` again, or rights.renew)"):
             token = await request_token(remote, one.namespace, one.account, one.seconds)
+        issued, _ = token_span(token.text)
+        if issued is not None:  # just now
+            self._ahead[one.cluster] = issued - self._wall()
         async with self._connect(renewed_access(one, token)) as tried:
             try:
                 await tried.get(NAMESPACE, "kube-system", "")
