@@ -15,6 +15,7 @@ from isthmus.config.policy import POLICY
 from isthmus.config.policy_scope import Policies
 from isthmus.config.store import ConfigStore
 from isthmus.kube.decoding import Ref
+from isthmus.lib.protobuf_template import Templates
 from isthmus.model.exports import Audience
 from isthmus.model.proxy import Proxy
 from isthmus.model.resources import Scope, ScopeChange
@@ -85,6 +86,8 @@ class Catalogue:
         self._clusters: ExportedClaims[ClusterSpec] = ExportedClaims(self._exports)
         self._local = ClusterLocalServices(mesh.service_settings)
         self._encoding = Encoding(self._takes_tls)
+        self._cluster_templates = {secured: Templates() for secured in (True, False)}
+        self._listener_templates = Templates()
         self._hosts = VirtualHosts(self.counters)
         self._askers = Askers()
         self._strangers = Askers(_MOST_UNKNOWN)
@@ -174,7 +177,13 @@ class Catalogue:
         return (
             self._large_scope(
                 ClustersKey(secured, namespace),
-                lambda: OutboundClusters(claims, self._mesh, secured=secured, fixed=not namespace),
+                lambda: OutboundClusters(
+                    claims,
+                    self._mesh,
+                    self._cluster_templates[secured],
+                    secured=secured,
+                    fixed=not namespace,
+                ),
                 claims,
             ),
             self._large_scope(
@@ -182,7 +191,9 @@ class Catalogue:
             ),
             self._large_scope(
                 ListenersKey(vantage.cluster, ipv6, namespace),
-                lambda: OutboundListeners(vantage, self._mesh, ipv6=ipv6, namespace=namespace),
+                lambda: OutboundListeners(
+                    vantage, self._mesh, self._listener_templates, ipv6=ipv6, namespace=namespace
+                ),
                 claims,
             ),
         )

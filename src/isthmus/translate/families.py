@@ -37,17 +37,25 @@ _FIXED_CLUSTERS = {
 
 
 class OutboundClusters:
-    """Clusters of services, and the `fixed` ones. The same for every proxy that is as `secured`."""
+    """Clusters of services, and the `fixed` ones. The same for every proxy that is as `secured`; `templates`
+    are those of all such families.
+    """
 
     type_url = CLUSTER
 
     def __init__(
-        self, claims: Reading[clusters.ClusterSpec], mesh: MeshConfig, *, secured: bool, fixed: bool = True
+        self,
+        claims: Reading[clusters.ClusterSpec],
+        mesh: MeshConfig,
+        templates: Templates,
+        *,
+        secured: bool,
+        fixed: bool,
     ) -> None:
         self._claims = claims
         self._mesh = mesh
         self._secured = secured
-        self._templates = Templates()
+        self._templates = templates
         self._fixed = _FIXED_CLUSTERS if fixed else {}
 
     def names(self) -> Collection[str]:
@@ -153,20 +161,22 @@ class Encoding:
 
 class OutboundListeners:
     """`virtualOutbound` and the listeners behind it, for proxies of one cluster; with a `namespace` the
-    restricted ones alone that it sees.
+    restricted ones alone that it sees. `templates` are those of all such families.
 
     It keeps the vantage alive.
     """
 
     type_url = LISTENER
 
-    def __init__(self, vantage: Vantage, mesh: MeshConfig, *, ipv6: bool, namespace: str = "") -> None:
+    def __init__(
+        self, vantage: Vantage, mesh: MeshConfig, templates: Templates, *, ipv6: bool, namespace: str
+    ) -> None:
         self._vantage = vantage
         self._mesh = mesh
         self._ipv6 = ipv6
         self._namespace = namespace
         self._fixed = () if namespace else (names.VIRTUAL_OUTBOUND,)
-        self._templates = Templates()
+        self._templates = templates
 
     def _claims(self) -> Reading[listeners.ListenerSpec]:
         claims, namespace = self._vantage.listeners, self._namespace
