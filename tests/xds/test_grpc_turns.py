@@ -64,6 +64,22 @@ def test_what_a_newcomer_asked_for_is_written_in_its_slice_and_in_turn_otherwise
     assert [loop.turn(), loop.turn()] == [["earlier", "write a"], ["write b"]]
 
 
+def test_who_comes_when_there_is_time_to_spare_need_not_wait() -> None:
+    loop = Loop()
+    loop.time += 0.003
+    for name in "abc":  # What is spared is 1.5 ms.
+        loop.turns.newcomer(loop.work(name, 0.001))
+    assert loop.done == ["a", "b"]
+    loop.turns.newcomer(loop.work("d", 0.0))
+    assert loop.turn() == ["a", "b", "c", "d"]
+    loop.turns.newcomer(loop.work("e", 1.0))
+    assert loop.turn() == ["e"], "a slice leaves nothing to spare"
+    loop.time += 60.0
+    for name in "fghi":
+        loop.turns.newcomer(loop.work(name, 0.0011))
+    assert loop.done == ["f", "g"], "what is spared is a slice at most"
+
+
 def test_newcomers_have_a_share_however_much_others_do() -> None:
     loop = Loop()
     for number in range(10):

@@ -19,15 +19,16 @@ def read(end: socket.socket, size: int) -> bytes:
 
 @pytest.mark.parametrize("before", [b"", b"before", bytes(10_000)])
 def test_a_socket_takes_what_it_can_and_the_rest_is_known(before: bytes) -> None:
-    pages = Pages(_DATA)
-    for _ in range(2):
+    pages = Pages(before, _DATA)
+    for alone in (False, True):
         ours, theirs = socket.socketpair()
         with ours, theirs:
             ours.setblocking(False)
-            sent = pages.send(before, ours.fileno())
-            assert len(before) < sent < len(before) + len(_DATA)
-            assert pages.send(before, ours.fileno()) == 0
-            assert read(theirs, sent) == (before + _DATA)[:sent]
+            whole = _DATA if alone else before + _DATA
+            sent = pages.send(ours.fileno(), alone=alone)
+            assert len(before) < sent < len(whole)
+            assert pages.send(ours.fileno(), alone=alone) == 0
+            assert read(theirs, sent) == whole[:sent]
 
 
 def test_what_was_sent_arrives_after_the_pages_are_given_up() -> None:
@@ -35,11 +36,11 @@ def test_what_was_sent_arrives_after_the_pages_are_given_up() -> None:
         ours = socket.create_connection(server.getsockname())
         theirs, _ = server.accept()
         with ours, theirs:
-            pages = Pages(_DATA)
+            pages = Pages(b"first", _DATA)
             reading: list[bytes] = []
             reader = threading.Thread(target=lambda: reading.append(read(theirs, len(_DATA) + 5)))
             reader.start()
-            assert pages.send(b"first", ours.fileno()) == len(_DATA) + 5
+            assert pages.send(ours.fileno(), alone=False) == len(_DATA) + 5
             del pages
             reader.join(10)
             assert reading == [b"first" + _DATA]
@@ -49,14 +50,25 @@ def test_a_broken_socket_takes_nothing() -> None:
     ours, theirs = socket.socketpair()
     theirs.close()
     with ours:
-        assert Pages(_DATA).send(b"before", ours.fileno()) == 0
-    assert Pages(_DATA).send(b"", -1) == 0
+        assert Pages(b"before", _DATA).send(ours.fileno(), alone=False) == 0
+    assert Pages(b"", _DATA).send(-1, alone=True) == 0
 
 
 def test_only_large_bytes_that_are_sent_again_have_pages() -> None:
     once, small = Shared(_DATA), Shared(b"small")
-    assert once.pages() is None
-    assert [small.pages(), small.pages()] == [None, None]
-    again = once.pages()
+    assert once.pages(b"") is None
+    assert [small.pages(b""), small.pages(b"")] == [None, None]
+    again = once.pages(b"")
     assert again is not None
-    assert once.pages() is again
+    assert once.pages(b"") is again
+
+
+def test_pages_begin_with_what_comes_first_before_the_bytes_and_serve_without_it() -> None:
+    shared = Shared(_DATA)
+    shared.pages(b"")
+    bare = shared.pages(b"")
+    greeted = shared.pages(b"hello")
+    assert greeted is not None
+    assert greeted is not bare
+    assert shared.pages(b"") is shared.pages(b"hello") is greeted
+    assert shared.pages(b"something else") is None, "it is copied"

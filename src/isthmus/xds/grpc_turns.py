@@ -4,7 +4,8 @@ A thousand proxies that come back together are seconds of work. Done as it arriv
 those who were there before; so the work of newcomers is done by slices of a few milliseconds, in the order in
 which it came, and between slices the loop does everything else. What a newcomer asked for is written to it in
 the same slice. Nothing is refused, and nothing is idle: a slice grows with what was done for the others since
-the last, so newcomers have a third of the time at least.
+the last, so newcomers have a third of the time at least; and one who comes when none waits and they had less
+than that of late need not wait for a slice, for which the loop would have to turn once more.
 """
 
 import time
@@ -34,6 +35,10 @@ class Turns:
         self._scheduled = False
         self._since = 0.0
         """When newcomers had their last slice, or came to wait for one."""
+        self._done = clock()
+        """When something was done for them last."""
+        self._allowance = 0.0
+        """Seconds for which newcomers may be served without a slice; it grows while nobody comes."""
 
     def pump(self, call: Call, newcomer: bool) -> None:
         """Have the call written to."""
@@ -46,6 +51,23 @@ class Turns:
         if not self._woken:
             self._soon(self._pump_woken)
         self._woken.append(call)
+
+    def newcomer(self, work: Callable[[], None]) -> None:
+        """Have a newcomer's work done, now or in a slice. Not to be called by what others are told by."""
+        if self._newcomers or self._slicing:
+            self.later(work)
+            return
+        began = self._clock()
+        self._allowance = min(_SLICE, self._allowance + (began - self._done) * _SHARE)
+        self._done = began
+        if self._allowance <= 0:
+            self.later(work)
+            return
+        try:
+            self._do(work)
+        finally:
+            self._done = self._clock()
+            self._allowance -= self._done - began
 
     def later(self, work: Callable[[], None]) -> None:
         """Have a newcomer's work done in a slice."""
@@ -66,18 +88,26 @@ class Turns:
 
     def _slice(self) -> None:
         self._scheduled = False
-        clock, newcomers, asked = self._clock, self._newcomers, self._asked
+        clock, newcomers = self._clock, self._newcomers
         now = clock()
         ends = now + max(_SLICE, (now - self._since) * _SHARE)
-        self._slicing = True
         try:
             while newcomers and clock() < ends:
-                newcomers.popleft()()
-                while asked:
-                    asked.pop().pump()
+                self._do(newcomers.popleft())
+        finally:
+            self._since = self._done = clock()
+            self._allowance = 0.0
+            self._schedule()
+
+    def _do(self, work: Callable[[], None]) -> None:
+        """Work, and writing what it asked for."""
+        asked = self._asked
+        self._slicing = True
+        try:
+            work()
+            while asked:
+                asked.pop().pump()
         finally:
             self._slicing = False
             while asked:
                 self.later(asked.pop().pump)
-            self._since = clock()
-            self._schedule()

@@ -91,7 +91,7 @@ class Connection(asyncio.Protocol):
             return
         self._arrived.append(data)
         if len(self._arrived) == 1:
-            self._listener.turns.later(self._receive_all)
+            self._listener.turns.newcomer(self._receive_all)
         elif self._transport is not None and len(self._arrived) == _MOST_ARRIVED:
             self._transport.pause_reading()
 
@@ -154,12 +154,12 @@ class Connection(asyncio.Protocol):
 
     def _lend(self, transport: asyncio.Transport, parts: Parts, last: Shared) -> None:
         """Send past the transport, which has nothing to send, what need not be copied into the socket."""
-        pages = last.pages()
+        before = b"".join(parts[:-1])
+        pages = last.pages(before)
         if pages is None:
             transport.writelines(parts)
             return
-        before = b"".join(parts[:-1])
-        sent = pages.send(before, transport.get_extra_info("socket").fileno())
+        sent = pages.send(transport.get_extra_info("socket").fileno(), alone=not before)
         if sent < len(before):
             transport.writelines((before[sent:], last))
         elif sent < len(before) + len(last):

@@ -7,7 +7,6 @@ pages. It is no use over TLS, whose bytes differ from socket to socket.
 
 import fcntl
 import os
-import socket
 import weakref
 
 _LEAST = 64 * 1024
@@ -21,56 +20,50 @@ class Shared(bytes):
     _pages: "Pages | None" = None
     _asked = False
 
-    def pages(self) -> "Pages | None":
-        """To send them by, from the second time on: most bytes are sent once. None where the system has no
-        such files, and for what is not worth while.
+    def pages(self, before: bytes) -> "Pages | None":
+        """To send `before` and then these bytes by, from the second time on: most are sent once. None where
+        the system has no such files, for what is not worth while, and where something else comes before them
+        mostly.
         """
-        if self._pages is None and self._asked and len(self) >= _LEAST:
+        if not self._asked or len(self) < _LEAST:
+            self._asked = True
+            return None
+        if self._pages is None or (before and not self._pages.before):
             try:
-                self._pages = Pages(self)
+                self._pages = Pages(before, self)
             except OSError:
                 self._asked = False
-        else:
-            self._asked = True
-        return self._pages
+                return None
+        return self._pages if before in (b"", self._pages.before) else None
 
 
 class Pages:
-    """A copy of `data` that can be lent for as long as this object lives; what is on its way by then arrives.
+    """A copy of `before` and of `data` behind it that can be lent for as long as this object lives; what is
+    on its way by then arrives.
 
-    Raises OSError where the system has no such files.
+    Those who connect are sent the same few frames before their first message, and what is sent in one piece
+    costs one system call and shares a packet. Raises OSError where the system has no such files.
     """
 
-    __slots__ = ("__weakref__", "_file", "_size")
+    __slots__ = ("__weakref__", "_file", "_size", "before")
 
-    def __init__(self, data: bytes) -> None:
-        self._size = len(data)
+    def __init__(self, before: bytes, data: bytes) -> None:
+        self.before = before
+        self._size = len(before) + len(data)
         self._file = os.memfd_create("isthmus-push", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         weakref.finalize(self, os.close, self._file)
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._file, view) :]
+        for part in (before, data):
+            view = memoryview(part)
+            while view:
+                view = view[os.write(self._file, view) :]
         fcntl.fcntl(self._file, fcntl.F_ADD_SEALS, _FIXED)
 
-    def send(self, before: bytes, to: int) -> int:
-        """Send `before` and then these bytes to a socket, by its descriptor. How many of all of them it took:
+    def send(self, to: int, *, alone: bool) -> int:
+        """Send `before` and `data`, or `data` alone, to a socket, by its descriptor. How many bytes it took:
         fewer when it is full or broken, which the next write will tell.
         """
-        sent = 0
+        start = len(self.before) if alone else 0
         try:
-            if before:
-                sent = _send_more(before, to)
-            if sent == len(before):
-                sent += os.sendfile(to, self._file, 0, self._size)
+            return os.sendfile(to, self._file, start, self._size - start)
         except OSError:
-            pass
-        return sent
-
-
-def _send_more(data: bytes, to: int) -> int:
-    """Send what should share a packet with what follows."""
-    borrowed = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=to)
-    try:
-        return borrowed.send(data, socket.MSG_MORE | socket.MSG_DONTWAIT)
-    finally:
-        borrowed.detach()
+            return 0
