@@ -1,4 +1,4 @@
-"""OpenAPI v3: what clients learn of kinds and fields."""
+"""OpenAPI: what clients learn of kinds and fields."""
 
 from typing import Any
 
@@ -53,6 +53,28 @@ async def test_patch_says_that_fields_can_be_validated(api: Api) -> None:
     names = {one["name"] for one in patch["parameters"]}
     assert names >= {"dryRun", "fieldManager", "fieldValidation", "force"}
     assert patch["x-kubernetes-group-version-kind"] == {"group": "", "version": "v1", "kind": "ConfigMap"}
+
+
+async def test_older_clients_are_told_all_kinds_at_once(api: Api) -> None:
+    whole = await api.call("GET", "/openapi/v2")
+    assert (whole.body["swagger"], whole.headers["Content-Type"]) == ("2.0", "application/json")
+    known = whole.body["definitions"]
+    deployment = known["io.k8s.api.apps.v1.Deployment"]
+    kind = {"group": "apps", "version": "v1", "kind": "Deployment"}
+    assert deployment["x-kubernetes-group-version-kind"] == [kind]
+    name = deployment["properties"]["spec"]["$ref"].rpartition("/")[2]
+    assert known[name]["properties"]["replicas"]["type"] == "integer"
+    patch = whole.body["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"]["patch"]
+    parameters = [
+        whole.body["parameters"][one["$ref"].rpartition("/")[2]] if "$ref" in one else one
+        for one in patch["parameters"]
+    ]
+    queried = {one["name"] for one in parameters if one["in"] == "query"}
+    assert queried >= {"dryRun", "fieldManager", "fieldValidation", "force"}
+    accept = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+    async with api.session.get(api.url + "/openapi/v2", headers={"Accept": accept}) as answer:
+        assert answer.headers["Content-Type"] == accept.replace("@", ".")
+        assert (await answer.read())[:5] == b"\x0a\x032.0"
 
 
 async def test_groups_that_are_not_served_have_no_document(api: Api) -> None:

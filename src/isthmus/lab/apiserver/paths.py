@@ -5,9 +5,10 @@ A path that is none is answered in plain text; below a group that is served, by 
 
 from aiohttp import web
 
-from isthmus.lab.apiserver import discovery, errors, formats, openapi
+from isthmus.lab.apiserver import discovery, errors, formats, openapi, openapi_v2
 from isthmus.lab.apiserver.cluster import Cluster
 from isthmus.lab.apiserver.objects import Object
+from isthmus.lab.apiserver.served import Kinds
 from isthmus.lab.apiserver.tokens import ISSUER
 
 _HEALTH = ("/healthz", "/livez", "/readyz")
@@ -34,6 +35,8 @@ def answer_path(cluster: Cluster, request: web.Request) -> web.Response:
             return _or_no_page(discovery.group(served, group))
         case ["apis", group, version]:
             return _resources(cluster, group, version)
+        case ["openapi", "v2"]:
+            return _openapi_v2(served, request.headers.get("Accept", ""))
         case ["openapi", "v3"]:
             return formats.answer(openapi.index(served))
         case ["openapi", "v3", "api", version]:
@@ -46,6 +49,13 @@ def answer_path(cluster: Cluster, request: web.Request) -> web.Response:
             return formats.answer(cluster.signer.key_set(), content_type="application/jwk-set+json")
         case _:
             return no_page()
+
+
+def _openapi_v2(served: Kinds, accept: str) -> web.Response:
+    document = openapi_v2.document_v2(served)
+    if not any(one in accept for one in openapi_v2.ASKED_AS):
+        return formats.answer(document)
+    return formats.answer(openapi_v2.encode_v2(document), content_type=openapi_v2.PROTOBUF)
 
 
 def no_page() -> web.Response:
