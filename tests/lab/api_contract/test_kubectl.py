@@ -221,3 +221,39 @@ async def test_explain_describes_built_in_and_custom_kinds(api: Api, kubectl: Ku
     assert 'strict decoding error: unknown field "spec.sise"' in refused.err
     said = await kubectl("apply", "-n", namespace, "-f", "-", stdin=[{**gadget, "spec": {"size": 1}}])
     assert said.out == "gadget.explained.example.com/one created\n", said.err
+
+
+async def test_looking_around_and_planning_changes(api: Api, kubectl: Kubectl) -> None:
+    namespace = (await api.namespace()).rpartition("/")[2]
+    known = (await kubectl("api-resources", "--no-headers", "-o", "wide", "--namespaced")).out
+    assert ["deployments", "deploy", "apps/v1", "true", "Deployment"] in [
+        line.split()[:5] for line in known.splitlines()
+    ]
+    rights = (await kubectl("auth", "can-i", "--list", "-n", namespace)).out
+    assert ["*.*", "[]", "[]", "[*]"] in [line.split() for line in rights.splitlines()]
+    top = await kubectl("top", "pods", "-n", namespace)
+    assert (top.code, top.err) == (1, "error: Metrics API not available\n")
+    web = _deployment(namespace, "web:1")
+    await kubectl("apply", "-f", "-", stdin=[web])
+    web["spec"]["replicas"] = 5
+    planned = await kubectl("diff", "-f", "-", stdin=[web])
+    assert planned.code == 1, planned.err
+    assert {"-  replicas: 2", "+  replicas: 5"} <= set(planned.out.splitlines())
+    assert (await kubectl("rollout", "pause", "deploy/web", "-n", namespace)).out == (
+        "deployment.apps/web paused\n"
+    )
+    uid = (await kubectl("get", "deploy", "web", "-n", namespace, "-o", "jsonpath={.metadata.uid}")).out
+    about = {"apiVersion": "apps/v1", "kind": "Deployment", "namespace": namespace, "name": "web", "uid": uid}
+    event = {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": "web.1", "namespace": namespace},
+        "involvedObject": about,
+        "reason": "Paused",
+        "message": "Nothing rolls.",
+        "type": "Normal",
+        "lastTimestamp": "2026-01-02T03:04:05Z",
+    }
+    assert (await kubectl("create", "-f", "-", stdin=[event])).code == 0
+    told = (await kubectl("events", "--for", "deploy/web", "-n", namespace, "--no-headers")).out
+    assert told.split()[1:] == ["Normal", "Paused", "Deployment/web", "Nothing", "rolls."]
