@@ -7,6 +7,7 @@ knows only which addresses stand behind the one Service in each cluster: the tes
 
 import base64
 import shutil
+import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from isthmus.clusters.claims import GRACE
 from isthmus.clusters.recorder import EVENT
 from isthmus.kube.client import Client, running_client
 from isthmus.kube.kinds import CONFIG_MAP
@@ -198,7 +200,12 @@ class Stage:
         self.pilot = await self._pilots.enter_async_context(
             running_pilot(self.home.server, self.folder, **options)
         )
-        self.follower.lead_to(await self.pilot.xds_port())
+        port = await self.pilot.xds_port()
+        if any(line["event"] == "ready without clusters that do not answer" for line in self.pilot.log):
+            # A busy machine: some were not read within their seconds, and are served as they are remembered.
+            for each in self.remotes.values():
+                each.possible |= {frozenset()} if each.kept is None else {each.kept}
+        self.follower.lead_to(port)
 
     async def kill_pilot(self) -> None:
         """SIGKILL: no goodbye, nothing is written. A cluster that is too slow for the next one's start is
@@ -266,6 +273,14 @@ class Stage:
         member.registered = True
         member.possible |= {frozenset(), member.truth}
         await self.put_secret(member.name, **{member.name: member.kubeconfig()})
+
+    async def make_anew(self, member: Member) -> None:
+        """Delete the Secret and put another in its place, which takes no endpoint away."""
+        began = time.monotonic()
+        await self.home.direct.delete(SECRETS, member.name, CONTROL)
+        await self.put_secret(member.name, **{member.name: member.kubeconfig()})
+        if time.monotonic() - began > GRACE / 2:  # a busy machine
+            member.possible.add(frozenset())
 
     async def unregister(self, member: Member) -> None:
         member.registered = False

@@ -51,6 +51,12 @@ async def test_credentials_change_in_every_way_and_no_endpoint_is_lost_or_invent
         await stage.register(up)
         await stage.converge()
 
+        # Deleted and made anew at once, as `kubectl replace --force` does, with another credential.
+        for _ in range(3):
+            await stage.make_anew(up)
+            await up.change(random)
+            await stage.converge()
+
         # Ten times a second, of every kind; then good.
         for number in range(30):
             for each in (north, south):
