@@ -81,7 +81,7 @@ def node_status(plan: ClusterPlan, capacity: dict[str, str], now: datetime) -> d
             "containerRuntimeVersion": "isthmus-lab://1",
             "kernelVersion": platform.release(),
             "kubeProxyVersion": "",
-            "kubeletVersion": "v1.30.0-isthmus-lab",
+            "kubeletVersion": "v1.36.0-isthmus-lab",
             "machineID": "",
             "operatingSystem": "linux",
             "osImage": "Isthmus lab",
