@@ -57,6 +57,8 @@ class Member:
     """What a proxy may hold of it now: what was true since it was last known to hold the truth."""
     kept: frozenset[str] | None = None
     """What its last-known state has been seen to hold."""
+    history: set[frozenset[str]] = field(default_factory=set[frozenset[str]])
+    """What was ever true of it."""
     fault: Fault | None = None
     registered: bool = True
     _running: AsyncExitStack = field(default_factory=AsyncExitStack)
@@ -117,12 +119,14 @@ class Member:
         await self.direct.create(SLICES, echo_slice("echo-1", *addresses), "demo")
         self.truth = frozenset(addresses)
         self.possible = {frozenset(), self.truth}
+        self.history.add(self.truth)
 
     async def change(self, random: Random) -> None:
         """Other addresses behind the Service; the truth is never empty, nor what it was."""
         hosts = random.sample(range(1, 250), random.randint(1, 4))
         self.truth = frozenset(f"10.{self.number}.0.{host}" for host in hosts)
         self.possible.add(self.truth)
+        self.history.add(self.truth)
         body = echo_slice("echo-1", *sorted(self.truth))
         await self.direct.patch(SLICES, "echo-1", {"endpoints": body["endpoints"]}, "demo")
 
@@ -204,7 +208,7 @@ class Stage:
         if any(line["event"] == "ready without clusters that do not answer" for line in self.pilot.log):
             # A busy machine: some were not read within their seconds, and are served as they are remembered.
             for each in self.remotes.values():
-                each.possible |= {frozenset()} if each.kept is None else {each.kept}
+                each.possible |= each.history if each.kept is not None else {frozenset(), *each.history}
         self.follower.lead_to(port)
 
     async def kill_pilot(self) -> None:
