@@ -81,7 +81,7 @@ def test_what_means_nothing_is_named_and_the_rest_is_in_force() -> None:
     assert not intake.rejected
 
 
-def test_the_first_cluster_decides_and_the_others_are_reported() -> None:
+def test_the_first_cluster_that_says_so_decides_and_those_that_say_otherwise_are_reported() -> None:
     view, told = JoinedView({}), list[Changes]()
     stores = {cluster: view.new_store(cluster) for cluster in (EAST, WEST)}
     intakes = {
@@ -99,9 +99,10 @@ def test_the_first_cluster_decides_and_the_others_are_reported() -> None:
         told.clear()
         intakes[EAST].service(Upserted(echo(".")))
         assert told == [Changes(services=frozenset({key}))]
+        intakes[EAST].service(Upserted(echo(None)))
     found = view.service(key)
     assert found is not None
-    assert (found.export_to, found.exports) == ((".",), {})
+    assert (found.export_to, found.exports) == ((".",), {}), "who says nothing does not disagree"
 
 
 def test_a_default_that_names_no_namespace_is_refused() -> None:

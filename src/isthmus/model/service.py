@@ -76,8 +76,8 @@ class Service:
     `addresses` holds its virtual addresses (ClusterIPs) by cluster; a headless service has none there.
     `kind` is as the oldest cluster by name order that has the Service declares it.
     `external_name` is set only for `Kind.EXTERNAL_NAME`. `node_local`: clients use endpoints of their own
-    node only (Kubernetes: `internalTrafficPolicy: Local`). `export_to`: whose proxies are told of it, as the
-    first cluster declares it; `exports` has all declarations where these differ.
+    node only (Kubernetes: `internalTrafficPolicy: Local`). `export_to`: whose proxies are told of it, as
+    declared by the first cluster that says so; `exports` has all declarations where these differ.
     """
 
     key: ServiceKey
