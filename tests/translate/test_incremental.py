@@ -44,16 +44,17 @@ PeersStep = tuple[str, dict[str, Any] | None]
 def services(draw: st.DrawFn) -> Service:
     kind = draw(st.sampled_from(Kind))
     addressed = kind is Kind.CLUSTER_IP
-    return service(
+    found = service(
         draw(NAMES),
         *sorted(draw(PORTS).items()),
-        namespace=draw(st.sampled_from(["demo", "other"])),
+        namespace=draw(st.sampled_from(["demo", "other", "kube-system"])),
         kind=kind,
         west=draw(ADDRESSES) if addressed else "",
         east=draw(ADDRESSES) if addressed else "",
         external_name="bank.example" if kind is Kind.EXTERNAL_NAME else "",
         export_to=draw(EXPORTS),
     )
+    return replace(found, node_local=addressed and draw(st.booleans()))
 
 
 @st.composite
