@@ -95,6 +95,25 @@ async def test_job_fails_when_more_pods_failed_than_it_allows(batch: Batch) -> N
     assert {one["reason"] for one in job["status"]["conditions"]} == {"BackoffLimitExceeded"}
 
 
+async def test_a_job_has_not_failed_before_its_last_pod_has_ended(batch: Batch) -> None:
+    await batch.start("sum", backoffLimit=0, parallelism=2, completions=2)
+    failed, left = await batch.pods(2)
+    for pod in (failed, left):  # that of a node ends in two steps
+        body = {"metadata": {"name": pod["metadata"]["name"]}, "target": {"kind": "Node", "name": "n"}}
+        path = f"/api/v1/namespaces/demo/pods/{pod['metadata']['name']}/binding"
+        await batch.client.request("POST", path, body=body)
+    await batch.end(failed, "Failed")
+    job = await batch.until(JOB, "FailureTarget")
+    assert [one["type"] for one in job["status"]["conditions"]] == ["FailureTarget"]
+    ending = await batch.world.until(
+        POD, lambda pods: any("deletionTimestamp" in pod["metadata"] for pod in pods)
+    )
+    assert len(ending) == 2
+    await batch.client.delete(POD, left["metadata"]["name"], "demo", grace_seconds=0)
+    job = await batch.until(JOB, "Failed")
+    assert [one["type"] for one in job["status"]["conditions"]] == ["FailureTarget", "Failed"]
+
+
 async def test_suspended_job_runs_when_it_is_resumed(batch: Batch) -> None:
     await batch.start("sum", suspend=True)
     await batch.client.patch(JOB, "sum", {"spec": {"suspend": False}}, "demo")

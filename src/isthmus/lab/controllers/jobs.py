@@ -113,13 +113,15 @@ class Jobs:
         }
         if not job["spec"].get("suspend"):
             status["startTime"] = before.get("startTime") or timestamp()
-        if ended:
+        running = not all(map(is_finished, pods))  # a Job has not ended before its pods have (KEP-3329)
+        told = [one for one in (ended[:1] if running else ended) if condition_of(job, one["type"]) is None]
+        if told:
             now = timestamp()
             status["conditions"] = [
                 *entries(job, "status", "conditions"),
-                *({**one, "lastProbeTime": now, "lastTransitionTime": now} for one in ended),
+                *({**one, "lastProbeTime": now, "lastTransitionTime": now} for one in told),
             ]
-            if ended[-1]["type"] == "Complete":
+            if told[-1]["type"] == "Complete":
                 status["completionTime"] = now
         if any(before.get(field) != value for field, value in status.items()):
             body = {"status": status}
@@ -136,7 +138,11 @@ def outcome(job: Object) -> Object | None:
 
 
 def verdict(job: Object, pods: list[Object]) -> list[Object]:
-    """The conditions of a Job that ends now, none while it goes on."""
+    """The conditions of a Job that ends now, none while it goes on: what it comes to, and that it has."""
+    for target, end in (("FailureTarget", "Failed"), ("SuccessCriteriaMet", "Complete")):
+        if told := condition_of(job, target):
+            why = (told["reason"], told["message"])
+            return [_condition(target, *why), _condition(end, *why)]
     spec, started = job["spec"], section(job, "status").get("startTime")
     deadline = spec.get("activeDeadlineSeconds")
     if _count(pods, "Failed") > spec.get("backoffLimit", 6):
