@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from isthmus.clusters.claims import GRACE
 from isthmus.kube.errors import ApiError, Unreachable
 from isthmus.model.service import ClusterId
 from tests.clusters.running import in_virtual_time, running_mesh, world_of
@@ -57,5 +58,5 @@ async def test_a_cluster_that_does_not_answer_has_a_client_and_one_that_is_gone_
         assert set(mesh.clusters.clients) == {OWN, REMOTE}
         assert TWIN not in mesh.clusters.clients
         world.remove_secret("s")
-        await asyncio.sleep(1)
+        await asyncio.sleep(GRACE + 0.1)
         assert set(mesh.clusters.clients) == {OWN, TWIN}
