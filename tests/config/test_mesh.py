@@ -114,7 +114,7 @@ def test_a_field_without_effect_is_named_in_one_warning_and_nothing_else() -> No
         ("mixerCheckServer: istio-policy.mesh", "mixerCheckServer: 'istio-policy.mesh' names no service"),
         ("isthmus: {policyCheckTimeout: 0s}", "isthmus.policyCheckTimeout: must be longer than 0s"),
         ("- a list", "must be a mapping"),
-        ("a: [", "not YAML (line 1)"),
+        ("a: [", "not YAML (line 1: "),
     ],
 )
 def test_what_is_refused_is_named(text: str, said: str) -> None:

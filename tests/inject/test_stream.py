@@ -172,7 +172,7 @@ def test_a_merge_key_is_resolved_where_the_pod_is_changed() -> None:
     ("text", "sentence"),
     [
         ("a: b\n---\nkind: [", "app.yaml:1: this object has no kind"),
-        (f"{SERVICE}---\nkind: [\n", r"app\.yaml:6: this is no YAML"),
+        (f"{SERVICE}---\nkind: [\n", r"app\.yaml:5: this is no YAML"),
         (f"{SERVICE}---\na: b: c\n", r"app\.yaml:5: this is no YAML"),
         (f"{SERVICE}---\nname: x\n", r"app\.yaml:4: this object has no kind"),
         ("kind: Pod\n", "no apiVersion"),
@@ -180,7 +180,7 @@ def test_a_merge_key_is_resolved_where_the_pod_is_changed() -> None:
         ("text\n", "no Kubernetes object but a str"),
         ("? [a]\n: b\n", "a key must be a single word"),
         ("a: &a [*a]\n", "this is no YAML"),
-        ("a: \x00\n", "no YAML that can be read"),
+        ("a: \x00\n", "this is no YAML"),
     ],
 )
 def test_bad_input_is_said_with_its_line(text: str, sentence: str) -> None:

@@ -30,7 +30,8 @@ from tests.statsd.kit import rules
         ("mappings: {a: b}", "mappings: expected `array`, got `object`"),
         ("[1]", "The mapping is refused: expected `object`, got `array`"),
         ("a: [", "line 1: it is not YAML ("),
-        ("a: \x00", "it is not YAML (a character that none has)"),
+        ("a: \x00", "it is not YAML (unacceptable character"),
+        ("a: " + "[" * 50_000 + "]" * 50_000, "line 1: it is not YAML (it nests deeper than 200 levels)"),
         ("mappings:\n- {match: a, name: b, name: c}", "line 2: it is not YAML (a key is there twice)"),
         ("defaults: {observer_type: tally}", "defaults.observer_type: invalid enum value 'tally'"),
         (

@@ -10,13 +10,13 @@ from typing import Annotated, Any, cast
 
 import msgspec
 import structlog
-import yaml
 
 from isthmus.config.cluster_local import ServiceSettings
 from isthmus.config.durations import Duration, duration_text, parse_duration
 from isthmus.config.proxy import ProxyConfig
 from isthmus.lib.address import split_host_port
 from isthmus.lib.errors import UserError
+from isthmus.lib.yaml_text import NotYaml, read_yaml
 from isthmus.model.exports import ALL, ExportTo, meaningful
 from isthmus.model.service import ClusterId, Network, ServiceKey
 
@@ -176,10 +176,9 @@ def read_mesh_config(text: str) -> MeshConfig:
     Raises UserError naming the field that is refused, or the line that is not YAML.
     """
     try:
-        found: object = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        where = _line_of(error)
-        raise UserError(f"Mesh config is not YAML{where}; correct it there.") from error
+        found: object = read_yaml(text)
+    except NotYaml as error:
+        raise UserError(f"Mesh config is not YAML ({error}); correct it there.") from error
     if found is None:
         return MeshConfig()
     if not isinstance(found, dict):
@@ -291,8 +290,3 @@ def _by_path(message: str) -> str:
     if not reason:
         return message
     return f"{path.rstrip('`')}: {reason[0].lower()}{reason[1:]}"
-
-
-def _line_of(error: yaml.YAMLError) -> str:
-    mark = getattr(error, "problem_mark", None)
-    return f" (line {mark.line + 1})" if mark is not None else ""

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import msgspec
-import yaml
 
 from isthmus.config.app_probes import VARIABLE, write_app_probes
 from isthmus.config.proxy import ProxyConfig
@@ -28,6 +27,7 @@ from isthmus.inject.removal import without_sidecar
 from isthmus.inject.settings import InjectionSettings, as_proxy_config, overlay
 from isthmus.inject.status import STATUS, TLS_MODE, Status, write_status
 from isthmus.inject.workload import Workload
+from isthmus.lib.yaml_text import NotYaml, read_yaml
 
 _DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 
@@ -114,8 +114,8 @@ def _redirection(workload: Workload, settings: InjectionSettings) -> Redirection
 def _proxy_config(workload: Workload, settings: InjectionSettings, options: SidecarOptions) -> dict[str, Any]:
     source = f"{workload.place}: annotation {PROXY_CONFIG}"
     try:
-        raw = yaml.safe_load(workload.annotations.get(PROXY_CONFIG, ""))
-    except yaml.YAMLError as error:
+        raw = read_yaml(workload.annotations.get(PROXY_CONFIG, ""))
+    except NotYaml as error:
         raise workload.error(f"metadata.annotations[{PROXY_CONFIG}]", f"is no YAML: {error}") from error
     config = overlay(settings.proxy_config, as_proxy_config(raw, source))
     return {**config, "statusPort": options.status_port} if options.status_port else config

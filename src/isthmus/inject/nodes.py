@@ -12,6 +12,8 @@ import yaml
 from yaml.constructor import ConstructorError, SafeConstructor
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from isthmus.lib.yaml_text import read_yaml
+
 _MAP = "tag:yaml.org,2002:map"
 _STR = "tag:yaml.org,2002:str"
 _MERGE = "tag:yaml.org,2002:merge"
@@ -62,8 +64,8 @@ _Dumper.add_representer(str, _represent_text)
 
 
 def load_value(text: str) -> Any:
-    """The one document's value; None where it holds none. Raises yaml.YAMLError."""
-    return yaml.load(text, Loader=_Loader)
+    """The one document's value; None where it holds none. Raises NotYaml."""
+    return read_yaml(text, _Loader)
 
 
 def rewrite(text: str, old: Any, new: Any) -> str:

@@ -5,10 +5,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, cast
 
-import yaml
-
 from isthmus.config.proxy import parse_proxy_config
 from isthmus.lib.errors import UserError
+from isthmus.lib.yaml_text import NotYaml, read_yaml
 
 IMAGE = "isthmus/proxyv2"
 RESOURCES: Mapping[str, Mapping[str, str]] = {
@@ -52,9 +51,9 @@ class InjectionSettings:
 def default_proxy_config(mesh_config: str, source: str) -> dict[str, Any]:
     """The field `defaultConfig` of a mesh config in YAML; UserError names `source` and the field."""
     try:
-        mesh = yaml.safe_load(mesh_config)
-    except yaml.YAMLError as error:
-        raise UserError(f"{source} is no YAML: {' '.join(str(error).split())}") from error
+        mesh = read_yaml(mesh_config)
+    except NotYaml as error:
+        raise UserError(f"{source} is no YAML ({error}); correct it there.") from error
     if mesh is None:
         return {}
     if not isinstance(mesh, dict):

@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-import yaml
-
 from isthmus.inject.injection import inject, remarks
 from isthmus.inject.nodes import load_value, rewrite
 from isthmus.inject.removal import uninject
 from isthmus.inject.settings import InjectionSettings
 from isthmus.inject.workload import Workload, likely_pod, why_skipped, workload_in
 from isthmus.lib.errors import UserError
+from isthmus.lib.yaml_text import NotYaml
 
 Note = Callable[[str], None]
 Change = Callable[[Workload], Mapping[str, Any]]
@@ -115,12 +114,9 @@ def _changed(body: object, place: str, change: Change, note: Note) -> Any:
 def _load(document: Document, source: str) -> Any:
     try:
         return load_value(document.text)
-    except yaml.MarkedYAMLError as error:
-        line = document.line + (error.problem_mark.line if error.problem_mark else 0)
-        raise UserError(f"{source}:{line}: this is no YAML: {error.problem}; correct that line.") from error
-    except (yaml.YAMLError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{source}:{document.line}: this is no YAML that can be read: {reason}.") from error
+    except NotYaml as error:
+        line = document.line + max(0, error.line - 1)
+        raise UserError(f"{source}:{line}: this is no YAML: {error.problem}; correct it there.") from error
 
 
 def _heading(text: str) -> str:

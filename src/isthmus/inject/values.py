@@ -6,12 +6,12 @@ Istio's own ConfigMap can be read too: values that have no effect here are passe
 from typing import Any, cast
 
 import msgspec
-import yaml
 
 from isthmus.config.proxy import split_address
 from isthmus.config.redirection import ANNOTATIONS, redirection_from
 from isthmus.inject.settings import IMAGE, RESOURCES, InjectionSettings, NativeSidecars, refuse_object
 from isthmus.lib.errors import UserError
+from isthmus.lib.yaml_text import NotYaml, read_yaml
 
 _HUB, _, _NAME = IMAGE.rpartition("/")
 _Text = str | int | None
@@ -61,9 +61,9 @@ def read_values(text: str, source: str) -> InjectionSettings:
     UserError names `source` and the value.
     """
     try:
-        raw: object = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"{source} is neither JSON nor YAML: {' '.join(str(error).split())}") from error
+        raw: object = read_yaml(text)
+    except NotYaml as error:
+        raise UserError(f"{source} is neither JSON nor YAML ({error}); correct it there.") from error
     if isinstance(raw, dict):
         refuse_object(cast("dict[str, Any]", raw), source, "values")
     try:

@@ -13,6 +13,7 @@ import yaml
 from yaml.constructor import ConstructorError
 
 from isthmus.config.durations import Duration, parse_duration
+from isthmus.lib.yaml_text import NotYaml, read_yaml
 from isthmus.statsd.errors import MappingRefused
 
 
@@ -120,37 +121,27 @@ class MappingFile(_Part, frozen=True):
 def read_mapping_file(text: str) -> MappingFile:
     """Read the YAML; empty text is a file without mappings. Raises MappingRefused naming field or line."""
     try:
-        found: object = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
-        where = f"line {mark.line + 1}" if mark is not None else ""
-        raise MappingRefused(where, f"it is not YAML ({problem or 'a character that none has'})") from error
+        found: object = read_yaml(text, _Loader)
+    except NotYaml as error:
+        where = f"line {error.line}" if error.line else ""
+        raise MappingRefused(where, f"it is not YAML ({error.problem})") from error
     if not found:
         return MappingFile()
     try:
-        return msgspec.convert(_without_empty(found), MappingFile, strict=False, dec_hook=_decode)
+        return msgspec.convert(found, MappingFile, strict=False, dec_hook=_decode)
     except msgspec.ValidationError as error:
         reason, _, path = str(error).partition(" - at `$")
         raise MappingRefused(re.sub(r"^\.", "", path.rstrip("`")), reason[:1].lower() + reason[1:]) from error
 
 
-class _Loader(yaml.BaseLoader):
-    """Every scalar a text, and no key twice."""
+class _Loader(yaml.CBaseLoader):
+    """Every scalar a text, and no key twice. One without a value is taken as not being there."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         found = super().construct_mapping(node, deep=deep)
         if len(found) < len(node.value):
             raise ConstructorError(None, None, "a key is there twice", node.start_mark)
-        return found
-
-
-def _without_empty(value: Any) -> Any:
-    """Without the fields that have no value, which YAML's readers take as not being there."""
-    if isinstance(value, dict):
-        return {key: _without_empty(item) for key, item in value.items() if item != ""}  # pyright: ignore[reportUnknownVariableType]
-    if isinstance(value, list):
-        return [_without_empty(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
-    return value
+        return {key: value for key, value in found.items() if value != ""}
 
 
 def _decode(wanted: type, value: Any) -> Any:
