@@ -42,7 +42,17 @@ def test_traffic_is_not_redirected_on_a_machine_that_is_no_pod() -> None:
     assert "--anywhere" in done.stderr
 
 
-def test_the_own_cluster_has_a_name() -> None:
-    done = isthmus("pilot", "--cluster-id", "")
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("pilot", "--cluster-id", ""), "--cluster-id is empty"),
+        (
+            ("statsd-bridge", "--log-level", "loud"),
+            "--log-level is 'loud'; write debug, info, warning, error.",
+        ),
+    ],
+)
+def test_options_that_say_nothing_sensible_are_wrong_usage(arguments: tuple[str, ...], said: str) -> None:
+    done = isthmus(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("isthmus: --cluster-id is empty")
+    assert done.stderr.startswith(f"isthmus: {said}")

@@ -8,9 +8,18 @@ import sys
 
 import structlog
 
+from isthmus.lib.errors import UserError
+
+_LEVELS = ("debug", "info", "warning", "error")
+
 
 def configure_logging(*, level: str = "info", json: bool | None = None) -> None:
-    """Set the process's logging up once. `json=None` means: text on a terminal, JSON elsewhere."""
+    """Set the process's logging up once. `json=None` means: text on a terminal, JSON elsewhere.
+
+    Raises UserError (usage) for a level that is none.
+    """
+    if level not in _LEVELS:
+        raise UserError(f"--log-level is {level!r}; write {', '.join(_LEVELS)}.", exit_code=2)
     as_json = not sys.stderr.isatty() if json is None else json
     renderer = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=True)
     structlog.configure(
