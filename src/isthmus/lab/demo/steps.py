@@ -112,7 +112,10 @@ async def delete_secret(stage: Stage) -> None:
     await remove(stage.primary.client, "Secret", name, SYSTEM)
     other = await stage.observed.without(lambda answer: answer.cluster == name, start)
     ms = _milliseconds(start, other)
-    text = f"The Secret of {name} was deleted: {ms:.1f} ms later, all answers came from {stage.primary.name}."
+    text = (
+        f"The Secret of {name} was deleted: {ms:.1f} ms later, all answers came from {stage.primary.name} "
+        "(it counts for a second more, in case it is made anew)."
+    )
     await stage.record("secret deleted", text, ms)
 
 
