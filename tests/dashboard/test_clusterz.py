@@ -1,11 +1,15 @@
 """What Prometheus is told of the clusters: istiod's names and labels, and the truth of each state."""
 
+from dataclasses import replace
+from datetime import datetime
+
 import pytest
 from prometheus_client import CollectorRegistry
 
 from isthmus.clusters.health import State
 from isthmus.clusters.status import ClusterStatus
-from isthmus.dashboard.clusterz import ClusterMetrics
+from isthmus.clusters.vouching import CertificatesEnd
+from isthmus.dashboard.clusterz import ClusterMetrics, describe_clusters
 from isthmus.model.service import ClusterId
 
 HOME = ClusterStatus(ClusterId("west"), State.FRESH, 100.0, served=True)
@@ -62,3 +66,17 @@ def test_managed_clusters_are_those_that_are_served_and_a_refused_key_is_no_seco
     assert value("isthmus_cluster_credential_expires_seconds", cluster="east") == 900.0
     assert value("isthmus_cluster_probe_seconds", cluster="east") == 0.25
     assert value("isthmus_cluster_probe_seconds", cluster="west") is None
+
+
+@pytest.mark.parametrize(("first", "begin"), [(500.0, 500.0), (None, 700.0)])
+def test_when_certificates_begin_to_end_is_there_while_they_cannot_be_renewed(
+    first: float | None, begin: float
+) -> None:
+    name = "isthmus_cluster_certificates_end_seconds"
+    ending = replace(east(State.STALE), certificates_end=CertificatesEnd(first, 700.0, 250.0))
+    registry = registry_of(HOME, ending)
+    assert registry.get_sample_value(name, {"cluster": "east"}) == begin
+    assert registry.get_sample_value(name, {"cluster": "west"}) is None
+    shown = {row["id"]: row["certificatesEnd"] for row in describe_clusters((HOME, ending))}
+    assert shown["west"] is None
+    assert datetime.fromisoformat(shown["east"]).timestamp() == begin
