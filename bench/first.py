@@ -88,7 +88,7 @@ async def measure(services: int, endpoints: int) -> dict[str, Any]:
     store = view.new_store(_CLUSTER)
     catalogue = Catalogue(view, MeshConfig(), home=_CLUSTER)
     hub = Hub(catalogue)
-    telling = Telling(catalogue.apply, lambda _, found: hub.publish(found))
+    telling = Telling(catalogue.apply, lambda _, found, since: hub.publish(found, since))
     async with collecting_between_bursts() as keep, running_ads(hub), asyncio.TaskGroup() as tasks:
         _fill(store, services, endpoints)
         keep()

@@ -46,7 +46,7 @@ async def test_a_large_change_is_told_by_parts_in_order_and_derived_before_that(
         names = frozenset(key.name for key in changes.services)
         return [ScopeChange(scope, {CLUSTER: names, ENDPOINT: frozenset(), ROUTE: frozenset({"80"})})]
 
-    def publish(changes: Changes, found: Sequence[ScopeChange]) -> None:
+    def publish(changes: Changes, found: Sequence[ScopeChange], _since: float) -> None:
         [change] = found
         large = len(told) > 0
         assert {name for name in change.names[CLUSTER] if scope.reads[name]} == (

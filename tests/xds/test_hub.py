@@ -170,7 +170,43 @@ def test_the_counters_are_read_as_istio_names_them() -> None:
     assert samples["pilot_total_xds_rejects", "cds"] == 1
     size = samples["pilot_xds_config_size_bytes_sum", "cds"]
     assert 1 < size < 10_000
-    buckets = {labels[2]: value for labels, value in samples.items() if labels[0].endswith("_bucket")}
+    buckets = {
+        labels[2]: value
+        for labels, value in samples.items()
+        if labels[0] == "pilot_xds_config_size_bytes_bucket"
+    }
     assert buckets == {bound: float(size <= float(bound)) for bound in buckets}
     assert samples["pilot_xds_config_size_bytes_count", "cds"] == 1
     assert samples["isthmus_grpc_faults_total", "PROTOCOL_ERROR"] == 1
+
+
+@pytest.mark.parametrize("form", [WholeProxy, DeltaProxy])
+def test_a_change_is_late_by_the_time_from_when_it_was_known_until_each_proxy_is_sent_it(
+    form: type[WholeProxy] | type[DeltaProxy],
+) -> None:
+    scope, clock = mesh(2), Clock()
+    clock.now = 100.0
+    hub = Hub(FakeProvider(scope), clock=clock)
+    prompt, busy = (form(hub, name) for name in ("prompt", "busy"))
+    for proxy in (prompt, busy):
+        proxy.ask(ENDPOINT, "s0")
+        proxy.listen()
+    assert sum(hub.counters.delays) == 0, "what is asked for is no change"
+    hub.publish([scope.put(resource(ENDPOINT, "s0", "2"))], since=98.0)
+    prompt.listen()
+    assert (sum(hub.counters.delays), hub.counters.delayed) == (1, 2.0)
+    clock.now = 101.5
+    hub.publish([scope.put(resource(ENDPOINT, "s0", "3"))])
+    clock.now = 102.0
+    prompt.listen()
+    busy.listen()
+    assert hub.counters.delayed == 2.0 + 0.5 + 4.0, "of two changes that are sent together the first counts"
+    [family] = [one for one in HubMetrics(hub, Faults()).collect() if "convergence" in one.name]
+    buckets = {one.labels["le"]: one.value for one in family.samples if one.labels}
+    assert (buckets["0.1"], buckets["0.5"], buckets["3.0"], buckets["5.0"], buckets["+Inf"]) == (
+        0,
+        1,
+        2,
+        3,
+        3,
+    )

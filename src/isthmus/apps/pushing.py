@@ -26,11 +26,11 @@ class Pushing:
     def _apply(self, changes: Changes) -> Sequence[ScopeChange]:
         return [*self._catalogue.apply(changes), *self._feed.apply(changes)]
 
-    def _publish(self, changes: Changes, found: Sequence[ScopeChange]) -> None:
+    def _publish(self, changes: Changes, found: Sequence[ScopeChange], since: float) -> None:
         if found:
             self.triggers["service"] += bool(changes.services)
             self.triggers["endpoint"] += bool(changes.endpoints)
-        self._hub.publish(found)
+        self._hub.publish(found, since)
         self._rescope(self._catalogue.rescoped(changes), "proxy")
 
     def peers_changed(self, ref: Ref) -> None:

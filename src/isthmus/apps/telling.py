@@ -5,6 +5,7 @@ longer than anybody should wait, and needs no hurry: names are told, and whoever
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
@@ -17,7 +18,8 @@ _AT_ONCE = 100
 
 
 class Telling:
-    """To be subscribed to the view. `apply` says what a change means to scopes, `publish` tells the streams.
+    """To be subscribed to the view. `apply` says what a change means to scopes, `publish` tells the streams,
+    with the time in seconds, on the monotonic clock, at which the change was known.
 
     While parts are to be told, what changes then waits behind them: changes are told in their order.
     """
@@ -25,11 +27,11 @@ class Telling:
     def __init__(
         self,
         apply: Callable[[Changes], Sequence[ScopeChange]],
-        publish: Callable[[Changes, Sequence[ScopeChange]], None],
+        publish: Callable[[Changes, Sequence[ScopeChange], float], None],
     ) -> None:
         self._apply = apply
         self._publish = publish
-        self._waiting: deque[Changes] = deque()
+        self._waiting: deque[tuple[Changes, float]] = deque()
         """What is told by parts, the first of them perhaps in part already."""
         self._more = asyncio.Event()
         self._told = asyncio.Event()
@@ -37,10 +39,11 @@ class Telling:
 
     def __call__(self, changes: Changes) -> None:
         """Tell it, now or in a while."""
+        since = time.monotonic()
         if not self._waiting and len(changes) <= _AT_ONCE:
-            self._publish(changes, self._apply(changes))
+            self._publish(changes, self._apply(changes), since)
             return
-        self._waiting.append(changes)
+        self._waiting.append((changes, since))
         self._told.clear()
         self._more.set()
 
@@ -58,10 +61,11 @@ class Telling:
 
     def _tell_parts(self) -> Iterator[None]:
         while self._waiting:
-            for part in self._waiting[0].parts(_AT_ONCE):
+            changes, since = self._waiting[0]
+            for part in changes.parts(_AT_ONCE):
                 found = self._apply(part)
                 _derive(found)
-                self._publish(part, found)
+                self._publish(part, found, since)
                 yield
             self._waiting.popleft()
 

@@ -65,6 +65,15 @@ def removes(batches: Batches) -> bool:
     return False
 
 
+def known_since(batches: Batches) -> float:
+    """When the first of the changes in them was known, 0 where all was asked for."""
+    first = 0.0
+    for batch in batches:
+        if batch.since and (not first or batch.since < first):
+            first = batch.since
+    return first
+
+
 def names_of(batches: Batches) -> frozenset[str]:
     """The names of the resources that they send."""
     return frozenset(one.resource.name for batch in batches for one in batch.settle().changed)

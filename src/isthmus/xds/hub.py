@@ -101,14 +101,17 @@ class Hub:
         """
         return Session(self._shared, form, wire, proxy)
 
-    def publish(self, changes: Sequence[ScopeChange]) -> None:
+    def publish(self, changes: Sequence[ScopeChange], since: float | None = None) -> None:
         """Make the named resources due wherever they are followed. Nothing is derived here: that waits until
         the first stream can take it, which is in this turn of the loop unless all of them are behind.
+
+        `since` is when the change was known, on the hub's clock; None: now.
         """
+        known = self._shared.clock() if since is None else since
         woken: dict[Wire, None] = {}
         shelves = self._shared.shelves
         for change in changes:
-            for batch, followers in shelves.changed(change):
+            for batch, followers in shelves.changed(change, known):
                 alone = (batch,)
                 for lane in followers:
                     lane.due = shelves.merge(lane.due, batch) if lane.due else alone

@@ -8,7 +8,7 @@ from itertools import accumulate
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from isthmus.xds.counters import SIZES, Counters, short_type
+from isthmus.xds.counters import DELAYS, SIZES, Counters, short_type
 from isthmus.xds.grpc_faults import Faults
 from isthmus.xds.hub import Hub
 
@@ -28,6 +28,7 @@ class HubMetrics(Collector):
             connected.add_metric([form.value], streams)
         yield connected
         yield _sizes(counters)
+        yield _delays(counters)
         for name, text, values in (
             ("pilot_xds_pushes", "Responses sent, by type.", counters.sends),
             ("pilot_total_xds_rejects", "Responses that proxies rejected, by type.", counters.rejects),
@@ -66,6 +67,17 @@ def _sizes(counters: Counters) -> Metric:
         buckets = list(zip(bounds, accumulate(counters.sizes[type_url]), strict=True))
         family.add_metric([short_type(type_url)], buckets, total)
     return family
+
+
+def _delays(counters: Counters) -> Metric:
+    """Of responses with a change in them; istiod counts a push of all types once, this each response."""
+    bounds = [*(str(bound) for bound in DELAYS), "+Inf"]
+    return HistogramMetricFamily(
+        "pilot_proxy_convergence_time",
+        "Seconds from a change to its being sent to a proxy.",
+        buckets=list(zip(bounds, accumulate(counters.delays), strict=True)),
+        sum_value=counters.delayed,
+    )
 
 
 def _counter(name: str, text: str) -> Metric:

@@ -24,6 +24,7 @@ from isthmus.xds.counters import Counters
 from isthmus.xds.due import (
     Batches,
     changes,
+    known_since,
     locate,
     merge,
     names_of,
@@ -254,6 +255,7 @@ class Session:
         """The next response of a lane; None if what is due turns out to be what the proxy holds."""
         subscription, batches = lane.subscription, lane.due
         lane.due = ()
+        since = known_since(batches)
         if subscription.rejected:
             batches = tuple(without_rejected(batch, subscription.rejected) for batch in batches)
         changed, gone = changes(batches), removes(batches)
@@ -267,6 +269,8 @@ class Session:
         content = self._everything(lane) if everything else batches
         kept = still_there(lane.due, content) if everything else ()
         response = self._shared.responses.of(self.form, subscription.type_url, content, kept)
+        if since:
+            self._shared.counters.converged(now - since)
         subscription.record(response.nonce, batches, now, complete=everything)
         if subscription.type_url == CLUSTER and changed:
             self._warm(batches)

@@ -64,12 +64,18 @@ class Batch:
     cluster that warms.
     """
 
-    __slots__ = ("_joined", "_settled", "_split", "held", "shelf")
+    __slots__ = ("_joined", "_settled", "_split", "held", "shelf", "since")
 
     def __init__(
-        self, shelf: "Shelf[Any] | None", held: Mapping[str, Fragment | None], settled: Settled | None = None
+        self,
+        shelf: "Shelf[Any] | None",
+        held: Mapping[str, Fragment | None],
+        settled: Settled | None = None,
+        since: float = 0.0,
     ) -> None:
         self.shelf = shelf
+        self.since = since
+        """When the first change in it was known, on the hub's clock; 0 for what was asked for."""
         self.held = held
         self._settled = settled
         self._joined: dict[Form, bytes] = {}
@@ -111,7 +117,8 @@ class Batch:
     def merged(self, later: "Batch") -> "Batch":
         """Both batches of one shelf; what was held before the first counts."""
         held = {**later.held, **self.held}
-        return Batch(self.shelf, held, Settled((), held) if self.shelf is None else None)
+        since = self.since or later.since
+        return Batch(self.shelf, held, Settled((), held) if self.shelf is None else None, since)
 
     def split(self) -> "tuple[Batch, Batch]":
         """What changed and what is gone, as two batches."""
@@ -203,20 +210,21 @@ class Shelf(Generic[F]):
             self._found[names] = found
         return found
 
-    def changed(self, names: frozenset[str]) -> Iterator[tuple[Batch, Iterable[F]]]:
+    def changed(self, names: frozenset[str], since: float) -> Iterator[tuple[Batch, Iterable[F]]]:
         """Forget what was known of `names`, and say whom that concerns: a batch, shared, and its
         followers.
         """
         self._everything = None
         self._found.clear()
         held = {name: self._held.pop(name, None) for name in sorted(names)}
-        common = Batch(self, held)
+        common = Batch(self, held, since=since)
         for interest in self._concerned(names):
             picked = interest.among(names)
             if picked is names:
                 yield common, self._followers[interest]
             elif picked:
-                yield Batch(self, {name: held[name] for name in sorted(picked)}), self._followers[interest]
+                some = {name: held[name] for name in sorted(picked)}
+                yield Batch(self, some, since=since), self._followers[interest]
 
     def held(self, interest: Interest) -> dict[str, Fragment]:
         """What followers of this interest were last sent, but for names in a batch that is still due."""

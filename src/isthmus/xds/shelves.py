@@ -76,12 +76,12 @@ class Shelves(Generic[F]):
             shelf = self._shelves[key] = Shelf[F](scope, type_url, self._holders)
         return shelf
 
-    def changed(self, change: ScopeChange) -> Iterator[tuple[Batch, Iterable[F]]]:
-        """Whom a change concerns: batches, each with its followers."""
+    def changed(self, change: ScopeChange, since: float) -> Iterator[tuple[Batch, Iterable[F]]]:
+        """Whom a change concerns: batches, each with its followers. `since` is as for `Batch`."""
         for type_url, names in change.names.items():
             shelf = self._shelves.get((change.scope.key, type_url))
             if shelf is not None and names:
-                yield from shelf.changed(names)
+                yield from shelf.changed(names, since)
 
     def merge(self, due: Batches, batch: Batch) -> Batches:
         """What is due when `batch` comes on top. Streams in step get the same object."""
