@@ -31,6 +31,14 @@ async def test_pods_get_their_account_and_its_token(api: Api) -> None:
     ]
 
 
+async def test_values_of_the_wrong_type_are_named_by_their_field(api: Api) -> None:
+    namespace = await api.namespace()
+    container = {"name": "main", "image": "example/app", "ports": [{"containerPort": "80"}]}
+    refused = await api.call("POST", f"{namespace}/pods", pod("one", containers=[container]))
+    assert (refused.status, refused.reason) == (400, "BadRequest")
+    assert "ContainerPort.spec.containers.ports.containerPort of type int32" in refused.message
+
+
 async def test_a_pods_quality_of_service_is_found_out_and_stays(api: Api) -> None:
     namespace = await api.namespace()
     container = {"name": "main", "image": "example/app", "resources": {"requests": {"cpu": "10m"}}}

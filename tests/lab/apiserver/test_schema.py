@@ -39,12 +39,27 @@ def test_nulls_and_empty_values_go_but_meaningful_zeros_stay() -> None:
         (
             "Deployment",
             {"spec": {"replicas": "3"}},
-            "cannot unmarshal string into Go struct field Deployment",
+            "cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32",
         ),
-        ("Pod", {"spec": {"containers": {}}}, "cannot unmarshal object"),
+        ("Pod", {"spec": {"containers": {}}}, "PodSpec.spec.containers of type []v1.Container"),
+        (
+            "Pod",
+            {"spec": {"containers": [{"ports": [{"containerPort": "80"}]}]}},
+            "Go struct field ContainerPort.spec.containers.ports.containerPort of type int32",
+        ),
+        ("Pod", {"spec": {"terminationGracePeriodSeconds": "1"}}, "of type int64"),
+        ("Pod", {"spec": {"containers": ["a"]}}, "PodSpec.spec.containers of type v1.Container"),
         ("Pod", {"spec": {"hostNetwork": 1}}, "of type bool"),
-        ("Pod", {"metadata": {"labels": {"a": 1}}}, "Pod.metadata.labels.a of type string"),
-        ("Pod", {"metadata": []}, "cannot unmarshal array"),
+        (
+            "Pod",
+            {"metadata": {"labels": {"a": 1}}},
+            "ObjectMeta.metadata.labels of type string",
+        ),
+        (
+            "Pod",
+            {"metadata": []},
+            "array into Go struct field Pod.metadata of type v1.ObjectMeta",
+        ),
         ("Pod", {"metadata": {"deletionTimestamp": "soon"}}, "parsing time"),
         ("Secret", {"data": {"a": "%%"}}, "illegal base64 data at input byte 0"),
         (

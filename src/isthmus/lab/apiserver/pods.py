@@ -89,6 +89,8 @@ def _default_volume(volume: Object) -> None:
     for source in ("secret", "configMap", "projected", "downwardAPI"):
         if isinstance(volume.get(source), dict):
             volume[source].setdefault("defaultMode", 0o644)
+    if isinstance(volume.get("hostPath"), dict):
+        volume["hostPath"].setdefault("type", "")
     for item in items(section(volume, "downwardAPI"), "items"):
         section(item, "fieldRef").setdefault("apiVersion", "v1")
     for source in items(section(volume, "projected"), "sources"):

@@ -120,4 +120,4 @@ def _read_token(token: str) -> _Continue:
         content = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
         return msgspec.json.decode(content, type=_Continue)
     except (binascii.Error, ValueError):
-        raise bad_request("continue key is not valid: illegal base64 data") from None
+        raise bad_request("invalid continue token: continue key is not valid") from None

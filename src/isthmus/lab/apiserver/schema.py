@@ -18,7 +18,24 @@ from isthmus.lab.apiserver.quantities import canonical
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/=]")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)\Z")
-_GO_NAMES = {"s": "string", "i": "int64", "b": "bool", "y": "[]uint8", "t": "string", "u": "string"}
+_GO_NAMES = {"s": "string", "b": "bool", "y": "[]uint8", "t": "string", "u": "string"}
+_INT64 = [
+    "activeDeadlineSeconds",
+    "deletionGracePeriodSeconds",
+    "expirationSeconds",
+    "fsGroup",
+    "generation",
+    "gracePeriodSeconds",
+    "observedGeneration",
+    "remainingItemCount",
+    "runAsGroup",
+    "runAsUser",
+    "supplementalGroups",
+    "terminationGracePeriodSeconds",
+    "tolerationSeconds",
+]
+"""Numbers that Kubernetes keeps in 64 bits; the others have 32."""
+_INDEX = re.compile(r"\[\d+\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +92,7 @@ def normalised(kind: str, object_: Object, message: str = "") -> tuple[Object, l
     name = message or kind
     if name not in schema():
         return object_, []
-    reader = _Reader(kind, [])
+    reader = _Reader([])
     version = str(object_.get("apiVersion", "")).rpartition("/")[2]
     try:
         result = reader.message(name, object_, "")
@@ -95,28 +112,34 @@ def strictly(kind: str, version: str, unknown: list[str]) -> RefusedError:
 
 
 class _MismatchError(Exception):
-    """A value has not the type of its field."""
+    """A value is none of its field's."""
+
+
+class _WrongTypeError(Exception):
+    """A value has another JSON type than `wanted`; which field it is, is not known here."""
+
+    def __init__(self, value: Any, wanted: str) -> None:
+        super().__init__(wanted)
+        self.value = value
+        self.wanted = wanted
 
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
     """One pass over one object."""
 
-    kind: str
     unknown: list[str]
 
-    def message(self, name: str, value: Any, path: str) -> Object:
-        if not isinstance(value, dict):
-            raise self._mismatch(value, path, name)
+    def message(self, name: str, value: Object, path: str) -> Object:
         known, result = fields_of(name), Object()
-        for key, part in cast("Object", value).items():
+        for key, part in value.items():
             at = f"{path}.{key}" if path else key
             field = known.get(key)
             if field is None:
                 if path or key not in ("kind", "apiVersion"):
                     self.unknown.append(at)
                 continue
-            read = None if part is None else self._field(field, part, at)
+            read = None if part is None else self._field(name, field, part, at)
             if read is None:
                 if field.keeps_zero and part is None and field.type in ("t", "u"):
                     result[key] = None
@@ -124,25 +147,30 @@ class _Reader:
                 result[key] = read
         return result
 
-    def _field(self, field: Field, value: Any, path: str) -> Any:
-        match field.shape:
-            case "[]":
-                if not isinstance(value, list):
-                    raise self._mismatch(value, path, f"[]{_GO_NAMES.get(field.type, field.type)}")
-                parts = enumerate(cast("list[Any]", value))
-                return [self._value(field.type, part, f"{path}[{index}]") for index, part in parts]
-            case "{}":
-                if not isinstance(value, dict):
-                    raise self._mismatch(value, path, f"map[string]{_GO_NAMES.get(field.type, field.type)}")
-                entries = cast("Object", value).items()
-                return {key: self._value(field.type, part, f"{path}.{key}") for key, part in entries}
-            case _:
-                return self._value(field.type, value, path)
+    def _field(self, owner: str, field: Field, value: Any, path: str) -> Any:
+        try:
+            match field.shape:
+                case "[]":
+                    if not isinstance(value, list):
+                        raise _WrongTypeError(value, f"[]{_go_name(field)}")
+                    parts = enumerate(cast("list[Any]", value))
+                    return [self._value(field, part, f"{path}[{index}]") for index, part in parts]
+                case "{}":
+                    if not isinstance(value, dict):
+                        raise _WrongTypeError(value, f"map[string]{_go_name(field)}")
+                    entries = cast("Object", value).items()
+                    return {key: self._value(field, part, f"{path}.{key}") for key, part in entries}
+                case _:
+                    return self._value(field, value, path)
+        except _WrongTypeError as wrong:
+            place = f"{owner.rpartition('.')[2]}.{_INDEX.sub('', path)}"
+            text = f"json: cannot unmarshal {_json_name(wrong.value)} into Go struct field {place}"
+            raise _MismatchError(f"{text} of type {wrong.wanted}") from None
 
-    def _value(self, type_: str, value: Any, path: str) -> Any:
-        match type_:
+    def _value(self, field: Field, value: Any, path: str) -> Any:
+        match field.type:
             case "s" | "t" | "u" | "y":
-                return self._text(type_, value, path)
+                return _text(field, value)
             case "i":
                 fits = isinstance(value, int) and not isinstance(value, bool)
             case "b":
@@ -160,38 +188,39 @@ class _Reader:
             case "f":
                 return value
             case _:
-                return self.message(type_, {} if value is None else value, path)
+                part: Any = {} if value is None else value
+                if not isinstance(part, dict):
+                    raise _WrongTypeError(part, _go_name(field))
+                return self.message(field.type, cast("Object", part), path)
+        if not fits and field.type == "q":
+            pattern = "^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$"
+            raise _MismatchError(f"quantities must match the regular expression '{pattern}'")
         if not fits:
-            raise self._mismatch(value, path, type_)
+            raise _WrongTypeError(value, _go_name(field))
         return value
 
-    def _text(self, type_: str, value: Any, path: str) -> Any:
-        if value is None:
-            return ""
-        if not isinstance(value, str):
-            raise self._mismatch(value, path, type_)
-        if type_ in ("t", "u") and not _TIME.match(value):
-            raise _MismatchError(
-                f'parsing time "{value}" as "2006-01-02T15:04:05Z07:00": cannot parse "{value}"'
-            )
-        if type_ == "y":
-            try:
-                base64.b64decode(value, validate=True)
-            except (binascii.Error, ValueError):
-                at = next((i for i, one in enumerate(value) if not _BASE64.match(one)), len(value) // 4 * 4)
-                raise _MismatchError(f"illegal base64 data at input byte {at}") from None
-        return value
 
-    def _mismatch(self, value: Any, path: str, type_: str) -> _MismatchError:
-        if type_ == "q":
-            return _MismatchError(
-                "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
-            )
-        wanted = _GO_NAMES.get(type_, type_)
-        return _MismatchError(
-            f"json: cannot unmarshal {_json_name(value)} into Go struct field {self.kind}.{path} "
-            f"of type {wanted}"
-        )
+def _text(field: Field, value: Any) -> Any:
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise _WrongTypeError(value, _go_name(field))
+    if field.type in ("t", "u") and not _TIME.match(value):
+        raise _MismatchError(f'parsing time "{value}" as "2006-01-02T15:04:05Z07:00": cannot parse "{value}"')
+    if field.type == "y":
+        try:
+            base64.b64decode(value, validate=True)
+        except (binascii.Error, ValueError):
+            at = next((i for i, one in enumerate(value) if not _BASE64.match(one)), len(value) // 4 * 4)
+            raise _MismatchError(f"illegal base64 data at input byte {at}") from None
+    return value
+
+
+def _go_name(field: Field) -> str:
+    """The type of a field's value in Kubernetes' own code, which it names in its messages."""
+    if field.type == "i":
+        return "int64" if field.name in _INT64 else "int32"
+    return _GO_NAMES.get(field.type) or f"v1.{field.type.rpartition('.')[2]}"
 
 
 def _json_name(value: Any) -> str:
