@@ -19,21 +19,12 @@ from isthmus.lab.apiserver.quantities import canonical
 _BASE64 = re.compile(r"[A-Za-z0-9+/=]")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)\Z")
 _GO_NAMES = {"s": "string", "b": "bool", "y": "[]uint8", "t": "string", "u": "string"}
-_INT64 = [
-    "activeDeadlineSeconds",
-    "deletionGracePeriodSeconds",
-    "expirationSeconds",
-    "fsGroup",
-    "generation",
-    "gracePeriodSeconds",
-    "observedGeneration",
-    "remainingItemCount",
-    "runAsGroup",
-    "runAsUser",
-    "supplementalGroups",
-    "terminationGracePeriodSeconds",
-    "tolerationSeconds",
-]
+_LARGE = """
+activeDeadlineSeconds deletionGracePeriodSeconds expirationSeconds fsGroup generation gracePeriodSeconds
+observedGeneration remainingItemCount runAsGroup runAsUser supplementalGroups terminationGracePeriodSeconds
+tolerationSeconds
+"""
+_INT64 = frozenset(_LARGE.split())
 """Numbers that Kubernetes keeps in 64 bits; the others have 32."""
 _INDEX = re.compile(r"\[\d+\]")
 
