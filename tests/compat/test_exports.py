@@ -7,8 +7,8 @@ import msgspec
 import pytest
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 
-from isthmus.clusters.exports import declared_exports
 from isthmus.clusters.intake import Intake
+from isthmus.clusters.service_annotations import declared_exports
 from isthmus.clusters.view import JoinedView
 from isthmus.config.mesh import MeshConfig, read_mesh_config
 from isthmus.kube import objects

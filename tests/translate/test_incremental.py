@@ -16,7 +16,7 @@ from isthmus.kube.decoding import Ref
 from isthmus.model.resources import LISTENER, NAME_TABLE, PUSH_ORDER, Resource, Scope
 from isthmus.model.service import Kind, Protocol, Service
 from isthmus.model.view import Changes
-from isthmus.model.workload import Endpoint
+from isthmus.model.workload import Endpoint, Locality
 from isthmus.translate.catalogue import Catalogue
 from tests.support.thorough import examples
 from tests.translate.fake_view import EAST, WEST, FakeView, endpoint, pod, proxy, service
@@ -34,7 +34,13 @@ PODS = st.builds(
 )
 BEHIND = st.one_of(st.none(), PODS)
 ENDPOINTS = st.lists(
-    st.builds(endpoint, st.sampled_from(["10.0.0.1", "10.0.0.2"]), behind=BEHIND), max_size=2
+    st.builds(
+        endpoint,
+        st.sampled_from(["10.0.0.1", "10.0.0.2"]),
+        zone=st.sampled_from(["", "z1", "z2"]),
+        behind=BEHIND,
+    ),
+    max_size=2,
 )
 EXPORTS = st.sampled_from([(), (), ("*",), (".",), ("~",), ("other",), (".", "q"), ("other", "q")])
 PeersStep = tuple[str, dict[str, Any] | None]
@@ -54,7 +60,8 @@ def services(draw: st.DrawFn) -> Service:
         external_name="bank.example" if kind is Kind.EXTERNAL_NAME else "",
         export_to=draw(EXPORTS),
     )
-    return replace(found, node_local=addressed and draw(st.booleans()))
+    near = draw(st.sampled_from(["", "zone", "node"])) if addressed else ""
+    return replace(found, same_zone=near == "zone", node_local=near == "node")
 
 
 @st.composite
@@ -146,7 +153,7 @@ def test_kept_up_equals_made_anew_and_every_difference_was_named(
         proxy("y", cluster=EAST, namespace="other"),
         proxy("z", cluster=WEST, namespace="q"),
     ]
-    secured = pod("x", "10.0.0.9", tls=True)
+    secured = replace(pod("x", "10.0.0.9", tls=True), locality=Locality("r1", "z1"))
     view.pods[secured.key] = secured
     catalogue = Catalogue(view, mesh, peers=peers)
     held = [catalogue.scopes(caller) for caller in callers]

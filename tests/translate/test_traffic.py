@@ -1,6 +1,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,10 +50,13 @@ async def answering(name: str) -> AsyncGenerator[int]:
         await runner.cleanup()
 
 
-def configuration(*endpoints: Endpoint, protocol: Protocol = Protocol.HTTP) -> list[Resource]:
+def configuration(
+    *endpoints: Endpoint, protocol: Protocol = Protocol.HTTP, same_zone: bool = False
+) -> list[Resource]:
     """The service `echo` behind the given endpoints, its listener bound to a port that a test can call."""
     view = FakeView()
-    view.put(service("echo", (80, protocol), west="10.1.0.1"), *endpoints)
+    echo = replace(service("echo", (80, protocol), west="10.1.0.1"), same_zone=same_zone)
+    view.put(echo, *endpoints)
     scopes = Catalogue(view, REGISTRY_ONLY).scopes(proxy("client"))
     resources = [r for type_url in PUSH_ORDER for scope in scopes for r in scope.all(type_url)]
     return [
@@ -104,6 +108,20 @@ async def test_an_endpoint_that_died_costs_no_request(tmp_path: Path) -> None:
             envoy = await stack.enter_async_context(running_envoy(tmp_path, configuration(*endpoints)))
             assert {body for _, body in await call(envoy, "echo", 30)} == {"alive", "dying"}
         assert await call(envoy, "echo", 30) == [(200, "alive")] * 30
+
+
+async def test_another_zone_serves_only_when_the_own_one_cannot_and_no_request_is_lost(
+    tmp_path: Path,
+) -> None:
+    """Kubernetes: PreferSameZone. The client is in no zone, as one of the endpoints is."""
+    async with AsyncExitStack() as stack:
+        far = await stack.enter_async_context(answering("far"))
+        async with answering("near") as near:
+            endpoints = endpoint("127.0.0.1", port=near), endpoint("127.0.0.1", port=far, zone="z2")
+            resources = configuration(*endpoints, same_zone=True)
+            envoy = await stack.enter_async_context(running_envoy(tmp_path, resources))
+            assert await call(envoy, "echo", 20) == [(200, "near")] * 20
+        assert await call(envoy, "echo", 20) == [(200, "far")] * 20
 
 
 async def test_a_draining_endpoint_gets_nothing_new_unless_it_is_the_last(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ from typing import TypeVar
 
 import structlog
 
-from isthmus.clusters.exports import meaningless_exports
 from isthmus.clusters.parts import SlicePart
 from isthmus.clusters.reading import read_endpoints, read_locality, read_pod, read_service, read_slice
+from isthmus.clusters.service_annotations import meaningless_annotations
 from isthmus.clusters.store import NETWORK_LABEL, ClusterStore
 from isthmus.kube import objects
 from isthmus.kube.decoding import Ref, Rejected
@@ -68,7 +68,7 @@ class Intake:
         """A Service."""
         match event:
             case Upserted(service):
-                self._note(service.metadata, meaningless_exports(service.metadata), "Service")
+                self._note(service.metadata, meaningless_annotations(service.metadata), "Service")
                 part = read_service(service)
                 known = part.key in self.store.services
                 self._took(_SERVICES, self.store.put_service(part), known=known)

@@ -46,11 +46,11 @@ class Surroundings(Interface):
 def merge_service(key: ServiceKey, parts: Mapping[ClusterId, ServicePart]) -> Service:
     """One service out of its parts, at least one. Clusters count in the order of their names.
 
-    The first cluster decides the kind, and whether clients stay on their nodes; but where that has the
-    service without an address and another with one, as remotes have the control plane's own, it is one with
-    an address. Ports are united by number: the first cluster that has one names it, the first that declares a
-    protocol decides it, and those that declare another are reported. So it is with whose proxies are told of
-    it.
+    The first cluster decides the kind, and whether clients stay on their nodes or prefer their zones; but
+    where that has the service without an address and another with one, as remotes have the control plane's
+    own, it is one with an address. Ports are united by number: the first cluster that has one names it, the
+    first that declares a protocol decides it, and those that declare another are reported. So it is with
+    whose proxies are told of it.
     """
     ordered = sorted(parts.items())
     first = ordered[0][1]
@@ -77,6 +77,7 @@ def merge_service(key: ServiceKey, parts: Mapping[ClusterId, ServicePart]) -> Se
         clusters=frozenset(parts),
         external_name=first.external_name,
         node_local=first.node_local,
+        same_zone=first.same_zone,
         export_to=next(iter(exports.values()), ()),
         exports=exports if len(set(exports.values())) > 1 else {},
         conflicts=tuple(conflicts),

@@ -35,6 +35,7 @@ class ServicePart:
     external_name: str = ""
     publish_not_ready: bool = False
     node_local: bool = False
+    same_zone: bool = False
     export_to: ExportTo = ()
 
 

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator
 from sys import intern
 
 from isthmus.clusters.addresses import endpoint_address
-from isthmus.clusters.exports import declared_exports
 from isthmus.clusters.labels import shared_labels
 from isthmus.clusters.parts import Backend, PodPart, ServicePart, ServicePort, SlicePart, Subset
 from isthmus.clusters.protocols import declared_protocol
+from isthmus.clusters.service_annotations import declared_exports, prefers_its_zone
 from isthmus.kube import objects
 from isthmus.kube.decoding import Ref, Rejected
 from isthmus.model.service import ClusterId, Kind, Network, ServiceKey
@@ -70,6 +70,7 @@ def read_service(service: objects.Service) -> ServicePart:
         external_name=spec.external_name if kind is Kind.EXTERNAL_NAME else "",
         publish_not_ready=spec.publish_not_ready_addresses,
         node_local=kind is Kind.CLUSTER_IP and spec.internal_traffic_policy == "Local",
+        same_zone=kind is Kind.CLUSTER_IP and prefers_its_zone(service),
         export_to=declared_exports(metadata),
     )
 

@@ -298,7 +298,8 @@ def _shape(part: ServicePart | None) -> object:
     if part is None:
         return None
     ports = [(port.number, port.name, port.protocol) for port in part.ports]
-    return part.kind, ports, part.addresses, part.external_name, part.node_local, part.export_to
+    nearness = part.node_local, part.same_zone
+    return part.kind, ports, part.addresses, part.external_name, nearness, part.export_to
 
 
 def _matching(part: ServicePart | None) -> object:

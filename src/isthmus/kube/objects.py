@@ -71,6 +71,7 @@ class ServiceSpec(Struct, frozen=True, gc=False, rename="camel"):
     external_name: str = ""
     publish_not_ready_addresses: bool = False
     internal_traffic_policy: str = ""
+    traffic_distribution: str = ""
 
 
 class Service(Object, frozen=True, gc=False, rename="camel"):

@@ -76,8 +76,9 @@ class Service:
     `addresses` holds its virtual addresses (ClusterIPs) by cluster; a headless service has none there.
     `kind` is as the oldest cluster by name order that has the Service declares it.
     `external_name` is set only for `Kind.EXTERNAL_NAME`. `node_local`: clients use endpoints of their own
-    node only (Kubernetes: `internalTrafficPolicy: Local`). `export_to`: whose proxies are told of it, as
-    declared by the first cluster that says so; `exports` has all declarations where these differ.
+    node only (Kubernetes: `internalTrafficPolicy: Local`). `same_zone`: they prefer those of their own zone
+    (`trafficDistribution: PreferSameZone`). `export_to`: whose proxies are told of it, as declared by the
+    first cluster that says so; `exports` has all declarations where these differ.
     """
 
     key: ServiceKey
@@ -88,5 +89,6 @@ class Service:
     external_name: str = ""
     conflicts: tuple[PortConflict, ...] = ()
     node_local: bool = False
+    same_zone: bool = False
     export_to: ExportTo = ()
     exports: Mapping[ClusterId, ExportTo] = field(default_factory=dict[ClusterId, ExportTo])

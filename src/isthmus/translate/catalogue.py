@@ -24,6 +24,7 @@ from isthmus.model.view import Changes, MeshView
 from isthmus.model.workload import Endpoint, Workload, WorkloadKey
 from isthmus.translate.askers import Askers
 from isthmus.translate.clusters import ClusterSpec, Reach, cluster_specs
+from isthmus.translate.endpoints import Zone
 from isthmus.translate.exports import ExportedClaims, Exports, Reading
 from isthmus.translate.families import (
     Assignments,
@@ -48,9 +49,11 @@ from isthmus.translate.scope_keys import (
     NearKey,
     NodeEndpointsKey,
     RoutesKey,
+    ZoneEndpointsKey,
 )
 from isthmus.translate.touched import Touched
 from isthmus.translate.vantage import Vantage, dialled_endpoints
+from isthmus.translate.whereabouts import Whereabouts
 
 _HOME = ClusterId("Kubernetes")
 _FEW = 100
@@ -95,13 +98,12 @@ class Catalogue:
         self._table_entries: WeakValueDictionary[ClusterId, TableEntries] = WeakValueDictionary()
         self._scopes: WeakValueDictionary[Hashable, DerivedScope] = WeakValueDictionary()
         self._seen: WeakValueDictionary[Hashable, Seen] = WeakValueDictionary()
-        self._node_local: set[ServiceKey] = set()
-        self._all_anew = False
+        self._whereabouts = Whereabouts(view)
         for key in view.services():
             self._exports.note(key, view.service(key))
             self._clusters.replace(key, self._cluster_specs(key))
             self._note_reach(key)
-        self._all_anew = False
+        self._whereabouts.turned = False
         self._exports.turned.clear()
 
     def scopes(self, proxy: Proxy) -> Sequence[Scope]:
@@ -125,19 +127,24 @@ class Catalogue:
         if workload is not None:
             check = policy_check(workload, self._view, self._policies, self._mesh)
         ipv6 = any(":" in each for each in ((proxy.address,) if workload is None else workload.addresses))
-        node = None if not self._node_local else workload.node if workload is not None else ""
+        node, zone = self._whereabouts.of(cluster, workload)
         sees_more = namespace if self._exports.restricted_to(namespace) else ""
         inbound = InboundKey(ports, accepted, secured, check, ipv6)
-        kind = (cluster, namespace, inbound, node, sees_more)
+        kind = (cluster, namespace, inbound, node, zone, sees_more)
         found = self._seen.get(kind)
         if found is None:
-            found = self._seen[kind] = Seen(self._scopes_of(cluster, namespace, inbound, node, sees_more))
+            found = self._seen[kind] = Seen(self._scopes_of(*kind))
         return found
 
     def _scopes_of(
-        self, cluster: ClusterId, namespace: str, inbound: InboundKey, node: str | None, sees_more: str
+        self,
+        cluster: ClusterId,
+        namespace: str,
+        inbound: InboundKey,
+        node: str | None,
+        zone: Zone | None,
+        sees_more: str,
     ) -> Iterator[Scope]:
-        """A `node` there is only in a mesh with a node-local service, and few have one."""
         vantage = self._vantages.get(cluster)
         if vantage is None:
             vantage = self._vantages[cluster] = Vantage(cluster, self._view, self._exports)
@@ -157,14 +164,19 @@ class Catalogue:
         yield self._scope(
             NearKey(cluster, sees_more),
             lambda: (
-                self._assignments_within(Reach.CLUSTER, sees_more, cluster),
+                self._assignments_within(Reach.CLUSTER, sees_more, cluster=cluster),
                 NameTable(self._entries_of(cluster), self._exports, sees_more),
             ),
         )
+        if zone is not None:
+            yield self._scope(
+                ZoneEndpointsKey(zone, sees_more),
+                lambda: (self._assignments_within(Reach.ZONE, sees_more, zone=zone),),
+            )
         if node is not None:
             yield self._scope(
                 NodeEndpointsKey(cluster, node, sees_more),
-                lambda: (self._assignments_within(Reach.NODE, sees_more, cluster, node),),
+                lambda: (self._assignments_within(Reach.NODE, sees_more, cluster=cluster, node=node),),
             )
         if sees_more:
             yield from self._outbound(vantage, sees_more, secured=secured, ipv6=ipv6)
@@ -260,11 +272,12 @@ class Catalogue:
 
         Each is named once, until it asks again. Many will get the same scopes as before. One whose pod is
         gone keeps what it has: it ends, or its cluster left the mesh, and then it must serve as it did when
-        the cluster comes back. All are named when the first node-local service came, or the last went, and
-        those of a namespace when that is so with restricted services that it sees.
+        the cluster comes back. All are named when the first service came whose endpoints depend on a proxy's
+        node, or on its zone, or the last went, and those of a namespace when that is so with restricted
+        services that it sees.
         """
-        if self._all_anew:
-            self._all_anew = False
+        if self._whereabouts.turned:
+            self._whereabouts.turned = False
             self._exports.turned.clear()
             return self._asking_within(lambda namespace: True)
         turned = self._exports.turned
@@ -295,29 +308,33 @@ class Catalogue:
         return self._askers.take(wanted) | self._strangers.take(wanted)
 
     def _assignments_within(
-        self, reach: Reach, namespace: str, cluster: ClusterId, node: str = ""
+        self,
+        reach: Reach,
+        namespace: str,
+        *,
+        zone: Zone | None = None,
+        cluster: ClusterId | None = None,
+        node: str = "",
     ) -> Assignments:
         claims = self._clusters.seen_from(namespace)
-        return Assignments(claims, self._view, self._encoding, reach=reach, cluster=cluster, node=node)
+        return Assignments(
+            claims, self._view, self._encoding, reach=reach, zone=zone, cluster=cluster, node=node
+        )
 
     def _serves(self, service: ServiceKey) -> bool:
         """Whether the service's endpoints are asked for by EDS and found in nothing else."""
         return any(spec.kind is Kind.CLUSTER_IP for spec in self._clusters.by(service).values())
 
     def _note_reach(self, key: ServiceKey) -> None:
-        """Keep count of node-local services."""
-        before = bool(self._node_local)
         service = self._view.service(key)
-        if service is not None and service.node_local:
-            self._node_local.add(key)
-        else:
-            self._node_local.discard(key)
-        self._all_anew |= before is not bool(self._node_local)
+        self._whereabouts.note(key, None if service is None else self._reach_of(service))
 
     def _reach_of(self, service: Service) -> Reach:
         if service.node_local:
             return Reach.NODE
-        return Reach.CLUSTER if service.key in self._local else Reach.MESH
+        if service.key in self._local:
+            return Reach.CLUSTER
+        return Reach.ZONE if service.same_zone else Reach.MESH
 
     def _cluster_specs(self, key: ServiceKey) -> Mapping[str, ClusterSpec]:
         """What of a service its outbound clusters depend on."""

@@ -40,9 +40,12 @@ _POLICY = cluster_pb2.Cluster.LbPolicy
 
 
 class Reach(Enum):
-    """Whose endpoints serve a client: the whole mesh's, its own cluster's, or its own node's."""
+    """Whose endpoints serve a client: the whole mesh's, those of its own zone before all others, its own
+    cluster's, or its own node's.
+    """
 
     MESH = "mesh"
+    ZONE = "zone"
     CLUSTER = "cluster"
     NODE = "node"
 

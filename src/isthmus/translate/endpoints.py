@@ -15,10 +15,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import itemgetter
+from typing import NamedTuple
 
 from envoy.config.core.v3 import health_check_pb2
 
 from isthmus.lib.protobuf import integer, text
+from isthmus.model.service import Network
 from isthmus.model.workload import Endpoint, EndpointGroup, Health, Locality
 from isthmus.translate import tls
 from isthmus.translate.wire import serialise
@@ -83,12 +85,35 @@ def encoded(
     return Encoded(places, some_ready, some_drain)
 
 
+class Zone(NamedTuple):
+    """Where clients are that prefer endpoints of their own zone."""
+
+    network: Network
+    region: str
+    zone: str
+
+    def rank(self, group: EndpointGroup, place: Place) -> Place:
+        """The place with its priority among those of other distances: the zone, the region, the network, and
+        then other networks in the same order (Istio: failoverPriority of PreferSameZone). What is stale comes
+        after all that is not. A group's endpoints are of one network.
+        """
+        priority, locality = place
+        distance = 0 if locality[:2] == self[1:] else 1 if locality.region == self.region else 2
+        if group.endpoints[0].network != self.network:
+            distance += 3
+        return priority * 6 + distance, locality
+
+
 def load_assignment(
-    cluster_name: str, groups: Sequence[EndpointGroup], encode: Callable[[EndpointGroup, bool], Encoded]
+    cluster_name: str,
+    groups: Sequence[EndpointGroup],
+    encode: Callable[[EndpointGroup, bool], Encoded],
+    zone: Zone | None = None,
 ) -> bytes:
     """The serialised ClusterLoadAssignment of one cluster, localities in order of priority and name.
 
-    `encode` is `encoded` by group and `mark_draining`, or remembers what that said.
+    `encode` is `encoded` by group and `mark_draining`, or remembers what that said. With a `zone` what is
+    near it comes first.
 
     Envoy wants priorities from 0 on without gaps, so they are counted among those that can be used.
     Endpoints that are not ready are left out. Draining ones are marked so and get nothing new, unless none is
@@ -98,9 +123,9 @@ def load_assignment(
     if not any(part.some_ready for part in parts) and any(part.some_drain for part in parts):
         parts = [encode(group, False) for group in groups]
     places: dict[Place, list[Members]] = {}
-    for part in parts:
+    for group, part in zip(groups, parts, strict=True):
         for place, members in part.places.items():
-            places.setdefault(place, []).append(members)
+            places.setdefault(zone.rank(group, place) if zone else place, []).append(members)
     ranks = {priority: rank for rank, priority in enumerate(sorted({priority for priority, _ in places}))}
     localities = [
         text(2, _locality(ranks[priority], locality, members))

@@ -12,7 +12,7 @@ from isthmus.model.service import ClusterId, Kind, ServiceKey
 from isthmus.model.view import MeshView
 from isthmus.model.workload import Endpoint, EndpointGroup
 from isthmus.translate import clusters, inbound, listeners, names, routes
-from isthmus.translate.endpoints import Encoded, encoded, load_assignment
+from isthmus.translate.endpoints import Encoded, Zone, encoded, load_assignment
 from isthmus.translate.exports import Reading, Seen
 from isthmus.translate.inbound import OwnPort
 from isthmus.translate.policy_checks import PolicyCheck
@@ -80,7 +80,7 @@ class OutboundClusters:
 
 class Assignments:
     """Endpoints of the services that have virtual addresses and that `reach`. Those of the mesh are the same
-    for all proxies, others for the proxies of a `cluster`, or of a `node` of it. `encoding` is shared.
+    for all proxies, others for the proxies of a `zone`, a `cluster`, or a `node` of it. `encoding` is shared.
     """
 
     type_url = ENDPOINT
@@ -92,6 +92,7 @@ class Assignments:
         encoding: "Encoding",
         *,
         reach: clusters.Reach = clusters.Reach.MESH,
+        zone: Zone | None = None,
         cluster: ClusterId | None = None,
         node: str = "",
     ) -> None:
@@ -99,6 +100,7 @@ class Assignments:
         self._view = view
         self._encoding = encoding
         self._reach = reach
+        self._zone = zone
         self._cluster = cluster
         self._node = node
 
@@ -120,10 +122,11 @@ class Assignments:
         """Who stands behind the named cluster."""
         [(service, spec)] = self._claims.on(name).items()
         groups = self._view.groups(service).get(spec.port, ())
-        if self._reach is not clusters.Reach.MESH:
+        if self._reach in (clusters.Reach.CLUSTER, clusters.Reach.NODE):
             groups = (EndpointGroup(filter(self._is_near, (e for group in groups for e in group.endpoints))),)
         encoding = self._encoding
-        return load_assignment(name, groups, encoding.make if len(groups) == 1 else encoding.remember)
+        encode = encoding.make if len(groups) == 1 else encoding.remember
+        return load_assignment(name, groups, encode, self._zone)
 
     def _is_near(self, endpoint: Endpoint) -> bool:
         if endpoint.cluster != self._cluster:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from isthmus.config.accepted_tls import AcceptedTls
 from isthmus.model.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from isthmus.model.service import ClusterId
+from isthmus.translate.endpoints import Zone
 from isthmus.translate.inbound import OwnPort
 from isthmus.translate.policy_checks import PolicyCheck
 
@@ -38,6 +39,14 @@ class NearKey(NamedTuple):
     """
 
     cluster: ClusterId
+    namespace: str
+    what: str = ENDPOINT
+
+
+class ZoneEndpointsKey(NamedTuple):
+    """The endpoints of services whose clients prefer their own zone; `namespace` as above."""
+
+    zone: Zone
     namespace: str
     what: str = ENDPOINT
 

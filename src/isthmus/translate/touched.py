@@ -16,6 +16,7 @@ from isthmus.translate.scope_keys import (
     NearKey,
     NodeEndpointsKey,
     RoutesKey,
+    ZoneEndpointsKey,
 )
 from isthmus.translate.vantage import Named, VantageChange
 
@@ -70,13 +71,16 @@ class Touched:
                 for ipv6 in (False, True):
                     tell(ListenersKey(cluster, ipv6, namespace), LISTENER, names)
         near, on_node = self.assignments[Reach.CLUSTER], self.assignments[Reach.NODE]
-        if near or on_node or self.tables or any(self.routes.values()):
+        in_zone = self.assignments[Reach.ZONE]
+        if near or on_node or in_zone or self.tables or any(self.routes.values()):
             for key in list(scopes):
                 match key:
                     case NearKey():
                         tell(key, ENDPOINT, _seen_from(key.namespace, near))
                         if not self.tables.isdisjoint((key.namespace, *EVERYBODY)):
                             tell(key, NAME_TABLE, {THE_ONE})
+                    case ZoneEndpointsKey():
+                        tell(key, ENDPOINT, _seen_from(key.namespace, in_zone))
                     case NodeEndpointsKey():
                         tell(key, ENDPOINT, _seen_from(key.namespace, on_node))
                     case RoutesKey():
