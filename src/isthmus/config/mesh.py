@@ -17,7 +17,7 @@ from isthmus.config.proxy import ProxyConfig
 from isthmus.lib.address import split_host_port
 from isthmus.lib.errors import UserError
 from isthmus.lib.yaml_text import NotYaml, read_yaml
-from isthmus.model.exports import ALL, ExportTo, meaningful
+from isthmus.model.exports import ALL, PATTERN, meaningful
 from isthmus.model.service import ClusterId, Network, ServiceKey
 
 _log = structlog.get_logger(__name__)
@@ -118,6 +118,10 @@ class IsthmusConfig(_Part, frozen=True):
     """How long a proxy waits for the answer to a policy check."""
 
 
+_Exported = Annotated[str, msgspec.Meta(extra_json_schema={"pattern": PATTERN})]
+"""Checked by `_check`, which says what may stand there."""
+
+
 class MeshConfig(_Part, frozen=True):
     """Mesh-wide settings, with Istio's defaults (istio.mesh.v1alpha1.MeshConfig).
 
@@ -141,7 +145,7 @@ class MeshConfig(_Part, frozen=True):
     access_log_file: str = ""
     mesh_networks: dict[str, MeshNetwork] = {}
     service_settings: tuple[ServiceSettings, ...] = ()
-    default_service_export_to: ExportTo = (ALL,)
+    default_service_export_to: tuple[_Exported, ...] = (ALL,)
     default_config: ProxyConfig = ProxyConfig()
     disable_policy_checks: bool = False
     policy_check_fail_open: bool = False

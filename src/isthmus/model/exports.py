@@ -18,13 +18,14 @@ Audience = frozenset[str]
 """The namespaces that see a service; `EVERYBODY` is one of its own kind."""
 EVERYBODY: Audience = frozenset({""})
 NOBODY: Audience = frozenset()
-_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-"""DNS label (RFC 1123), as a namespace's name must be."""
+PATTERN = r"^([.*~]|[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)$"
+"""Of an entry: one of the above, or a DNS label (RFC 1123), as a namespace's name must be."""
+_ENTRY = re.compile(PATTERN)
 
 
 def meaningful(entry: str) -> bool:
     """Whether that entry may stand in `exportTo` (Istio: `visibility.Validate`)."""
-    return entry in (ALL, OWN, NONE) or _LABEL.fullmatch(entry) is not None
+    return _ENTRY.fullmatch(entry) is not None
 
 
 def read_export_to(text: str) -> tuple[ExportTo, tuple[str, ...]]:
