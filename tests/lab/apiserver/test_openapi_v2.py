@@ -2,25 +2,14 @@ from collections.abc import Iterator
 
 from isthmus.lab.apiserver.cluster import Cluster
 from isthmus.lab.apiserver.openapi_v2 import document_v2, encode_v2
-
-
-def _number(content: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while content[at] > 0x7F:
-        value |= (content[at] & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-    return value | content[at] << shift, at + 1
+from isthmus.lib.protobuf import read_fields
 
 
 def parts(content: bytes) -> Iterator[tuple[int, bytes]]:
-    """The fields of a protobuf message of which all have a length."""
-    at = 0
-    while at < len(content):
-        tag, at = _number(content, at)
-        assert tag & 7 == 2
-        length, at = _number(content, at)
-        yield tag >> 3, content[at : at + length]
-        at += length
+    """The fields of a message of which all have a length."""
+    for number, part in read_fields(content):
+        assert isinstance(part, bytes)
+        yield number, part
 
 
 def at(content: bytes, *path: int) -> bytes:

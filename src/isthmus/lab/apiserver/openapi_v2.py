@@ -10,6 +10,7 @@ from isthmus.lab.apiserver import openapi
 from isthmus.lab.apiserver.discovery import VERSION
 from isthmus.lab.apiserver.objects import Object, encode, items, section
 from isthmus.lab.apiserver.served import Kinds
+from isthmus.lib.protobuf import text
 
 PROTOBUF = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 ASKED_AS = (PROTOBUF, PROTOBUF.replace("v2.v1", "v2@v1"))
@@ -61,77 +62,59 @@ def _schema(schema: Object) -> Object:
 
 def encode_v2(document: Object) -> bytes:
     """The document as the protobuf message `openapi.v2.Document`."""
-    info = _text(1, document["info"]["title"]) + _text(2, document["info"]["version"])
-    paths = b"".join(_part(2, _named(path, _path(each))) for path, each in document["paths"].items())
+    info = text(1, document["info"]["title"]) + text(2, document["info"]["version"])
+    paths = b"".join(text(2, _named(path, _path(each))) for path, each in document["paths"].items())
     return (
-        _text(1, document["swagger"])
-        + _part(2, info)
-        + _part(8, paths)
-        + _part(9, _named_schemas(document["definitions"]))
+        text(1, document["swagger"])
+        + text(2, info)
+        + text(8, paths)
+        + text(9, _named_schemas(document["definitions"]))
     )
 
 
 def _path(operations: Mapping[str, Object]) -> bytes:
     numbers = {"get": 2, "put": 3, "post": 4, "delete": 5, "patch": 8}
-    return b"".join(_part(numbers[verb], _encoded_operation(each)) for verb, each in operations.items())
+    return b"".join(text(numbers[verb], _encoded_operation(each)) for verb, each in operations.items())
 
 
 def _encoded_operation(operation: Object) -> bytes:
     encoded = b""
     for one in items(operation, "parameters"):
-        query = _text(2, one["in"]) + _text(4, one["name"]) + _text(6, one["type"])
-        encoded += _part(8, _part(1, _part(2, _part(3, query))))
+        query = text(2, one["in"]) + text(4, one["name"]) + text(6, one["type"])
+        encoded += text(8, text(1, text(2, text(3, query))))
     for code, answer in operation["responses"].items():
-        encoded += _part(9, _part(1, _named(code, _part(1, _text(1, answer["description"])))))
+        encoded += text(9, text(1, _named(code, text(1, text(1, answer["description"])))))
     return encoded + b"".join(_extensions(operation, 13))
 
 
 def _encoded_schema(schema: Object) -> bytes:
     encoded = b"".join(
-        _text(number, schema[key])
+        text(number, schema[key])
         for key, number in (("$ref", 1), ("format", 2), ("description", 4))
         if key in schema
     )
-    encoded += b"".join(_text(19, name) for name in schema.get("required", ()))
+    encoded += b"".join(text(19, name) for name in schema.get("required", ()))
     if "additionalProperties" in schema:
-        encoded += _part(21, _part(1, _encoded_schema(schema["additionalProperties"])))
+        encoded += text(21, text(1, _encoded_schema(schema["additionalProperties"])))
     if "type" in schema:
-        encoded += _part(22, _text(1, schema["type"]))
+        encoded += text(22, text(1, schema["type"]))
     if "items" in schema:
-        encoded += _part(23, _part(1, _encoded_schema(schema["items"])))
+        encoded += text(23, text(1, _encoded_schema(schema["items"])))
     if "properties" in schema:
-        encoded += _part(25, _named_schemas(schema["properties"]))
+        encoded += text(25, _named_schemas(schema["properties"]))
     return encoded + b"".join(_extensions(schema, 31))
 
 
 def _named_schemas(schemas: Mapping[str, Object]) -> bytes:
-    return b"".join(_part(1, _named(name, _encoded_schema(each))) for name, each in schemas.items())
+    return b"".join(text(1, _named(name, _encoded_schema(each))) for name, each in schemas.items())
 
 
 def _extensions(holder: Object, number: int) -> Iterator[bytes]:
     """Everything `x-…`, as the YAML that JSON is."""
     for name, value in holder.items():
         if name.startswith("x-"):
-            yield _part(number, _named(name, _part(2, encode(value))))
+            yield text(number, _named(name, text(2, encode(value))))
 
 
 def _named(name: str, value: bytes) -> bytes:
-    return _text(1, name) + _part(2, value)
-
-
-def _text(number: int, text: str) -> bytes:
-    return _part(number, text.encode())
-
-
-def _part(number: int, content: bytes) -> bytes:
-    """A field with a length: text, or a message (wire type 2)."""
-    return _varint(number << 3 | 2) + _varint(len(content)) + content
-
-
-def _varint(value: int) -> bytes:
-    encoded = bytearray()
-    while value > 0x7F:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)
+    return text(1, name) + text(2, value)

@@ -5,7 +5,6 @@ Source: Kubernetes "API concepts", Protobuf encoding; the protobuf wire format.
 """
 
 import base64
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
@@ -14,6 +13,7 @@ import msgspec
 from isthmus.lab.apiserver.errors import bad_request
 from isthmus.lab.apiserver.objects import Object
 from isthmus.lab.apiserver.schema import message_of, schema
+from isthmus.lib.protobuf import read_fields
 
 MEDIA_TYPE = "application/vnd.kubernetes.protobuf"
 _MAGIC = b"k8s\x00"
@@ -28,8 +28,8 @@ def decode_body(content: bytes) -> Object:
             "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]"
         )
     try:
-        envelope = dict(_fields(content[len(_MAGIC) :]))
-        type_meta = {number: _text(value) for number, value in _fields(_bytes(envelope.get(1, b"")))}
+        envelope = dict(read_fields(content[len(_MAGIC) :]))
+        type_meta = {number: _text(value) for number, value in read_fields(_bytes(envelope.get(1, b"")))}
         version, kind = type_meta.get(1, ""), type_meta.get(2, "")
         if kind not in schema():
             raise bad_request(f'no kind "{kind}" is registered for version "{version}"')
@@ -43,12 +43,12 @@ def _message(name: str, content: bytes, depth: int) -> Object:
     if depth > _DEEPEST:
         raise ValueError("nested too deeply")
     known, result = schema()[name], Object()
-    for number, raw in _fields(content):
+    for number, raw in read_fields(content):
         field = known.get(number)
         if field is None:
             continue
         if field.shape == "{}":
-            entry = dict(_fields(_bytes(raw)))
+            entry = dict(read_fields(_bytes(raw)))
             key = _text(entry.get(1, b""))
             result.setdefault(field.name, {})[key] = _value(field.type, entry.get(2, b""), depth)
             continue
@@ -75,59 +75,26 @@ def _value(type_: str, raw: _Raw, depth: int) -> Any:
         case "t" | "u":
             return _time(_bytes(raw), micro=type_ == "u")
         case "q":
-            return _text(dict(_fields(_bytes(raw))).get(1, b""))
+            return _text(dict(read_fields(_bytes(raw))).get(1, b""))
         case "o":
-            parts = dict(_fields(_bytes(raw)))
+            parts = dict(read_fields(_bytes(raw)))
             return _text(parts.get(3, b"")) if parts.get(1) else _signed(parts.get(2, 0))
         case "x":
-            return [_text(one) for _, one in _fields(_bytes(raw))]
+            return [_text(one) for _, one in read_fields(_bytes(raw))]
         case "f":
-            return msgspec.json.decode(_bytes(dict(_fields(_bytes(raw))).get(1, b"null")))
+            return msgspec.json.decode(_bytes(dict(read_fields(_bytes(raw))).get(1, b"null")))
         case _:
             return _message(type_, _bytes(raw), depth + 1)
 
 
 def _time(content: bytes, *, micro: bool) -> str | None:
-    parts = dict(_fields(content))
+    parts = dict(read_fields(content))
     if not parts:
         return None
     moment = datetime.fromtimestamp(_signed(parts.get(1, 0)), UTC)
     if not micro:
         return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{_signed(parts.get(2, 0)) // 1000:06d}Z"
-
-
-def _fields(content: bytes) -> Iterator[tuple[int, _Raw]]:
-    """The numbers and raw values of a message: integers, or bytes of that length."""
-    at = 0
-    while at < len(content):
-        tag, at = _varint(content, at)
-        match tag & 7:
-            case 0:
-                value, at = _varint(content, at)
-                yield tag >> 3, value
-            case 2:
-                length, at = _varint(content, at)
-                if at + length > len(content):
-                    raise ValueError("cut short")
-                yield tag >> 3, content[at : at + length]
-                at += length
-            case 1 | 5 as fixed:
-                at += 8 if fixed == 1 else 4
-            case _:
-                raise ValueError("unknown wire type")
-
-
-def _varint(content: bytes, at: int) -> tuple[int, int]:
-    value, shift = 0, 0
-    while True:
-        byte = content[at]
-        value |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 0x80:
-            return value, at
-        if shift > 63:
-            raise ValueError("integer too long")
 
 
 def _signed(raw: _Raw) -> int:
