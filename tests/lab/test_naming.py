@@ -3,7 +3,7 @@
 import pytest
 
 from isthmus.lab.reference import PodReference, parse_reference
-from isthmus.lab.up import check_names
+from isthmus.lab.up import check_names, command_as_root
 from isthmus.lib.errors import UserError
 
 
@@ -41,3 +41,13 @@ def test_pod_is_named_by_cluster_namespace_and_name() -> None:
 def test_half_a_pod_name_is_wrong_usage(text: str) -> None:
     with pytest.raises(UserError, match="CLUSTER/NAMESPACE/POD"):
         parse_reference(text)
+
+
+def test_who_is_not_root_is_told_what_to_type_whole() -> None:
+    typed = ["isthmus", "lab", "exec", "west/default/web", "--", "sh", "-c", "echo a b"]
+    assert command_as_root("exec", typed, {}) == (
+        "sudo isthmus lab exec west/default/web -- sh -c 'echo a b'"
+    )
+    assets = {"KUBEBUILDER_ASSETS": "/opt/kubernetes"}
+    assert command_as_root("up", ["isthmus", "lab", "up"], assets) == "sudo -E isthmus lab up"
+    assert command_as_root("demo", ["/x/demo"], {}) == "sudo /x/demo lab demo"

@@ -3,13 +3,14 @@
 import asyncio
 import os
 import re
+import shlex
 import shutil
 import socket
 import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 
-from isthmus.lab.assets import check_versions, find_assets
+from isthmus.lab.assets import VARIABLE, check_versions, find_assets
 from isthmus.lab.faults.record import read_records
 from isthmus.lab.network import clusters_up, make_cluster, make_hub, unmake_all
 from isthmus.lab.pki import make_cluster_pki
@@ -45,8 +46,14 @@ def require_root(verb: str) -> None:
     if os.geteuid() != 0:
         raise UserError(
             "The lab needs root, because it makes network namespaces and iptables rules of its own;"
-            f" run `sudo {sys.argv[0]} lab {verb}`. Nothing was changed."
+            f" run `{command_as_root(verb, sys.argv, os.environ)}`. Nothing was changed."
         )
+
+
+def command_as_root(verb: str, argv: Sequence[str], environment: Mapping[str, str]) -> str:
+    """What was typed, by sudo; with the environment where real API servers are named in it."""
+    typed = argv if verb in argv[1:] else [argv[0], "lab", verb]
+    return shlex.join(["sudo", *(["-E"] if environment.get(VARIABLE) else []), *typed])
 
 
 def check_machine(verb: str) -> None:
