@@ -30,7 +30,7 @@ def default_stateful_set(stateful_set: Object) -> None:
     spec.setdefault("persistentVolumeClaimRetentionPolicy", {"whenDeleted": "Retain", "whenScaled": "Retain"})
     strategy = spec.setdefault("updateStrategy", {})
     if strategy.setdefault("type", "RollingUpdate") == "RollingUpdate":
-        strategy["rollingUpdate"] = {"partition": 0, "maxUnavailable": 1} | section(strategy, "rollingUpdate")
+        strategy.setdefault("rollingUpdate", {}).setdefault("partition", 0)
     default_template(spec)
     stateful_set.setdefault("status", {"replicas": 0, "availableReplicas": 0})
 
