@@ -7,7 +7,7 @@ ends the handshake, where Kubernetes would answer 401.
 import socket
 import ssl
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -65,8 +65,8 @@ async def running_api_server(
     With a `directory` (a CLUSTER_DIR), keys are in its `pki/` and state in its `data/`; both are made where
     they are missing, and kept.
     """
-    with TemporaryDirectory(prefix="isthmus-apiserver-") as temporary:
-        folder = Path(temporary) if directory is None else directory
+    with ExitStack() as stack:
+        folder = directory or Path(stack.enter_context(TemporaryDirectory(prefix="isthmus-apiserver-")))
         files = pki.make_pki(
             folder / "pki", cluster=name, node_name=f"{name}-node", addresses=(address, service_cidr[1])
         )
