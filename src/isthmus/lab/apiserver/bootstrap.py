@@ -1,4 +1,4 @@
-"""What a cluster has before anybody uses it: namespaces, default roles, and the Service `kubernetes`."""
+"""What a cluster has before it is used: namespaces, default roles, the Service `kubernetes`, its range."""
 
 from isthmus.lab.apiserver import kinds, writing
 from isthmus.lab.apiserver.authn import User
@@ -41,6 +41,8 @@ def aggregate_roles(cluster: Cluster) -> None:
 
 def _serve(cluster: Cluster) -> None:
     settings = cluster.settings
+    cidrs = {"metadata": {"name": _SERVICE}, "spec": {"cidrs": [str(settings.service_cidr)]}}
+    _ensure(cluster, kinds.SERVICE_CIDRS, "", cidrs)
     ports = [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": settings.port}]
     _ensure(
         cluster,

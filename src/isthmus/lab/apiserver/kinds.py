@@ -189,6 +189,9 @@ JOBS = Resource(
 ENDPOINT_SLICES = Resource(
     "discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", counts_generations=True
 )
+SERVICE_CIDRS = Resource(
+    "networking.k8s.io", "v1", "servicecidrs", "ServiceCIDR", namespaced=False, subresources=(STATUS,)
+)
 LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease", created_by_update=True, unconditional=False)
 ROLES = Resource(*_RBAC, "roles", "Role", created_by_update=True)
 ROLE_BINDINGS = Resource(*_RBAC, "rolebindings", "RoleBinding", created_by_update=True)
@@ -275,6 +278,7 @@ BUILT_IN = (
     ROLES,
     LEASES,
     ENDPOINT_SLICES,
+    SERVICE_CIDRS,
     CUSTOM_RESOURCE_DEFINITIONS,
 )
 

@@ -377,6 +377,9 @@ Service metadata:1:ObjectMeta spec:2:ServiceSpec status:3:ServiceStatus
 ServiceAccount metadata:1:ObjectMeta secrets:2:ObjectReference[] imagePullSecrets:3:LocalObjectReference[]
   automountServiceAccountToken:4:b*
 ServiceAccountTokenProjection audience:1:s expirationSeconds:2:i* path:3:s* user:4:i*
+ServiceCIDR metadata:1:ObjectMeta spec:2:ServiceCIDRSpec status:3:ServiceCIDRStatus
+ServiceCIDRSpec cidrs:1:s[]
+ServiceCIDRStatus conditions:1:Condition[]
 ServicePort name:1:s protocol:2:s appProtocol:6:s* port:3:i* targetPort:4:o nodePort:5:i
 ServiceSpec ports:1:ServicePort[] selector:2:s{} clusterIP:3:s clusterIPs:18:s[] type:4:s externalIPs:5:s[]
   sessionAffinity:7:s loadBalancerIP:8:s loadBalancerSourceRanges:9:s[] externalName:10:s

@@ -279,6 +279,23 @@ def validate_lease(lease: Object) -> Iterator[Cause]:
         yield invalid_value("spec.leaseTransitions", transitions, "must be greater than or equal to 0")
 
 
+def validate_service_cidr(service_cidr: Object) -> Iterator[Cause]:
+    """The faults of a ServiceCIDR: it has one range, or one of each family."""
+    if not strings(section(service_cidr, "spec"), "cidrs"):
+        yield required("spec.cidrs", "at least one CIDR required")
+
+
+def validate_service_cidr_update(service_cidr: Object, old: Object) -> Iterator[Cause]:
+    """Faults of a change: ranges stay; one alone may get the other family's beside it."""
+    now, before = (strings(section(one, "spec"), "cidrs") for one in (service_cidr, old))
+    if len(now) != len(before) and (len(before), len(now)) != (1, 2):
+        yield invalid_value("spec.cidrs", now, "field is immutable")
+        return
+    for index, (one, was) in enumerate(zip(now, before, strict=False)):
+        if one != was:
+            yield invalid_value(f"spec.cidrs[{index}]", one, "field is immutable")
+
+
 def default_budget(budget: Object) -> None:
     """A new budget has a status that nobody has observed."""
     counts = ("currentHealthy", "desiredHealthy", "disruptionsAllowed", "expectedPods")

@@ -71,6 +71,9 @@ RULES: Mapping[Resource, Rules] = {
         definitions.validate_definition_update,
     ),
     kinds.LEASES: Rules(validate=plain.validate_lease),
+    kinds.SERVICE_CIDRS: Rules(
+        validate=plain.validate_service_cidr, validate_update=plain.validate_service_cidr_update
+    ),
     kinds.ROLES: _ROLE,
     kinds.CLUSTER_ROLES: _ROLE,
     kinds.ROLE_BINDINGS: _BINDING,

@@ -105,6 +105,7 @@ _CONDITIONED = (
     "NamespaceStatus",
     "PodDisruptionBudgetStatus",
     "ReplicaSetStatus",
+    "ServiceCIDRStatus",
     "ServiceStatus",
 )
 

@@ -10,7 +10,7 @@ from typing import Any
 from isthmus.lab.apiserver import cells, jsonpath, kinds
 from isthmus.lab.apiserver.formats import partial
 from isthmus.lab.apiserver.jobs import job_completions, job_duration, job_status
-from isthmus.lab.apiserver.objects import Object, encode, metadata, name_of, section
+from isthmus.lab.apiserver.objects import Object, encode, metadata, name_of, section, strings
 from isthmus.lab.apiserver.resource import Resource
 from isthmus.lab.apiserver.workloads import selector_text
 
@@ -184,6 +184,11 @@ _COLUMNS: Mapping[Resource, tuple[Column, ...]] = {
         Column("Duration", job_duration),
         _AGE,
         *_TEMPLATE_COLUMNS,
+    ),
+    kinds.SERVICE_CIDRS: (
+        _NAME,
+        Column("CIDRs", lambda one: ",".join(strings(section(one, "spec"), "cidrs"))),
+        _AGE,
     ),
     kinds.LEASES: (_NAME, Column("Holder", _at("spec", "holderIdentity")), _AGE),
     kinds.POD_DISRUPTION_BUDGETS: (
