@@ -10,13 +10,17 @@ from isthmus.xds.h2_call import Call
 
 
 class Loop:
-    """Runs what is due turn by turn, as an event loop does."""
+    """Runs what is due turn by turn, as an event loop does; with nothing due it sleeps until something is."""
 
     def __init__(self) -> None:
         self.time = 0.0
         self.done: list[str] = []
         self._due: list[Callable[[], None]] = []
-        self.turns = Turns(self._due.append, lambda: self.time)
+        self._timers: list[tuple[float, Callable[[], None]]] = []
+        self.turns = Turns(self._due.append, self._after, lambda: self.time)
+
+    def _after(self, seconds: float, do: Callable[[], None]) -> None:
+        self._timers.append((self.time + seconds, do))
 
     def work(self, name: str, cost: float) -> Callable[[], None]:
         def do() -> None:
@@ -26,6 +30,10 @@ class Loop:
         return do
 
     def turn(self) -> list[str]:
+        if not self._due and self._timers:
+            when, do = self._timers.pop(0)
+            self.time = max(self.time, when)
+            self._due.append(do)
         due, self._due[:] = list(self._due), []
         for one in due:
             one()
@@ -58,26 +66,37 @@ def test_what_a_newcomer_asked_for_is_written_in_its_slice_and_in_turn_otherwise
     loop.turns.later(ask)
     loop.turns.later(loop.work("next", 0.001))
     assert [loop.turn(), loop.turn()] == [["ask", "write a"], ["next"]]
+    loop.time += 1.0
     loop.turns.later(loop.work("earlier", 0.002))
     loop.turns.pump(other, True)
     loop.turns.pump(one, False)
     assert [loop.turn(), loop.turn()] == [["earlier", "write a"], ["write b"]]
 
 
-def test_who_comes_when_there_is_time_to_spare_need_not_wait() -> None:
+def test_a_few_who_come_are_served_at_once_and_many_together() -> None:
     loop = Loop()
-    loop.time += 0.003
-    for name in "abc":  # What is spared is 1.5 ms.
+    loop.time += 0.15
+    for name in "abc":  # What is spared is a slice, 2 ms.
         loop.turns.newcomer(loop.work(name, 0.001))
     assert loop.done == ["a", "b"]
+    assert loop.turn() == ["a", "b", "c"]
+    emptied = loop.time
     loop.turns.newcomer(loop.work("d", 0.0))
-    assert loop.turn() == ["a", "b", "c", "d"]
-    loop.turns.newcomer(loop.work("e", 1.0))
-    assert loop.turn() == ["e"], "a slice leaves nothing to spare"
+    loop.time += 0.002
+    loop.turns.newcomer(loop.work("e", 0.0))
+    assert (loop.turn(), loop.time) == (["d", "e"], pytest.approx(emptied + 0.005))
     loop.time += 60.0
     for name in "fghi":
         loop.turns.newcomer(loop.work(name, 0.0011))
     assert loop.done == ["f", "g"], "what is spared is a slice at most"
+
+
+def test_a_slice_that_leaves_something_is_followed_by_the_next_at_once() -> None:
+    loop = Loop()
+    for number in range(4):
+        loop.turns.later(loop.work(str(number), 0.001))
+    assert [loop.turn(), loop.turn()] == [["0", "1"], ["2", "3"]]
+    assert loop.time == pytest.approx(0.004)
 
 
 def test_newcomers_have_a_share_however_much_others_do() -> None:

@@ -56,7 +56,7 @@ class GrpcServer:
         self.frames = Frames()
         loop = asyncio.get_running_loop()
         self.now = loop.time
-        self.turns = Turns(loop.call_soon)
+        self.turns = Turns(loop.call_soon, loop.call_later)
         self.woken = self.turns.pump
         self._handlers = handlers
         self._authenticate = authenticate
