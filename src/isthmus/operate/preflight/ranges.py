@@ -9,9 +9,8 @@ from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_address, ip_network
 from typing import Any, cast
 
-import yaml
-
 from isthmus.lib.errors import UserError
+from isthmus.lib.yaml_text import NotYaml, read_yaml
 from isthmus.operate.preflight.facts import Address, Network, Range
 
 _VALID_RANGE = re.compile(r"range of valid IPs is (\S+?)\.?(\s|$)")
@@ -41,8 +40,8 @@ def given_ranges(texts: Iterable[str], option: str, clusters: Iterable[str]) -> 
 def kubeadm_ranges(config_map: Mapping[str, str]) -> tuple[tuple[Range, ...], tuple[Range, ...]]:
     """Pod and service ranges of kubeadm's ClusterConfiguration (ConfigMap kube-system/kubeadm-config)."""
     try:
-        whole: object = yaml.safe_load(config_map.get("ClusterConfiguration", ""))
-    except yaml.YAMLError:
+        whole: object = read_yaml(config_map.get("ClusterConfiguration", ""))
+    except NotYaml:
         return (), ()
     networking: object = cast("dict[str, Any]", whole).get("networking") if isinstance(whole, dict) else None
     if not isinstance(networking, dict):
