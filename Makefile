@@ -40,9 +40,11 @@ check: .venv/dev.stamp ## Style, types, import rules and the fast tests
 
 soak: .venv/dev.stamp ## The long forms of the tests
 	@$(MAKE) -s --no-print-directory FOR_TESTS=yes system
-	$(BIN)/pytest -m soak
+	failed=0
+	$(BIN)/pytest -m soak || failed=1
 	ISTHMUS_SOAK=20 $(BIN)/pytest -n 2 tests/xds/test_convergence.py tests/translate/test_incremental.py \
-	  tests/clusters/test_view_model.py
+	  tests/clusters/test_view_model.py || failed=1
+	exit $$failed
 
 fix: .venv/dev.stamp ## Mend what the linter can mend
 	@$(BIN)/ruff check --fix .
