@@ -35,6 +35,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--services", type=int, default=500)
     parser.add_argument("--endpoints", type=int, default=10, help="per service and cluster")
     parser.add_argument("--proxies", type=int, default=1000)
+    parser.add_argument("--at-once", type=int, default=100, help="how many proxies connect at the same time")
     parser.add_argument("--form", choices=("sotw", "delta"), default="sotw")
     parser.add_argument("--changes", type=int, default=15)
     parser.add_argument(
@@ -60,6 +61,7 @@ async def _run(options: argparse.Namespace) -> None:
                 options.proxies,
                 options.changes,
                 options.cluster,
+                options.at_once,
                 storm=options.storm,
                 tls=str(folder / "proxies") if options.tls else "",
             )

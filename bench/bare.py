@@ -61,7 +61,7 @@ async def _serve(file: Path) -> None:
     messages = (base64.b64decode(line) for line in file.read_text().splitlines())
     answers = _GREETING + b"".join(map(_framed, messages))
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Socket(sockets, answers), "127.0.0.1", 0)
+    server = await loop.create_server(lambda: Socket(sockets, answers), "127.0.0.1", 0, backlog=4096)
     print(server.sockets[0].getsockname()[1], flush=True)
     while line := await loop.run_in_executor(None, sys.stdin.readline):
         framed = _framed(base64.b64decode(line))

@@ -159,6 +159,7 @@ async def compare(address: str, pids: Sequence[int], plan: Plan, push: Push, fol
         "form": plan.form,
         "tls": bool(plan.tls),
         "proxies": plan.proxies,
+        "at_once": plan.at_once,
         "changes": plan.rounds,
         "change_bytes": size,
         "server": ours.report(),
