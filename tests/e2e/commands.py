@@ -50,13 +50,19 @@ def pods(cluster: str, namespace: str, selector: str) -> list[dict[str, Any]]:
     return json.loads(listing)["items"]
 
 
+def pilot_address() -> str:
+    """The control plane's; one that an upgrade replaced may be draining beside it."""
+    found = pods("west", SYSTEM, "istio=pilot")
+    (pilot,) = [one for one in found if "deletionTimestamp" not in one["metadata"]]
+    return pilot["status"]["podIP"]
+
+
 def pilot_page(path: str) -> Any:
     """A page of the control plane, decoded; asked for as an account of its namespace may."""
-    (pilot,) = pods("west", SYSTEM, "istio=pilot")
     account = "istio-pilot-service-account"
     token = kubectl("west", "create", "token", account, "-n", SYSTEM, "--audience=isthmus-debug").strip()
     request = urllib.request.Request(
-        f"http://{pilot['status']['podIP']}:8080{path}", headers={"Authorization": f"Bearer {token}"}
+        f"http://{pilot_address()}:8080{path}", headers={"Authorization": f"Bearer {token}"}
     )
     with urllib.request.urlopen(request, timeout=5) as page:
         return json.load(page)

@@ -30,7 +30,7 @@ from isthmus.lab.demo.installing import install_control_plane, install_remote, j
 from isthmus.lab.demo.workloads import DEMO
 from isthmus.lab.exec import enter_pod
 from isthmus.lab.plan import STATE, ClusterPlan
-from tests.e2e.commands import isthmus, kubectl, pods
+from tests.e2e.commands import isthmus, kubectl, pilot_address
 from tests.e2e.conftest import Mesh
 
 WORKERS = 4
@@ -160,8 +160,7 @@ def sent_away() -> float:
 
 
 def _counted(sample: str) -> float:
-    (pilot,) = pods("west", SYSTEM, "istio=pilot")
-    with urllib.request.urlopen(f"http://{pilot['status']['podIP']}:8080/metrics", timeout=5) as page:
+    with urllib.request.urlopen(f"http://{pilot_address()}:8080/metrics", timeout=5) as page:
         lines = page.read().decode().splitlines()
     (line,) = [one for one in lines if one.startswith(sample)]
     return float(line.split()[1])
