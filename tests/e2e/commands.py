@@ -1,5 +1,6 @@
 """The commands that operators use, run as they would run them."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -50,8 +51,15 @@ def pods(cluster: str, namespace: str, selector: str) -> list[dict[str, Any]]:
     return json.loads(listing)["items"]
 
 
+async def until_one_pilot() -> None:
+    """Until none is left that an upgrade replaced."""
+    async with asyncio.timeout(60):
+        while len(await asyncio.to_thread(pods, "west", SYSTEM, "istio=pilot")) != 1:  # noqa: ASYNC110
+            await asyncio.sleep(0.2)
+
+
 def pilot_address() -> str:
-    """The control plane's; one that an upgrade replaced may be draining beside it."""
+    """The control plane's, which may be beside one that an upgrade replaced and that is draining."""
     found = pods("west", SYSTEM, "istio=pilot")
     (pilot,) = [one for one in found if "deletionTimestamp" not in one["metadata"]]
     return pilot["status"]["podIP"]

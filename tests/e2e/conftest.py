@@ -15,7 +15,7 @@ from isthmus.lab.down import take_down
 from isthmus.lab.plan import ClusterPlan
 from isthmus.lab.up import check_machine, running_lab
 from isthmus.lib.errors import UserError
-from tests.e2e.commands import lab
+from tests.e2e.commands import lab, until_one_pilot
 
 THREE = ("west", "east", "north")
 _HERE = Path(__file__).parent
@@ -76,6 +76,7 @@ async def mesh(plans: Sequence[ClusterPlan]) -> AsyncGenerator[Mesh]:
     """Everything deployed and answering, whatever the test before did."""
     async with connected(plans) as (primary, remote):
         await prepare(primary, [remote], lambda text: None)
+        await until_one_pilot()
         async with running_prober(await enter_prober(primary)) as observed:
             for cluster in (primary, remote):
                 await observed.first(lambda answer, name=cluster.name: answer.cluster == name, 0.0)

@@ -42,7 +42,7 @@ from isthmus.lab.faults.kinds import HOP_FAULTS, Fault
 from isthmus.lab.pki import PkiFiles
 from isthmus.lab.plan import ClusterPlan
 from isthmus.lab.reference import PodReference
-from tests.e2e.commands import isthmus, kubectl, pilot_page, pods
+from tests.e2e.commands import isthmus, kubectl, pilot_page, until_one_pilot
 from tests.e2e.conftest import Mesh
 from tests.e2e.faulty import broken
 from tests.e2e.test_identity import ca, living, phase, traffic
@@ -77,9 +77,7 @@ async def both_answer(mesh: Mesh) -> None:
 
 async def rows_now() -> dict[str, dict[str, Any]]:
     """What the one control plane says of each cluster, once no other is about to end beside it."""
-    async with asyncio.timeout(60):
-        while len(await asyncio.to_thread(pods, "west", SYSTEM, "istio=pilot")) != 1:  # noqa: ASYNC110
-            await asyncio.sleep(0.2)
+    await until_one_pilot()
     return {row["id"]: row for row in await asyncio.to_thread(pilot_page, "/debug/clusterz")}
 
 
