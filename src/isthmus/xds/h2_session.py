@@ -226,14 +226,15 @@ class HttpSession:
         elif kind == HEADERS and flags == END_HEADERS and stream_id & 1 and not self._highest:
             most = self._host.limits.metadata_bytes
             head = _usual_head(payload, most) if len(payload) <= _MOST_USUAL else None
-            fields = read_first_fields(payload, most) if head is None else None
-            if head is not None or fields is not None:
-                self.engine.skip(kind, flags, stream_id, payload)
             if head is not None:
+                self.engine.skip(kind, flags, stream_id, payload)
                 self._call(stream_id, head, ended=False)
-            elif fields is not None:
+                return True
+            fields = read_first_fields(payload, most)
+            if fields is not None:
+                self.engine.skip(kind, flags, stream_id, payload)
                 self._request(stream_id, fields, ended=False)
-            return head is not None or fields is not None
+                return True
         return False
 
     def _data(self, flags: int, stream_id: int, payload: memoryview) -> None:
